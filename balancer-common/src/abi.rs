@@ -1,0 +1,114 @@
+//! The maps' keys and values, shared by the kernel programs and the agent.
+//!
+//! Everything is `repr(C)` without implicit padding; sizes are asserted at compile time.
+//! Addresses and ports are bytes in network order, as on the wire; every other integer is in the host's order.
+//! A change of any layout or meaning here must raise [`ABI_VERSION`].
+
+mod backend;
+mod counters;
+mod endpoint;
+mod flow;
+mod hop;
+#[cfg(feature = "user")]
+mod pod;
+mod score;
+mod service;
+mod settings;
+
+pub use backend::{Backend, BackendId};
+pub use counters::{BackendCounts, CpuState, Removed, TableUse, Traffic};
+pub use endpoint::{Endpoint, Endpoint4, Endpoint6, PortRoles, Role};
+pub use flow::{Flow, FlowCell, FlowKey4, FlowKey6, FlowState, HalfOpen, HalfOpenCell};
+pub use hop::{Hop, VlanTag, VlanTags};
+pub use score::{Ring, Score, ScoreFlags, ScoreTable};
+pub use service::{Draw, MAX_DRAWS, MAX_STANDBY, Service, ServiceFlags, ServiceId};
+pub use settings::Settings;
+
+/// Version of the map layouts. Recorded in [`Settings::abi_version`] of a pinned set of maps.
+pub const ABI_VERSION: u32 = 1;
+
+/// Backend ids are below this number.
+pub const MAX_BACKENDS: usize = 4096;
+
+/// Slots of a ring. A power of two, so that a slot is picked by a mask.
+pub const RING_SLOTS: usize = 65_536;
+
+/// Services that the maps hold unless the agent asks for another number at load time.
+pub const DEFAULT_SERVICES: u32 = 16;
+
+/// IPv4 flows that the flow table holds unless the agent asks for another number.
+pub const DEFAULT_FLOWS4: u32 = 1 << 20;
+
+/// IPv6 flows that the flow table holds unless the agent asks for another number.
+pub const DEFAULT_FLOWS6: u32 = 1 << 18;
+
+/// Half-open entries per address family.
+pub const HALF_OPEN: u32 = 1 << 16;
+
+/// One unit of the data path's clock is 2^30 ns (1.074 s) of `CLOCK_MONOTONIC`: a shift where a division by 10^9
+/// would cost the packet path some 10 ns.
+pub const CLOCK_SHIFT: u32 = 30;
+
+/// Converts nanoseconds of `CLOCK_MONOTONIC` to the data path's clock.
+#[must_use]
+pub const fn clock_from_nanos(nanos: u64) -> u32 {
+    (nanos >> CLOCK_SHIFT) as u32
+}
+
+/// Converts seconds to units of the data path's clock, rounded up.
+#[must_use]
+pub const fn clock_from_seconds(seconds: u64) -> u32 {
+    let nanos = seconds.saturating_mul(1_000_000_000);
+    let units = nanos.div_ceil(1 << CLOCK_SHIFT);
+    if units > u32::MAX as u64 { u32::MAX } else { units as u32 }
+}
+
+/// Names of the maps and the program, as they appear in the object and under the pin directory.
+pub mod names {
+    /// The XDP program.
+    pub const PROGRAM: &str = "balancer";
+    /// `Array<Settings>`, one entry. Written by the agent.
+    pub const SETTINGS: &str = "SETTINGS";
+    /// `Array<PortRoles>`, one entry. Written by the agent.
+    pub const PORTS: &str = "PORTS";
+    /// `Hash<Endpoint4, Endpoint>`. Written by the agent.
+    pub const ENDPOINTS4: &str = "ENDPOINTS4";
+    /// `Hash<Endpoint6, Endpoint>`. Written by the agent.
+    pub const ENDPOINTS6: &str = "ENDPOINTS6";
+    /// `Array<Service>` by service id. Written by the agent.
+    pub const SERVICES: &str = "SERVICES";
+    /// `Array<Backend>` by backend id. Written by the agent.
+    pub const BACKENDS: &str = "BACKENDS";
+    /// `Array<Ring>`, two per service: index `2 * service + half`. Written by the agent, idle half first.
+    pub const RINGS: &str = "RINGS";
+    /// `Array<ScoreTable>`, two. Written by the agent, idle half first.
+    pub const SCORES: &str = "SCORES";
+    /// `Array<u32>`: entry 0 is the generation of the scores, entry `1 + service` that of the service's ring.
+    /// The active half is the generation modulo two. Written by the agent.
+    pub const GENERATIONS: &str = "GENERATIONS";
+    /// `Hash<FlowKey4, Flow>`, preallocated. Inserted by the program, removed by the agent.
+    pub const FLOWS4: &str = "FLOWS4";
+    /// `Hash<FlowKey6, Flow>`, preallocated. Inserted by the program, removed by the agent.
+    pub const FLOWS6: &str = "FLOWS6";
+    /// `LruHash<FlowKey4, HalfOpen>`: the only IPv4 state a flood can touch. Written by the program.
+    pub const HALF_OPEN4: &str = "HALF_OPEN4";
+    /// `LruHash<FlowKey6, HalfOpen>`: the only IPv6 state a flood can touch. Written by the program.
+    pub const HALF_OPEN6: &str = "HALF_OPEN6";
+    /// `Array<BackendCounts>` by backend id. Written by the program, atomically.
+    pub const COUNTS: &str = "COUNTS";
+    /// `Array<Removed>` by backend id: flows closed by the agent. Written by the agent.
+    pub const REMOVED: &str = "REMOVED";
+    /// `Array<TableUse>`: entry 0 for `FLOWS4`, 1 for `FLOWS6`; `inserted` written by the program.
+    pub const TABLE_USE: &str = "TABLE_USE";
+    /// `Array<u64>`: entries removed by the agent, indexed as `TABLE_USE`. Written by the agent.
+    pub const TABLE_REMOVED: &str = "TABLE_REMOVED";
+    /// `PerCpuArray<Traffic>` by backend id: what was forwarded. Written by the program.
+    pub const TRAFFIC: &str = "TRAFFIC";
+    /// `PerCpuArray<u64>`: packets by outcome, index `(1 + service) * Outcome::COUNT + outcome`; row 0 holds
+    /// packets of no service. Written by the program.
+    pub const OUTCOMES: &str = "OUTCOMES";
+    /// `PerCpuArray<CpuState>`, one entry: the round-robin cursor and the SYN rate of a CPU. Written by the program.
+    pub const CPU_STATE: &str = "CPU_STATE";
+    /// `DevMapHash` by interface index: interfaces that packets may be redirected to. Written by the agent.
+    pub const DEVICES: &str = "DEVICES";
+}

@@ -1,0 +1,74 @@
+//! Scores and rings: what the controller says to the steering decision.
+
+use super::{BackendId, MAX_BACKENDS, RING_SLOTS};
+
+/// Bits of [`Score::flags`]. A backend with any of [`ScoreFlags::CLOSED`] gets no new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScoreFlags;
+
+impl ScoreFlags {
+    /// The backend is in rotation. A zeroed entry is not.
+    pub const READY: u32 = 1 << 0;
+    /// Drained by the operator or by its own signal.
+    pub const DRAIN: u32 = 1 << 1;
+    /// Its health checks fail.
+    pub const DOWN: u32 = 1 << 2;
+    /// An exhaustible resource (memory, descriptors, disk, connections) is nearly used up.
+    pub const EXHAUSTED: u32 = 1 << 3;
+    /// What closes a backend to new flows.
+    pub const CLOSED: u32 = Self::DRAIN | Self::DOWN | Self::EXHAUSTED;
+}
+
+/// Predicted load of one backend: `base + (live - counted) * delta`, lowest wins.
+///
+/// Fixed point with 32 fractional bits (Q32), because the cost of one connection at a million per backend is about
+/// 6e-7.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Score {
+    /// Utilisation at the last telemetry, Q32 of the backend's capacity.
+    pub base: u64,
+    /// Cost of one more connection, Q32.
+    pub delta: u64,
+    /// Live connections that `base` already contains.
+    pub counted: u64,
+    /// See [`ScoreFlags`].
+    pub flags: u32,
+    /// Most live connections; 0 is no limit.
+    pub cap: u32,
+}
+
+impl Score {
+    /// One, in Q32.
+    pub const ONE: u64 = 1 << 32;
+
+    /// Whether a new flow may be steered to the backend while it has `live` connections.
+    #[must_use]
+    pub const fn is_open(&self, live: u64) -> bool {
+        self.flags & (ScoreFlags::READY | ScoreFlags::CLOSED) == ScoreFlags::READY
+            && (self.cap == 0 || live < self.cap as u64)
+    }
+
+    /// Predicted load with `live` connections, Q32, never below zero.
+    #[must_use]
+    pub const fn predict(&self, live: u64) -> u64 {
+        if live >= self.counted {
+            self.base.saturating_add((live - self.counted).saturating_mul(self.delta))
+        } else {
+            self.base.saturating_sub((self.counted - live).saturating_mul(self.delta))
+        }
+    }
+}
+
+/// Scores of all backends, by backend id. One half of the `SCORES` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScoreTable(pub [Score; MAX_BACKENDS]);
+
+/// Weighted Maglev look-up table of one service. One half of its two entries of the `RINGS` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring(pub [BackendId; RING_SLOTS]);
+
+const _: () = assert!(size_of::<Score>() == 32);
+const _: () = assert!(size_of::<Ring>() == 131_072);

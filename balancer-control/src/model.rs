@@ -1,0 +1,74 @@
+//! The desired state: services and backends, as validated from the configuration.
+
+use core::time::Duration;
+
+use balancer_common::abi::{BackendId, ServiceId};
+
+/// How the backend of a new flow is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Predicted utilisation, lowest of `draws` candidates.
+    #[default]
+    Adaptive,
+    /// Live connections over weight, lower of two candidates.
+    LeastConn,
+    /// Share in proportion to 100 - CPU %, as often configured by hand; for comparison.
+    WeightedCpu,
+    /// Every backend in turn, by weight.
+    RoundRobin,
+    /// At random, by weight.
+    Random,
+    /// By hash of the flow alone, so that gateways without shared state agree.
+    Maglev,
+}
+
+/// Everything the controller is responsible for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Model {
+    /// Services, ids unique.
+    pub services: Vec<ServiceSpec>,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceSpec {
+    /// Its index in the maps.
+    pub id: ServiceId,
+    /// Its name in the configuration.
+    pub name: String,
+    /// How new flows are steered.
+    pub policy: Policy,
+    /// Candidates per new flow, 1 to 4; `None` takes the policy's own number.
+    pub draws: Option<u8>,
+    /// Gateways that share this service behind ECMP, this one included; at least 1.
+    pub gateways: u32,
+    /// Successful probes in a row before a backend is in rotation.
+    pub rise: u32,
+    /// Failed probes in a row before it is taken out.
+    pub fall: u32,
+    /// Telemetry older than this is not used; counting goes on.
+    pub stale_after: Duration,
+    /// Backends, ids unique over all services.
+    pub backends: Vec<BackendSpec>,
+}
+
+/// One backend of one service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendSpec {
+    /// Its index in the maps.
+    pub id: BackendId,
+    /// Its name, unique in the service.
+    pub name: String,
+    /// Capacity relative to the other backends, 1 to 1000: the prior until telemetry has taught better.
+    pub weight: u32,
+    /// Cores the broker can use, when known.
+    pub cores: Option<f64>,
+    /// Used only when no other backend takes new flows.
+    pub standby: bool,
+    /// Most live connections.
+    pub cap: Option<u32>,
+    /// Whether probes decide if it is in rotation. Without a probe a backend is always up.
+    pub probed: bool,
+    /// Removed from the configuration; kept, drained, until its last flow has ended.
+    pub leaving: bool,
+}

@@ -1,0 +1,90 @@
+//! What the controller knows, for people and metrics.
+
+use balancer_common::abi::{BackendId, ServiceId};
+
+use crate::{Moment, Policy, Sample};
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Services in the order of the model.
+    pub services: Vec<ServiceSnapshot>,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceSnapshot {
+    /// Its id.
+    pub id: ServiceId,
+    /// Its name.
+    pub name: String,
+    /// Its policy.
+    pub policy: Policy,
+    /// Its backends in the order of the model.
+    pub backends: Vec<BackendSnapshot>,
+}
+
+/// Whether a backend takes new flows, and why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendState {
+    /// Not probed successfully yet.
+    Starting,
+    /// In rotation.
+    Up,
+    /// Its probes fail.
+    Down,
+    /// No new flows, existing ones continue.
+    Draining,
+    /// Draining, and its last flow has ended.
+    Drained,
+    /// An exhaustible resource is nearly used up.
+    Exhausted,
+}
+
+/// One backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendSnapshot {
+    /// Its id.
+    pub id: BackendId,
+    /// Its name.
+    pub name: String,
+    /// Whether it takes new flows.
+    pub state: BackendState,
+    /// Why it is in that state and since when, in words.
+    pub reason: String,
+    /// Since when.
+    pub since: Moment,
+    /// Whether it is a standby.
+    pub standby: bool,
+    /// The weight in force.
+    pub weight: u32,
+    /// Most live connections.
+    pub cap: Option<u32>,
+    /// Live connections.
+    pub live: u64,
+    /// Share of the ring, 0.0 to 1.0.
+    pub ring_share: f64,
+    /// Predicted utilisation, the score that new flows are steered by; 0.0 is idle, 1.0 is full.
+    pub score: f64,
+    /// Filtered utilisation from telemetry, when it is in use.
+    pub utilisation: Option<f64>,
+    /// Predicted cost of one more connection, as utilisation.
+    pub cost: f64,
+    /// How the score came about.
+    pub basis: Basis,
+    /// The last accepted reading.
+    pub sample: Option<Sample>,
+    /// Why the last reading was refused, if it was.
+    pub refused: Option<String>,
+}
+
+/// What a score rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Telemetry, compensated for what was opened since.
+    Level,
+    /// Connections counted by the program, because telemetry was never seen, is stale or is saturated.
+    Count,
+    /// The policy does not look at load.
+    Fixed,
+}

@@ -1,0 +1,3 @@
+//! The kernel programs.
+
+fn main() {}
