@@ -1,7 +1,195 @@
 //! The configuration: one TOML file, checked as a whole before any of it is used.
+//!
+//! The types here are what is left when every problem has been found and every default filled in. Nothing in them needs
+//! to be looked at twice.
 
 pub mod health;
 pub mod telemetry;
 
-pub use health::{HealthCheck, HealthConfig};
-pub use telemetry::{Preset, SourceConfig, TelemetryConfig};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use balancer_common::abi::{BackendId, ServiceId};
+use balancer_control::{BackendSpec, Model, Policy, ServiceSpec};
+
+pub use health::{HealthCheck, HealthConfig, MqttLogin, MqttVersion};
+pub use telemetry::{HttpAuth, LocalTarget, Meaning, MetricNames, Preset, SourceConfig, TelemetryConfig};
+
+/// A configuration without problems.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The agent itself.
+    pub agent: AgentConfig,
+    /// The program and its maps.
+    pub datapath: DatapathConfig,
+    /// Services, in the order of the file.
+    pub services: Vec<ServiceConfig>,
+}
+
+/// The agent itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// Path of the API's unix socket.
+    pub socket: PathBuf,
+    /// Directory that maps, program and links are pinned in.
+    pub pins: PathBuf,
+    /// Where metrics are served; `None` serves none.
+    pub metrics: Option<SocketAddr>,
+    /// Least severe message that is logged.
+    pub log: LogLevel,
+    /// Time from one run of the controller to the next.
+    pub tick: Duration,
+}
+
+/// Least severe message that is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What the agent could not do.
+    Error,
+    /// What it could do in a worse way only.
+    Warn,
+    /// What changed.
+    #[default]
+    Info,
+    /// Every probe, reading and command.
+    Debug,
+    /// Libraries' messages too.
+    Trace,
+}
+
+/// The program and its maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatapathConfig {
+    /// Interfaces to attach to; empty: those that VIPs and backends are reached through.
+    pub interfaces: Vec<String>,
+    /// How to attach.
+    pub mode: AttachMode,
+    /// IPv4 flows that the flow table holds.
+    pub flows_v4: u32,
+    /// IPv6 flows that the flow table holds.
+    pub flows_v6: u32,
+    /// Silence after which an established flow is forgotten.
+    pub idle_timeout: Duration,
+    /// Silence after which a flow with one FIN is forgotten.
+    pub half_closed_timeout: Duration,
+    /// Silence after which a closed flow is forgotten.
+    pub closing_timeout: Duration,
+    /// New flows per second and CPU from which on they leave no state; 0 is never.
+    pub flood_syns: u32,
+    /// Key of the flow hash; `None` draws one.
+    pub hash_key: Option<u64>,
+    /// Services that the maps have room for.
+    pub services: u32,
+}
+
+/// How the program is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttachMode {
+    /// In the driver where that is possible, otherwise in the network stack, with a warning.
+    #[default]
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the network stack.
+    Generic,
+}
+
+/// How packets get to a backend and back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forward {
+    /// The destination address of requests and the source address of replies are rewritten; replies pass the gateway.
+    #[default]
+    Nat,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceConfig {
+    /// Its name, unique.
+    pub name: String,
+    /// VIP and port, unique.
+    pub vip: SocketAddr,
+    /// How new flows are steered.
+    pub policy: Policy,
+    /// Candidates per new flow, 1 to 4; `None` takes the policy's own number.
+    pub draws: Option<u8>,
+    /// Gateways that share the service, this one included; at least 1.
+    pub gateways: u32,
+    /// How packets get to the backends and back.
+    pub forward: Forward,
+    /// Telemetry older than this is not used.
+    pub stale_after: Duration,
+    /// Successful probes in a row before a backend is in rotation.
+    pub rise: u32,
+    /// Failed probes in a row before it is taken out.
+    pub fall: u32,
+    /// At least one, in the order of the file; of the VIP's address family.
+    pub backends: Vec<BackendConfig>,
+}
+
+/// One backend of one service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendConfig {
+    /// Its name, unique in the service.
+    pub name: String,
+    /// Its address, unique over all services.
+    pub address: SocketAddr,
+    /// Capacity relative to the other backends, 1 to 1000.
+    pub weight: u32,
+    /// Cores the broker can use, when known.
+    pub cores: Option<f64>,
+    /// Most live connections.
+    pub max_connections: Option<u32>,
+    /// Used only when no other backend takes new flows.
+    pub standby: bool,
+    /// Takes no new flows.
+    pub drain: bool,
+    /// How its health is probed.
+    pub health: HealthConfig,
+    /// Where its load is read.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Config {
+    /// The controller's view, given the ids that services and backends have in the maps.
+    pub fn model(
+        &self,
+        service_id: impl Fn(&ServiceConfig) -> ServiceId,
+        backend_id: impl Fn(&ServiceConfig, &BackendConfig) -> BackendId,
+    ) -> Model {
+        let services = self.services.iter();
+        Model { services: services.map(|s| s.spec(service_id(s), |b| backend_id(s, b))).collect() }
+    }
+}
+
+impl ServiceConfig {
+    fn spec(&self, id: ServiceId, backend_id: impl Fn(&BackendConfig) -> BackendId) -> ServiceSpec {
+        ServiceSpec {
+            id,
+            name: self.name.clone(),
+            policy: self.policy,
+            draws: self.draws,
+            gateways: self.gateways,
+            rise: self.rise,
+            fall: self.fall,
+            stale_after: self.stale_after,
+            backends: self.backends.iter().map(|b| b.spec(backend_id(b))).collect(),
+        }
+    }
+}
+
+impl BackendConfig {
+    fn spec(&self, id: BackendId) -> BackendSpec {
+        BackendSpec {
+            id,
+            name: self.name.clone(),
+            weight: self.weight,
+            cores: self.cores,
+            standby: self.standby,
+            cap: self.max_connections,
+            probed: self.health.check != HealthCheck::None,
+            leaving: false,
+        }
+    }
+}
