@@ -17,7 +17,7 @@ mod settings;
 
 pub use backend::{Backend, BackendId};
 pub use counters::{BackendCounts, CpuState, Removed, TableUse, Traffic};
-pub use endpoint::{Endpoint, Endpoint4, Endpoint6, PortRoles, Role};
+pub use endpoint::{Endpoint, Endpoint4, Endpoint6, PortRoles, Role, octets};
 pub use flow::{Flow, FlowCell, FlowKey4, FlowKey6, FlowState, HalfOpen, HalfOpenCell};
 pub use hop::{Hop, VlanTag, VlanTags};
 pub use score::{Ring, Score, ScoreFlags, ScoreTable};

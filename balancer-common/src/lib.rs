@@ -17,3 +17,8 @@
 extern crate std;
 
 pub mod abi;
+pub mod outcome;
+pub mod packet;
+pub mod path;
+pub mod steer;
+pub mod tables;

@@ -1,6 +1,9 @@
 //! Backends.
 
-use super::{Hop, ServiceId};
+use core::net::SocketAddr;
+
+use super::{Hop, ServiceId, endpoint::octets};
+use crate::packet::checksum::Delta;
 
 /// Index of a backend in the maps, below [`super::MAX_BACKENDS`]. One broker endpoint in one service.
 #[repr(transparent)]
@@ -24,10 +27,28 @@ pub struct Backend {
     pub port: [u8; 2],
     /// The service it belongs to.
     pub service: ServiceId,
+    /// What turns the checksums of a packet to the VIP into those of one to this backend.
+    pub from_vip: Delta,
     /// 1 while the id is in use. Flows of an id that is not are reset.
     pub present: u8,
-    /// Keeps the size a multiple of four.
-    pub reserved: [u8; 3],
+    /// Fills the entry to a cache line.
+    pub reserved: [u8; 15],
 }
 
-const _: () = assert!(size_of::<Backend>() == 48);
+impl Backend {
+    /// The backend at `addr` of a service at `vip`.
+    #[must_use]
+    pub const fn new(service: ServiceId, vip: SocketAddr, addr: SocketAddr, hop: Hop) -> Self {
+        Self {
+            hop,
+            addr: octets(addr),
+            port: addr.port().to_be_bytes(),
+            service,
+            from_vip: Delta::between(vip, addr),
+            present: 1,
+            reserved: [0; 15],
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Backend>() == 64);

@@ -1,6 +1,9 @@
 //! Which addresses and ports are ours.
 
+use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+
 use super::{BackendId, ServiceId};
+use crate::packet::checksum::Delta;
 
 /// An IPv4 address and TCP port, both in network order.
 #[repr(C)]
@@ -12,6 +15,12 @@ pub struct Endpoint4 {
     pub port: [u8; 2],
     /// Keeps the size a multiple of eight.
     pub reserved: [u8; 2],
+}
+
+impl From<SocketAddrV4> for Endpoint4 {
+    fn from(addr: SocketAddrV4) -> Self {
+        Self { addr: addr.ip().octets(), port: addr.port().to_be_bytes(), reserved: [0; 2] }
+    }
 }
 
 /// An IPv6 address and TCP port, both in network order.
@@ -26,6 +35,12 @@ pub struct Endpoint6 {
     pub reserved: [u8; 2],
 }
 
+impl From<SocketAddrV6> for Endpoint6 {
+    fn from(addr: SocketAddrV6) -> Self {
+        Self { addr: addr.ip().octets(), port: addr.port().to_be_bytes(), reserved: [0; 2] }
+    }
+}
+
 /// What an endpoint is to us.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +51,7 @@ pub enum Role {
     Backend = 2,
 }
 
-/// Value of the endpoint maps.
+/// Value of the endpoint maps: with it alone a reply can be rewritten, given its flow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -44,23 +59,63 @@ pub struct Endpoint {
     pub service: ServiceId,
     /// The backend; [`BackendId::NONE`] for a service.
     pub backend: BackendId,
+    /// What turns the checksums of a reply from the backend's address into those from the VIP; zero for a service.
+    pub to_vip: Delta,
+    /// Port of the service, network order.
+    pub vip_port: [u8; 2],
     /// [`Role`] as a number.
     pub role: u8,
-    /// Keeps the size a multiple of eight.
-    pub reserved: [u8; 3],
+    /// Keeps the size a multiple of four.
+    pub reserved: u8,
+    /// Address of the service: IPv4 in the first four bytes, or IPv6.
+    pub vip: [u8; 16],
 }
 
 impl Endpoint {
     /// The endpoint of a service.
     #[must_use]
-    pub const fn service(service: ServiceId) -> Self {
-        Self { service, backend: BackendId::NONE, role: Role::Service as u8, reserved: [0; 3] }
+    pub const fn service(service: ServiceId, vip: SocketAddr) -> Self {
+        Self {
+            service,
+            backend: BackendId::NONE,
+            to_vip: Delta::NONE,
+            vip_port: vip.port().to_be_bytes(),
+            role: Role::Service as u8,
+            reserved: 0,
+            vip: octets(vip),
+        }
     }
 
-    /// The endpoint of a backend.
+    /// The endpoint of a backend at `addr`, whose replies are sent from `vip`.
     #[must_use]
-    pub const fn backend(service: ServiceId, backend: BackendId) -> Self {
-        Self { service, backend, role: Role::Backend as u8, reserved: [0; 3] }
+    pub const fn backend(service: ServiceId, backend: BackendId, vip: SocketAddr, addr: SocketAddr) -> Self {
+        Self {
+            service,
+            backend,
+            to_vip: Delta::between(addr, vip),
+            vip_port: vip.port().to_be_bytes(),
+            role: Role::Backend as u8,
+            reserved: 0,
+            vip: octets(vip),
+        }
+    }
+
+    /// Whether packets to it are from clients.
+    #[must_use]
+    pub const fn is_service(&self) -> bool {
+        self.role == Role::Service as u8
+    }
+}
+
+/// The address, IPv4 in the first four bytes.
+#[must_use]
+pub const fn octets(addr: SocketAddr) -> [u8; 16] {
+    match addr {
+        SocketAddr::V4(v4) => {
+            let [a, b, c, d] = v4.ip().octets();
+            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+        SocketAddr::V6(v6) => v6.ip().octets(),
     }
 }
 
@@ -80,4 +135,4 @@ impl PortRoles {
 
 const _: () = assert!(size_of::<Endpoint4>() == 8);
 const _: () = assert!(size_of::<Endpoint6>() == 20);
-const _: () = assert!(size_of::<Endpoint>() == 8);
+const _: () = assert!(size_of::<Endpoint>() == 28);

@@ -77,6 +77,14 @@ impl FlowState {
         Self(self.0 | bits)
     }
 
+    /// With the FIN of one side; closed once both sides have sent theirs.
+    #[must_use]
+    pub const fn with_fin(self, side: u32) -> Self {
+        let both = Self::FIN_CLIENT | Self::FIN_BACKEND;
+        let next = self.with(side);
+        if next.has(both) { next.with(Self::CLOSED) } else { next }
+    }
+
     /// Whether it counts as a live connection of its backend.
     #[must_use]
     pub const fn is_live(self) -> bool {
@@ -106,7 +114,8 @@ pub struct Flow {
 pub struct FlowCell {
     state: AtomicU32,
     last_seen: AtomicU32,
-    opened: AtomicU32,
+    /// When (data path clock) the flow was promoted.
+    pub opened: u32,
     acked: AtomicU32,
     /// The client's next hop.
     pub hop: Hop,
@@ -144,12 +153,6 @@ impl FlowCell {
             self.acked.store(ack, Ordering::Relaxed);
         }
     }
-
-    /// Starts the life of a successor on the same tuple.
-    pub fn restart(&self, now: u32) {
-        self.opened.store(now, Ordering::Relaxed);
-        self.last_seen.store(now, Ordering::Relaxed);
-    }
 }
 
 impl From<Flow> for FlowCell {
@@ -157,7 +160,7 @@ impl From<Flow> for FlowCell {
         Self {
             state: AtomicU32::new(flow.state.0),
             last_seen: AtomicU32::new(flow.last_seen),
-            opened: AtomicU32::new(flow.opened),
+            opened: flow.opened,
             acked: AtomicU32::new(flow.acked),
             hop: flow.hop,
         }
@@ -205,8 +208,7 @@ pub struct HalfOpenCell {
 
 impl HalfOpenCell {
     /// The client's initial sequence number.
-    #[must_use]
-    pub fn client_isn(&self) -> u32 {
+    fn client_isn(&self) -> u32 {
         self.client_isn.load(Ordering::Relaxed)
     }
 
@@ -223,6 +225,12 @@ impl HalfOpenCell {
     pub fn answer(&self, isn: u32) {
         self.backend_isn.store(isn, Ordering::Relaxed);
         self.answered.store(1, Ordering::Relaxed);
+    }
+
+    /// Whether the backend has not answered the SYN.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.adopted == 0 && self.answered.load(Ordering::Relaxed) == 0
     }
 
     /// Whether a client that sends `seq` and `ack` has seen the backend's SYN-ACK, so that its address is real.

@@ -1,0 +1,274 @@
+//! IPv4 and IPv6 behind one trait, so that everything after parsing is written once.
+
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+use super::{Frame, checksum};
+use crate::{
+    abi::{FlowKey4, FlowKey6, ServiceId},
+    outcome::Outcome,
+};
+
+const TCP: u8 = 6;
+
+/// What the network header says of a TCP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ip<A> {
+    /// Source address, network order.
+    pub source: A,
+    /// Destination address, network order.
+    pub destination: A,
+    /// Hops left.
+    pub hops: u8,
+    /// Offset of the TCP header.
+    pub l4: usize,
+    /// Bytes of TCP, header and payload.
+    pub len: usize,
+}
+
+/// Which address of a packet is exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The source: a reply gets the VIP's.
+    Source,
+    /// The destination: a client's packet gets the backend's.
+    Destination,
+}
+
+/// An address family.
+pub trait Family: Copy + 'static {
+    /// An address, network order.
+    type Addr: Copy + PartialEq;
+    /// The key of a flow.
+    type Key: Copy;
+
+    /// Bytes of a network header without options.
+    const HEADER: usize;
+
+    /// Reads the network header.
+    ///
+    /// # Errors
+    /// The reason to pass the packet on untouched.
+    fn parse<P: Frame>(frame: &P, l3: usize) -> Result<Ip<Self::Addr>, Outcome>;
+
+    /// The key of a flow.
+    fn key(client: Self::Addr, port: [u8; 2], service: ServiceId) -> Self::Key;
+
+    /// The words that a flow is hashed by: the same on every gateway, so no ids.
+    fn words(client: Self::Addr, port: [u8; 2], vip_port: [u8; 2]) -> [u64; 3];
+
+    /// The family's part of an address field.
+    fn narrow(octets: &[u8; 16]) -> Self::Addr;
+
+    /// Exchanges one address, takes one hop off and mends the header's checksum.
+    fn rewrite<P: Frame>(frame: &mut P, l3: usize, side: Side, addr: Self::Addr, delta: u16) -> Option<()>;
+
+    /// Writes a fresh network header for a bare TCP header, and returns the one's-complement sum of the
+    /// pseudo-header.
+    fn write_header<P: Frame>(
+        frame: &mut P,
+        l3: usize,
+        source: Self::Addr,
+        destination: Self::Addr,
+    ) -> Option<u32>;
+}
+
+/// Hops of a packet that we originate (RFC 1700's recommended default).
+const HOPS: u8 = 64;
+/// Bytes of a TCP header without options, as the length fields want it.
+const BARE: u8 = 20;
+
+/// IPv4.
+#[derive(Clone, Copy, Debug)]
+pub struct V4;
+
+impl Family for V4 {
+    type Addr = [u8; 4];
+    type Key = FlowKey4;
+
+    const HEADER: usize = Ipv4Hdr::LEN;
+
+    #[inline(always)]
+    fn parse<P: Frame>(frame: &P, l3: usize) -> Result<Ip<[u8; 4]>, Outcome> {
+        let Some(h) = frame.view::<{ Ipv4Hdr::LEN }>(l3) else { return Err(Outcome::PassTruncated) };
+        let header = usize::from(h[0] & 0x0f) * 4;
+        let total = usize::from(u16::from_be_bytes([h[2], h[3]]));
+        if h[0] >> 4 != 4 || header < Ipv4Hdr::LEN || total < header {
+            return Err(Outcome::PassMalformed);
+        }
+        if h[9] != TCP {
+            return Err(Outcome::PassNotTcp);
+        }
+        // More fragments, or an offset: the ports may be elsewhere.
+        if u16::from_be_bytes([h[6], h[7]]) & 0x3fff != 0 {
+            return Err(Outcome::PassFragment);
+        }
+        Ok(Ip {
+            source: [h[12], h[13], h[14], h[15]],
+            destination: [h[16], h[17], h[18], h[19]],
+            hops: h[8],
+            l4: l3 + header,
+            len: total - header,
+        })
+    }
+
+    #[inline(always)]
+    fn key(client: [u8; 4], port: [u8; 2], service: ServiceId) -> FlowKey4 {
+        FlowKey4 { client, port, service }
+    }
+
+    #[inline(always)]
+    fn words(client: [u8; 4], port: [u8; 2], vip_port: [u8; 2]) -> [u64; 3] {
+        let [a, b, c, d] = client;
+        [u64::from_le_bytes([a, b, c, d, port[0], port[1], vip_port[0], vip_port[1]]), 0, 0]
+    }
+
+    #[inline(always)]
+    fn narrow(octets: &[u8; 16]) -> [u8; 4] {
+        [octets[0], octets[1], octets[2], octets[3]]
+    }
+
+    #[inline(always)]
+    fn rewrite<P: Frame>(frame: &mut P, l3: usize, side: Side, addr: [u8; 4], delta: u16) -> Option<()> {
+        let h = frame.view_mut::<{ Ipv4Hdr::LEN }>(l3)?;
+        h[8] = h[8].wrapping_sub(1);
+        [h[10], h[11]] = checksum::update_and_hop([h[10], h[11]], delta);
+        match side {
+            Side::Source => [h[12], h[13], h[14], h[15]] = addr,
+            Side::Destination => [h[16], h[17], h[18], h[19]] = addr,
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn write_header<P: Frame>(
+        frame: &mut P,
+        l3: usize,
+        source: [u8; 4],
+        destination: [u8; 4],
+    ) -> Option<u32> {
+        let [s0, s1, s2, s3] = source;
+        let [d0, d1, d2, d3] = destination;
+        let total = Ipv4Hdr::LEN as u8 + BARE;
+        // Version and header length, no service class, total length, no id, do not fragment.
+        let mut h = [0x45, 0, 0, total, 0, 0, 0x40, 0, HOPS, TCP, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
+        [h[10], h[11]] = checksum::finish(checksum::sum16(&h));
+        *frame.view_mut::<{ Ipv4Hdr::LEN }>(l3)? = h;
+        Some(checksum::sum16(&[s0, s1, s2, s3, d0, d1, d2, d3, 0, TCP, 0, BARE]))
+    }
+}
+
+/// IPv6.
+#[derive(Clone, Copy, Debug)]
+pub struct V6;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// Extension headers that are walked. RFC 8200 section 4.1 recommends at most one of each of the kinds that may
+/// precede TCP, with destination options twice.
+const MAX_EXTENSIONS: usize = 6;
+
+impl V6 {
+    /// Walks the extension headers to the TCP header: its offset.
+    #[inline(always)]
+    fn walk<P: Frame>(frame: &P, mut next: u8, mut offset: usize) -> Result<usize, Outcome> {
+        for _ in 0..MAX_EXTENSIONS {
+            match next {
+                TCP => return Ok(offset),
+                HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | FRAGMENT => {}
+                _ => return Err(Outcome::PassNotTcp),
+            }
+            let Some(h) = frame.view::<8>(offset) else { return Err(Outcome::PassTruncated) };
+            let mut len = 8;
+            match next {
+                // Offset or more fragments: the ports may be elsewhere. An atomic fragment (RFC 6946) is whole.
+                FRAGMENT if u16::from_be_bytes([h[2], h[3]]) & 0xfff9 != 0 => {
+                    return Err(Outcome::PassFragment);
+                }
+                FRAGMENT => {}
+                // Segments left: the destination address is not the final one.
+                ROUTING if h[3] != 0 => return Err(Outcome::PassNotTcp),
+                _ => len = (usize::from(h[1]) + 1) * 8,
+            }
+            next = h[0];
+            offset += len;
+        }
+        if next == TCP { Ok(offset) } else { Err(Outcome::PassExtensionDepth) }
+    }
+}
+
+impl Family for V6 {
+    type Addr = [u8; 16];
+    type Key = FlowKey6;
+
+    const HEADER: usize = Ipv6Hdr::LEN;
+
+    #[inline(always)]
+    fn parse<P: Frame>(frame: &P, l3: usize) -> Result<Ip<[u8; 16]>, Outcome> {
+        let Some(h) = frame.view::<{ Ipv6Hdr::LEN }>(l3) else { return Err(Outcome::PassTruncated) };
+        if h[0] >> 4 != 6 {
+            return Err(Outcome::PassMalformed);
+        }
+        let mut source = [0; 16];
+        let mut destination = [0; 16];
+        source.copy_from_slice(&h[8..24]);
+        destination.copy_from_slice(&h[24..40]);
+        let payload = usize::from(u16::from_be_bytes([h[4], h[5]]));
+        let (next, hops) = (h[6], h[7]);
+        let start = l3 + Ipv6Hdr::LEN;
+        let l4 = Self::walk(frame, next, start)?;
+        let extensions = l4 - start;
+        if payload < extensions {
+            return Err(Outcome::PassMalformed);
+        }
+        Ok(Ip { source, destination, hops, l4, len: payload - extensions })
+    }
+
+    #[inline(always)]
+    fn key(client: [u8; 16], port: [u8; 2], service: ServiceId) -> FlowKey6 {
+        FlowKey6 { client, port, service }
+    }
+
+    #[inline(always)]
+    fn words(client: [u8; 16], port: [u8; 2], vip_port: [u8; 2]) -> [u64; 3] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = client;
+        [
+            u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_le_bytes([i, j, k, l, m, n, o, p]),
+            u64::from_le_bytes([port[0], port[1], vip_port[0], vip_port[1], 0, 0, 0, 0]),
+        ]
+    }
+
+    #[inline(always)]
+    fn narrow(octets: &[u8; 16]) -> [u8; 16] {
+        *octets
+    }
+
+    #[inline(always)]
+    fn rewrite<P: Frame>(frame: &mut P, l3: usize, side: Side, addr: [u8; 16], _: u16) -> Option<()> {
+        let h = frame.view_mut::<{ Ipv6Hdr::LEN }>(l3)?;
+        h[7] = h[7].wrapping_sub(1);
+        match side {
+            Side::Source => h[8..24].copy_from_slice(&addr),
+            Side::Destination => h[24..40].copy_from_slice(&addr),
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn write_header<P: Frame>(
+        frame: &mut P,
+        l3: usize,
+        source: [u8; 16],
+        destination: [u8; 16],
+    ) -> Option<u32> {
+        let h = frame.view_mut::<{ Ipv6Hdr::LEN }>(l3)?;
+        h[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, BARE, TCP, HOPS]);
+        h[8..24].copy_from_slice(&source);
+        h[24..40].copy_from_slice(&destination);
+        let pseudo = checksum::sum16(&[0, BARE, 0, TCP]);
+        Some(checksum::sum16(&source) + checksum::sum16(&destination) + pseudo)
+    }
+}

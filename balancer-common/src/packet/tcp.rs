@@ -1,0 +1,82 @@
+//! TCP.
+
+use network_types::tcp::TcpHdr;
+
+use super::Frame;
+
+/// What the packet path needs of a TCP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Source port, network order.
+    pub source: [u8; 2],
+    /// Destination port, network order.
+    pub destination: [u8; 2],
+    /// Sequence number of the first byte.
+    pub seq: u32,
+    /// Next byte expected from the other side; valid with [`Segment::ACK`].
+    pub ack: u32,
+    /// Flag bits, as on the wire.
+    pub flags: u8,
+    /// Bytes of payload.
+    pub payload: u32,
+}
+
+impl Segment {
+    /// No more data from the sender.
+    pub const FIN: u8 = 1 << 0;
+    /// Synchronize sequence numbers.
+    pub const SYN: u8 = 1 << 1;
+    /// Reset the connection.
+    pub const RST: u8 = 1 << 2;
+    /// The acknowledgement number is valid.
+    pub const ACK: u8 = 1 << 4;
+
+    /// Length of a header without options.
+    pub const HEADER: usize = TcpHdr::LEN;
+
+    /// Reads the header at `offset` of a datagram that carries `len` bytes of TCP. `None` when it is cut short or
+    /// contradicts itself.
+    #[inline(always)]
+    #[must_use]
+    pub fn parse<P: Frame>(frame: &P, offset: usize, len: usize) -> Option<Self> {
+        let h = frame.view::<{ TcpHdr::LEN }>(offset)?;
+        let header = usize::from(h[12] >> 4) * 4;
+        if header < TcpHdr::LEN || header > len {
+            return None;
+        }
+        Some(Self {
+            source: [h[0], h[1]],
+            destination: [h[2], h[3]],
+            seq: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
+            ack: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
+            flags: h[13],
+            payload: (len - header) as u32,
+        })
+    }
+
+    /// Whether any of `flags` is set.
+    #[must_use]
+    pub const fn any(&self, flags: u8) -> bool {
+        self.flags & flags != 0
+    }
+
+    /// A SYN that asks for a connection.
+    #[must_use]
+    pub const fn is_syn(&self) -> bool {
+        self.flags & (Self::SYN | Self::ACK | Self::RST) == Self::SYN
+    }
+
+    /// The answer to a SYN.
+    #[must_use]
+    pub const fn is_syn_ack(&self) -> bool {
+        self.flags & (Self::SYN | Self::ACK | Self::RST) == Self::SYN | Self::ACK
+    }
+
+    /// Sequence number behind the segment: SYN and FIN count as one byte each (RFC 9293 section 3.4).
+    #[must_use]
+    pub const fn next_seq(&self) -> u32 {
+        let syn = (self.flags & Self::SYN != 0) as u32;
+        let fin = (self.flags & Self::FIN != 0) as u32;
+        self.seq.wrapping_add(self.payload).wrapping_add(syn).wrapping_add(fin)
+    }
+}

@@ -1,0 +1,112 @@
+//! The seam between the packet path and the maps.
+
+use crate::{
+    abi::{
+        Backend, BackendId, CpuState, Endpoint, Flow, FlowCell, HalfOpen, HalfOpenCell, Hop, PortRoles,
+        Service, ServiceId, Settings,
+    },
+    outcome::Outcome,
+    packet::Family,
+    steer::Steering,
+};
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Client to backend.
+    Request,
+    /// Backend to client.
+    Reply,
+}
+
+/// What the kernel's own routing says of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Send it there.
+    Hop(Hop),
+    /// Routable, but the neighbour or the device needs the host's stack.
+    Stack,
+    /// Not to be forwarded: the gateway's own address, or no route.
+    Local,
+}
+
+/// Maps that do not depend on the address family.
+///
+/// Every method that looks something up answers `None` for what is not there; the packet path never panics.
+pub trait Tables: Steering {
+    /// The data path's clock.
+    fn now(&self) -> u32;
+
+    /// Settings of the data path.
+    fn settings(&self) -> Option<&Settings>;
+
+    /// What the ports are to us.
+    fn roles(&self) -> Option<&PortRoles>;
+
+    /// A service.
+    fn service(&self, id: ServiceId) -> Option<&Service>;
+
+    /// A backend.
+    fn backend(&self, id: BackendId) -> Option<&Backend>;
+
+    /// The state of this CPU.
+    fn with_cpu<R>(&self, f: impl FnOnce(&mut CpuState, u32) -> R) -> Option<R>;
+
+    /// 64 random bits.
+    fn random(&self) -> u64;
+
+    /// One flow more.
+    fn count_opened(&self, backend: BackendId);
+
+    /// One flow less.
+    fn count_closed(&self, backend: BackendId);
+
+    /// One SYN steered.
+    fn count_syn(&self, backend: BackendId);
+
+    /// One SYN that the backend answered with a RST.
+    fn count_refused(&self, backend: BackendId);
+
+    /// One packet with this outcome.
+    fn count_outcome(&self, service: Option<ServiceId>, outcome: Outcome);
+
+    /// One packet of `bytes` forwarded.
+    fn count_traffic(&self, backend: BackendId, direction: Direction, bytes: usize);
+}
+
+/// Maps of one address family.
+pub trait FamilyTables<F: Family>: Tables {
+    /// What an address and port are to us.
+    fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint>;
+
+    /// An established flow.
+    fn flow(&self, key: &F::Key) -> Option<&FlowCell>;
+
+    /// Remembers a flow that is not known. False when the table is full or the flow is known.
+    #[must_use]
+    fn insert_flow(&self, key: &F::Key, flow: &Flow) -> bool;
+
+    /// Overwrites a flow that is known.
+    fn replace_flow(&self, key: &F::Key, flow: &Flow);
+
+    /// A half-open flow.
+    fn half_open(&self, key: &F::Key) -> Option<&HalfOpenCell>;
+
+    /// Remembers a half-open flow, in place of an older one on the same tuple.
+    fn put_half_open(&self, key: &F::Key, half: &HalfOpen);
+
+    /// Forgets a half-open flow.
+    fn remove_half_open(&self, key: &F::Key);
+
+    /// Whether the flow table is so full that new flows must do without.
+    fn is_crowded(&self) -> bool;
+
+    /// Whether flows may exist that have no state, because some were steered without.
+    fn is_adopting(&self, now: u32) -> bool;
+
+    /// Notes that a flow was steered without state at `now`.
+    fn adopt_from(&self, now: u32);
+
+    /// Asks the kernel's routes.
+    fn route(&self, source: F::Addr, destination: F::Addr) -> Route;
+}
