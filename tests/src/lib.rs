@@ -1,1 +1,14 @@
-//! Integration-test library.
+//! Labs of network namespaces with real brokers, real clients and the real agent, for tests and the demo.
+//!
+//! Everything here makes what it needs and removes it on drop; what a killed process left behind is removed by the
+//! next one. Root is needed for nearly all of it.
+
+pub mod broker;
+pub mod cgroup;
+pub mod lab;
+pub mod mqtt;
+pub mod netns;
+mod owner;
+pub mod process;
+pub mod tcp;
+pub mod wait;

@@ -1,0 +1,129 @@
+//! Real Mosquitto brokers in namespaces and cgroups.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::{
+    cgroup::CpuGroup,
+    lab::{Host, Lab, PORT},
+    mqtt::{NAME_TOPIC, Session},
+    process::Process,
+    wait::{self, PATIENCE},
+};
+
+/// A Mosquitto on both addresses of a host, alone in a cgroup, killed on drop.
+///
+/// Each broker holds its name as the retained message [`NAME_TOPIC`], so that clients can tell where they are.
+#[derive(Debug)]
+pub struct Broker<'a> {
+    process: Option<Process>,
+    group: CpuGroup,
+    host: &'a Host,
+    directory: TempDir,
+}
+
+impl<'a> Broker<'a> {
+    /// Starts the broker of the host `index` of the lab, with at most `cores` of a core.
+    ///
+    /// # Errors
+    /// Mosquitto is missing, or does not answer in time.
+    pub fn start(lab: &'a Lab, index: usize, cores: Option<f64>) -> Result<Self> {
+        let host = &lab.brokers[index];
+        let mut broker = Self {
+            process: None,
+            group: CpuGroup::new(lab.serial, &host.name, cores)?,
+            host,
+            directory: tempfile::tempdir().context("failed to make a directory")?,
+        };
+        fs::write(broker.config(), config(host)).context("failed to write mosquitto.conf")?;
+        broker.start_again()?;
+        Ok(broker)
+    }
+
+    /// Starts the broker after [`Broker::stop`] or [`Broker::kill`], and waits until it answers MQTT.
+    ///
+    /// # Errors
+    /// It does not answer in time.
+    pub fn start_again(&mut self) -> Result<()> {
+        let mut command = self.host.netns.command("mosquitto");
+        command.arg("-c").arg(self.config());
+        let mut process = Process::start(&mut command, &self.directory.path().join("log"))?;
+        self.group.add(process.pid())?;
+        let name = &self.host.name;
+        let announce = |process: &mut Process| {
+            process.check()?;
+            self.host.netns.enter(|| -> Result<()> {
+                let mut session = Session::connect(self.host.socket4(), "lab", Duration::from_secs(2))?;
+                session.retain(NAME_TOPIC, name)?;
+                session.disconnect()?;
+                Session::connect(self.host.socket6(), "lab", Duration::from_secs(2))?.disconnect()
+            })?
+        };
+        wait::until_ok(&format!("{name} to answer MQTT"), PATIENCE, || announce(&mut process))?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends it as an operator would.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.take().map_or(Ok(()), |process| process.stop(PATIENCE).map(|_| ()))
+    }
+
+    /// Ends it as a crash would: the kernel still closes its connections.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().map_or(Ok(()), Process::kill)
+    }
+
+    /// The host's name, which is the broker's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.host.name
+    }
+
+    /// The process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// Its process, while it runs.
+    #[must_use]
+    pub const fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    /// The cgroup it runs in.
+    #[must_use]
+    pub const fn group(&self) -> &CpuGroup {
+        &self.group
+    }
+
+    /// Where it lives.
+    #[must_use]
+    pub const fn host(&self) -> &'a Host {
+        self.host
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("mosquitto.conf")
+    }
+}
+
+/// `user root` because the directory is root's alone; no message is dropped for want of a queue.
+fn config(host: &Host) -> String {
+    let (v4, v6) = (host.v4, host.v6);
+    format!(
+        "user root\nlistener {PORT} {v4}\nmax_connections -1\nlistener {PORT} {v6}\nmax_connections -1\n\
+         allow_anonymous true\nsys_interval 1\npersistence false\nmax_queued_messages 0\n\
+         set_tcp_nodelay true\nlog_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\n\
+         connection_messages false\n"
+    )
+}
