@@ -1,3 +1,48 @@
-//! `cargo xtask`.
+//! `cargo xtask`: sets the machine up, builds, tests and shows what this workspace makes.
 
-fn main() {}
+mod build;
+mod process;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::workspace::Workspace;
+
+/// Sets the machine up, builds, tests and shows what this workspace makes.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Installs what building and testing needs beyond stable Rust; does nothing where it is there.
+    Setup(setup::Args),
+    /// Builds the kernel object and the binary `balancer` with the object inside.
+    Build(build::Args),
+    /// Runs every check and test; needs root for the layers that touch the kernel.
+    Test(test::Args),
+    /// Runs what continuous integration runs.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match run(&Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup(args) => setup::run(&workspace, args),
+        Task::Build(args) => build::run(&workspace, args),
+        Task::Test(args) => test::run(&workspace, args),
+        Task::Ci => test::ci(&workspace),
+    }
+}

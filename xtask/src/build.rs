@@ -1,0 +1,110 @@
+//! `cargo xtask build`: the kernel object, then the binary with the object inside.
+
+use std::{env::consts::ARCH, ffi::OsString, fs, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    process,
+    setup::{self, Toolchain},
+    workspace::Workspace,
+};
+
+/// The variable that names the kernel object: the build script of `balancer-userspace` embeds that file,
+/// and the integration tests load it.
+pub(crate) const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";
+
+/// The BPF instruction set: v3 (32-bit ALU and jumps) is what every kernel since 5.1 takes.
+const BPF_CPU: &str = "v3";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Builds the binary with optimisation; the kernel object always is optimised.
+    #[arg(long)]
+    release: bool,
+}
+
+/// What a build made.
+pub(crate) struct Built {
+    pub(crate) object: PathBuf,
+    pub(crate) binary: PathBuf,
+}
+
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    let built = build(workspace, args.release)?;
+    eprintln!("object  {}", built.object.display());
+    eprintln!("binary  {}", built.binary.display());
+    Ok(())
+}
+
+/// Builds everything, and sets up the toolchain first where something of it is missing.
+pub(crate) fn build(workspace: &Workspace, release: bool) -> Result<Built> {
+    let toolchain = setup::toolchain(workspace)?;
+    let object = build_object(workspace, &toolchain)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--locked", "--package", "balancer-userspace", "--bin", "balancer"]);
+    if release {
+        cargo.arg("--release");
+    }
+    process::run(cargo.env(OBJECT_VARIABLE, &object))?;
+    let profile = if release { "release" } else { "debug" };
+    Ok(Built { object, binary: workspace.target().join(profile).join("balancer") })
+}
+
+fn build_object(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
+    let target = workspace.target().join("bpf");
+    let mut cargo = toolchain.compiler.cargo();
+    cargo
+        .current_dir(workspace.root())
+        .args([
+            "build",
+            "--locked",
+            "--package",
+            "balancer-ebpf",
+            "--bin",
+            "balancer-ebpf",
+            "--profile",
+            "bpf",
+        ])
+        .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
+        .arg(&target)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace, toolchain));
+    process::run(&mut cargo).context("failed to build the kernel programs")?;
+
+    let made = target.join("bpfel-unknown-none/bpf/balancer-ebpf");
+    let object = workspace.object();
+    // Copied only when it differs, so that an unchanged object does not cost a new build of the binary.
+    if fs::read(&made).ok() != fs::read(&object).ok() || !object.exists() {
+        fs::copy(&made, &object)
+            .with_context(|| format!("failed to copy {} to {}", made.display(), object.display()))?;
+    }
+    Ok(object)
+}
+
+/// The compiler's flags, in the encoding of `CARGO_ENCODED_RUSTFLAGS`, which is safe for paths with spaces.
+fn flags(workspace: &Workspace, toolchain: &Toolchain) -> OsString {
+    let mut linker = OsString::from("-Clinker=");
+    linker.push(&toolchain.linker);
+    let mut remap = OsString::from("--remap-path-prefix=");
+    remap.push(workspace.root());
+    remap.push("=.");
+    let flags = [
+        // aya-ebpf picks the layout of `pt_regs` by it.
+        OsString::from(format!("--cfg=bpf_target_arch=\"{}\"", bpf_target_arch())),
+        OsString::from(format!("-Ctarget-cpu={BPF_CPU}")),
+        linker,
+        OsString::from("-Clink-arg=--btf"),
+        remap,
+    ];
+    flags.join(&OsString::from("\x1f"))
+}
+
+/// The machine the kernel runs on, in aya's words.
+fn bpf_target_arch() -> &'static str {
+    if ARCH.starts_with("riscv64") { "riscv64" } else { ARCH }
+}
+
+/// A command of the test suite, told where the object and the binary are.
+pub(crate) fn with_products<'a>(command: &'a mut Command, built: &Built) -> &'a mut Command {
+    command.env(OBJECT_VARIABLE, &built.object).env("BALANCER_BIN", &built.binary)
+}

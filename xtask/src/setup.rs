@@ -1,0 +1,82 @@
+//! `cargo xtask setup`: what building and testing needs beyond stable Rust and a C linker. Each part looks
+//! first and installs only what is missing, so running it again costs a second.
+
+mod apt;
+mod compiler;
+mod linker;
+mod programs;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+pub(crate) use self::compiler::Compiler;
+use crate::workspace::Workspace;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only says what is there and what is missing; fails when something is missing.
+    #[arg(long)]
+    check: bool,
+}
+
+/// What the kernel programs are built with.
+pub(crate) struct Toolchain {
+    pub(crate) compiler: Compiler,
+    pub(crate) linker: PathBuf,
+}
+
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    if args.check {
+        return check(workspace);
+    }
+    toolchain(workspace)?;
+    programs(workspace)?;
+    check(workspace)
+}
+
+/// The toolchain for the kernel programs, installed where it is missing. Says nothing when it is there.
+pub(crate) fn toolchain(workspace: &Workspace) -> Result<Toolchain> {
+    let compiler = match compiler::find() {
+        Ok(found) => found,
+        Err(missing) => compiler::install(workspace, &missing)?,
+    };
+    let linker = match linker::find(workspace, &compiler) {
+        Ok(found) => found,
+        Err(missing) => linker::install(workspace, &compiler, &missing)?,
+    };
+    Ok(Toolchain { compiler, linker })
+}
+
+/// The programs that the tests and the demonstration run, installed where they are missing.
+pub(crate) fn programs(workspace: &Workspace) -> Result<()> {
+    let missing = programs::missing();
+    if missing.is_empty() { Ok(()) } else { programs::install(workspace, &missing) }
+}
+
+fn check(workspace: &Workspace) -> Result<()> {
+    let compiler = compiler::find();
+    let linker = match &compiler {
+        Ok(compiler) => linker::find(workspace, compiler).map(|path| path.display().to_string()),
+        Err(_) => Err("cannot be judged without a BPF compiler".to_owned()),
+    };
+    let mut complete = say("BPF compiler", compiler.map(|compiler| compiler.to_string()));
+    complete &= say("bpf-linker", linker);
+    for program in programs::PROGRAMS {
+        let path = program.find().map(|path| path.display().to_string());
+        complete &= say(program.name, path.ok_or_else(|| format!("it is for {}", program.why)));
+    }
+    if !complete {
+        bail!("something is missing; `cargo xtask setup`, run as root, installs it");
+    }
+    Ok(())
+}
+
+fn say(what: &str, found: Result<String, String>) -> bool {
+    let there = found.is_ok();
+    match found {
+        Ok(place) => eprintln!("{what:<16} {place}"),
+        Err(reason) => eprintln!("{what:<16} MISSING: {reason}"),
+    }
+    there
+}

@@ -1,0 +1,75 @@
+//! The programs that the tests and the demonstration run.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, bail};
+
+use super::apt;
+use crate::{process, workspace::Workspace};
+
+/// A program, the Debian package that has it, and what it is for.
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    package: &'static str,
+    pub(super) why: &'static str,
+    /// The systemd unit its package enables.
+    service: Option<&'static str>,
+}
+
+pub(super) const PROGRAMS: &[Program] = &[
+    program("mosquitto", "mosquitto", "the MQTT brokers of the labs").with_service("mosquitto"),
+    program("ip", "iproute2", "the network namespaces of the labs"),
+    program("ethtool", "ethtool", "checksum and NAPI settings of virtual links"),
+    program("nsenter", "util-linux", "entering a lab's namespaces"),
+];
+
+const fn program(name: &'static str, package: &'static str, why: &'static str) -> Program {
+    Program { name, package, why, service: None }
+}
+
+impl Program {
+    const fn with_service(mut self, service: &'static str) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    pub(super) fn find(&self) -> Option<PathBuf> {
+        process::find(self.name)
+    }
+}
+
+pub(super) fn missing() -> Vec<&'static Program> {
+    PROGRAMS.iter().filter(|program| program.find().is_none()).collect()
+}
+
+pub(super) fn install(workspace: &Workspace, missing: &[&Program]) -> Result<()> {
+    if !apt::is_there() {
+        let list: Vec<_> =
+            missing.iter().map(|program| format!("{} ({})", program.name, program.why)).collect();
+        bail!("install these with your distribution's package manager:\n  {}", list.join("\n  "));
+    }
+    for program in missing {
+        eprintln!("setup: {} is for {}", program.name, program.why);
+    }
+    let packages: Vec<_> = missing.iter().map(|program| program.package).collect();
+    apt::install(workspace, &packages, "what the tests and the demonstration run")?;
+    for service in missing.iter().filter_map(|program| program.service) {
+        keep_disabled(service)?;
+    }
+    match self::missing().first() {
+        None => Ok(()),
+        Some(program) => bail!("{} is installed, but there is no program {}", program.package, program.name),
+    }
+}
+
+/// A package enables its service for the next start of the machine; nobody asked for that here.
+fn keep_disabled(service: &str) -> Result<()> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    eprintln!("setup: {service} stays disabled; `systemctl enable --now {service}` starts it");
+    process::run(Command::new("systemctl").args(["disable", "--quiet", service]))
+}

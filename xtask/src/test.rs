@@ -1,0 +1,189 @@
+//! `cargo xtask test`: every check and every test, those that fail fastest first. A failure does not stop the
+//! rest, so that one run tells everything; the last lines sum it up.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    build::{self, Built},
+    process, setup,
+    workspace::Workspace,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Runs only what needs neither root nor a BPF toolchain; the other tests count as skipped.
+    #[arg(long)]
+    host: bool,
+}
+
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    if !args.host && !process::is_root()? {
+        bail!(
+            "the tests that load the kernel programs and make network namespaces need root: run this as root, \
+             or `cargo xtask test --host` for the rest"
+        );
+    }
+    let mut report = Report::default();
+    report.step("fmt", || counted(workspace.cargo().args(["fmt", "--all", "--check"])));
+    report.step("clippy", || {
+        counted(workspace.cargo().args([
+            "clippy",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]))
+    });
+    if args.host {
+        report.step("host", || counted(&mut cargo_test(workspace, &["--workspace"])));
+        return report.finish();
+    }
+    // Built before the tests, which then find the binary that the labs run and need not build it twice.
+    let built = setup::programs(workspace).and_then(|()| build::build(workspace, false))?;
+    report.step("host", || {
+        let mut command = cargo_test(workspace, &["--workspace", "--exclude", "balancer-tests"]);
+        counted(build::with_products(&mut command, &built))
+    });
+    report.step("kernel and labs", || counted(&mut integration(workspace, &built)));
+    report.finish()
+}
+
+/// What continuous integration runs: the test command of the README.
+pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
+    run(workspace, &Args { host: false })
+}
+
+fn cargo_test(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--locked", "--no-fail-fast"]).args(arguments);
+    cargo
+}
+
+/// The integration tests with those that need root, which are marked `#[ignore]` for everybody else. One at a
+/// time: they share the machine's two ends of everything, and a lab that competes for CPU proves nothing.
+fn integration(workspace: &Workspace, built: &Built) -> Command {
+    let mut cargo = cargo_test(workspace, &["--package", "balancer-tests"]);
+    cargo.args(["--", "--include-ignored", "--test-threads=1"]);
+    build::with_products(&mut cargo, built);
+    cargo
+}
+
+/// How many tests did what.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+/// Runs `command` with its output shown, and counts the tests it reports.
+fn counted(command: &mut Command) -> Result<Counts> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to start {}", process::describe(command)))?;
+    let stdout = child.stdout.take().expect("standard output was asked to be piped");
+    let mut counts = Counts::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.with_context(|| format!("failed to read from {}", process::describe(command)))?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        counts.add(&line);
+    }
+    let status =
+        child.wait().with_context(|| format!("failed to wait for {}", process::describe(command)))?;
+    if !status.success() && counts.failed == 0 {
+        bail!("{} failed: {status}", process::describe(command));
+    }
+    Ok(counts)
+}
+
+impl Counts {
+    /// Adds what a closing line of libtest says; other lines say nothing.
+    fn add(&mut self, line: &str) {
+        let Some(results) = line.strip_prefix("test result: ") else { return };
+        let number = |word: &str| {
+            let (before, _) = results.split_once(word)?;
+            before.trim_end().rsplit(' ').next()?.parse::<u64>().ok()
+        };
+        self.passed += number("passed").unwrap_or(0);
+        self.failed += number("failed;").unwrap_or(0);
+        self.skipped += number("ignored").unwrap_or(0);
+    }
+}
+
+/// What the steps came to.
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    total: Counts,
+}
+
+impl Report {
+    /// Runs one step. A check without tests of its own counts as one test.
+    fn step(&mut self, name: &str, run: impl FnOnce() -> Result<Counts>) {
+        eprintln!("\n== {name}");
+        let started = Instant::now();
+        let (counts, end) = match run() {
+            Ok(Counts { passed: 0, failed: 0, skipped: 0 }) => {
+                (Counts { passed: 1, ..Counts::default() }, "ok")
+            }
+            Ok(counts) if counts.failed == 0 => (counts, "ok"),
+            Ok(counts) => (counts, "FAILED"),
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                (Counts { failed: 1, ..Counts::default() }, "FAILED")
+            }
+        };
+        self.lines.push(format!(
+            "{name:<16} {end:<7} {:>4} passed {:>4} failed {:>4} skipped {:>5} s",
+            counts.passed,
+            counts.failed,
+            counts.skipped,
+            started.elapsed().as_secs()
+        ));
+        self.total.passed += counts.passed;
+        self.total.failed += counts.failed;
+        self.total.skipped += counts.skipped;
+    }
+
+    fn finish(self) -> Result<()> {
+        println!();
+        for line in &self.lines {
+            println!("{line}");
+        }
+        let Counts { passed, failed, skipped } = self.total;
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        if failed > 0 {
+            bail!("{failed} failed");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn counts_the_closing_lines_of_libtest() {
+        let mut counts = Counts::default();
+        counts.add("test packet::parse ... ok");
+        counts.add(
+            "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+        );
+        counts.add(
+            "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 4 filtered out; finished in 1s",
+        );
+        assert_eq!(counts, Counts { passed: 13, failed: 2, skipped: 3 });
+    }
+}

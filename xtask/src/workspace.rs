@@ -1,0 +1,59 @@
+//! Where things are: the checkout, the target directory, the tools this project builds for itself.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+/// The checkout this binary was built from, and where its outputs go.
+pub(crate) struct Workspace {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+impl Workspace {
+    pub(crate) fn find() -> Result<Self> {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = manifest.parent().context("the xtask crate is not inside a workspace")?.to_path_buf();
+        let target = match env::var_os("CARGO_TARGET_DIR") {
+            Some(dir) => root.join(dir),
+            None => root.join("target"),
+        };
+        Ok(Self { root, target })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// The kernel object that `cargo xtask build` makes.
+    pub(crate) fn object(&self) -> PathBuf {
+        self.target.join("bpf/balancer.o")
+    }
+
+    /// The folder for the tools this project builds for itself. It lies outside the target directory, so
+    /// that `cargo clean` and a second checkout do not cost another build of them.
+    pub(crate) fn tools(&self) -> PathBuf {
+        let cache = env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+        match cache {
+            Some(cache) if cache.is_absolute() => cache.join("balancer/tools"),
+            Some(_) | None => self.target.join("tools"),
+        }
+    }
+
+    /// The cargo that runs this task, set to build in this workspace.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        cargo
+    }
+}
