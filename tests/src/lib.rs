@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod cgroup;
 pub mod lab;
+pub mod load;
 pub mod mqtt;
 pub mod netns;
 mod owner;

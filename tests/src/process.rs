@@ -97,3 +97,15 @@ impl Drop for Process {
         let _ = self.child.wait();
     }
 }
+
+/// A program of this workspace, built in the same profile as the running one.
+///
+/// # Errors
+/// It is not built.
+pub fn sibling(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("failed to find the running program")?;
+    // Tests lie in `deps/`, one below the programs.
+    let places = own.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    let found = places.into_iter().find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not built: cargo build --workspace --bins, or cargo xtask test"))
+}

@@ -5,9 +5,10 @@ use std::time::Duration;
 use balancer_tests::{
     broker::Broker,
     lab::{GATEWAY4, Lab, LabOptions},
+    load::{Load, wire::Group},
     mqtt::Session,
     tcp::{Connection, EchoServer, tally},
-    wait::PATIENCE,
+    wait::{PATIENCE, until},
 };
 
 #[test]
@@ -28,7 +29,7 @@ fn clients_reach_every_broker_by_routing() {
                 connection.echo(100_000).unwrap();
             }
             drop(connections);
-            balancer_tests::wait::until("the connections to end", PATIENCE, || server.live() == 0).unwrap();
+            until("the connections to end", PATIENCE, || server.live() == 0).unwrap();
         }
     }
 }
@@ -69,4 +70,33 @@ fn nothing_is_left_behind() {
     assert!(paths.iter().all(|path| !path.exists()));
     assert!(!group.exists());
     assert!(!std::path::Path::new("/proc").join(pid.to_string()).exists());
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn clients_notice_a_broker_that_restarts_and_nothing_else() {
+    let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
+    let mut broker = Broker::start(&lab, 0, None).unwrap();
+    let mut load = Load::start(&lab.clients[0], lab.brokers[0].socket4()).unwrap();
+    let group = Group { name: "light".into(), clients: 50, per_second: 200, interval_ms: 100, payload: 64 };
+    load.add(group, PATIENCE).unwrap();
+    until("messages to come back", PATIENCE, || load.totals().received > 200).unwrap();
+    assert_eq!(load.totals().broken, 0);
+    broker.stop().unwrap();
+    until("all flows to break", PATIENCE, || load.totals().broken == 50).unwrap();
+    broker.start_again().unwrap();
+    load.wait_connected(50, PATIENCE).unwrap();
+    let received = load.totals().received;
+    until("messages to come back", PATIENCE, || load.totals().received > received + 200).unwrap();
+    let records = load.finish().unwrap();
+    assert_eq!(records.broken.len(), 50);
+    assert!(records.broken.iter().all(|broken| broken.broker.as_deref() == Some("broker0")), "{records:?}");
+    assert_eq!(records.tally("light"), [("broker0".to_owned(), 100)].into());
+    let totals = records.totals;
+    assert_eq!((totals.lost, totals.pending, totals.connected), (0, 0, 0), "{totals:?}");
+    assert_eq!(
+        totals.received + records.broken.iter().map(|b| b.lost).sum::<u64>(),
+        totals.sent,
+        "{totals:?}"
+    );
 }
