@@ -24,6 +24,9 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("ip", "iproute2", "the network namespaces of the labs"),
     program("ethtool", "ethtool", "checksum and NAPI settings of virtual links"),
     program("nsenter", "util-linux", "entering a lab's namespaces"),
+    program("setpriv", "util-linux", "ending a lab's processes with their owner"),
+    program("ping", "iputils-ping", "the gateway's other traffic"),
+    program("tcpdump", "tcpdump", "checksums of packets on the wire"),
 ];
 
 const fn program(name: &'static str, package: &'static str, why: &'static str) -> Program {
