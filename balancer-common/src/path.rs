@@ -66,7 +66,8 @@ struct Packet<F: Family> {
     segment: Segment,
 }
 
-#[inline(always)]
+/// One function per family, because together they would need more stack than a BPF frame has.
+#[inline(never)]
 fn classify<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T, link: Link) -> End {
     let ip = match F::parse(frame, link.l3) {
         Ok(ip) => ip,
@@ -144,7 +145,7 @@ impl End {
 }
 
 /// Answers with a RST.
-#[inline(always)]
+#[inline(never)]
 fn refuse<F: Family, P: Frame>(
     frame: &mut P,
     packet: &Packet<F>,

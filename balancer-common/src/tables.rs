@@ -2,8 +2,8 @@
 
 use crate::{
     abi::{
-        Backend, BackendId, CpuState, Endpoint, Flow, FlowCell, HalfOpen, HalfOpenCell, Hop, PortRoles,
-        Service, ServiceId, Settings,
+        Backend, BackendId, CpuState, Endpoint, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Hop,
+        PortRoles, Service, ServiceId, Settings,
     },
     outcome::Outcome,
     packet::Family,
@@ -54,6 +54,10 @@ pub trait Tables: Steering {
 
     /// 64 random bits.
     fn random(&self) -> u64;
+
+    /// Moves a flow from one state to the next; false when another CPU was faster.
+    #[must_use]
+    fn transition(&self, flow: &FlowCell, from: FlowState, to: FlowState) -> bool;
 
     /// One flow more.
     fn count_opened(&self, backend: BackendId);

@@ -1,3 +1,16 @@
-//! The kernel programs.
+//! The kernel programs. Empty on targets other than BPF, so that the workspace builds without a BPF toolchain.
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
+#[cfg(target_arch = "bpf")]
+mod atomic;
+#[cfg(target_arch = "bpf")]
+mod frame;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod program;
+#[cfg(target_arch = "bpf")]
+mod tables;
+
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}

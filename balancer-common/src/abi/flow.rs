@@ -1,6 +1,6 @@
 //! Flows: established and half-open connections.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::cell::Cell;
 
 use super::{BackendId, Hop, ServiceId};
 
@@ -28,7 +28,7 @@ pub struct FlowKey6 {
     pub service: ServiceId,
 }
 
-/// Backend and state of a flow in one word, so that a transition is one compare-and-swap and is counted once.
+/// Backend, state and age of a flow in one word, so that a transition is one compare-and-swap and is counted once.
 ///
 /// ```text
 ///             FIN of one side             FIN of the other side
@@ -37,26 +37,34 @@ pub struct FlowKey6 {
 ///     +--------- RST of the backend, or RST of the client -----------+
 ///                whose number is what the backend last acknowledged
 /// ```
+///
+/// Bits 0 to 15 are the flags below, 16 to 31 the backend, 32 to 63 the time (data path clock) of the promotion.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FlowState(pub u32);
+pub struct FlowState(pub u64);
 
 impl FlowState {
     /// The client sent a FIN. Anybody can claim that, so it shortens no timer by itself.
-    pub const FIN_CLIENT: u32 = 1 << 0;
+    pub const FIN_CLIENT: u64 = 1 << 0;
     /// The backend sent a FIN.
-    pub const FIN_BACKEND: u32 = 1 << 1;
+    pub const FIN_BACKEND: u64 = 1 << 1;
     /// Both sides are done; counted in `closed`.
-    pub const CLOSED: u32 = 1 << 2;
+    pub const CLOSED: u64 = 1 << 2;
     /// A RST that claims to be the client's and cannot be proven. The first to go when the table fills.
-    pub const RST_UNPROVEN: u32 = 1 << 3;
+    pub const RST_UNPROVEN: u64 = 1 << 3;
     /// A SYN arrived on the tuple: the half-open table may hold its successor.
-    pub const SYN_PENDING: u32 = 1 << 4;
+    pub const SYN_PENDING: u64 = 1 << 4;
 
-    /// A fresh flow of `backend`.
+    /// A fresh flow of `backend`, promoted at `now`.
     #[must_use]
-    pub const fn open(backend: BackendId) -> Self {
-        Self((backend.0 as u32) << 16)
+    pub const fn open(backend: BackendId, now: u32) -> Self {
+        Self((now as u64) << 32 | (backend.0 as u64) << 16)
+    }
+
+    /// When (data path clock) the flow was promoted.
+    #[must_use]
+    pub const fn opened(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     /// The backend.
@@ -67,19 +75,19 @@ impl FlowState {
 
     /// Whether all of `bits` are set.
     #[must_use]
-    pub const fn has(self, bits: u32) -> bool {
+    pub const fn has(self, bits: u64) -> bool {
         self.0 & bits == bits
     }
 
     /// With `bits` set.
     #[must_use]
-    pub const fn with(self, bits: u32) -> Self {
+    pub const fn with(self, bits: u64) -> Self {
         Self(self.0 | bits)
     }
 
     /// With the FIN of one side; closed once both sides have sent theirs.
     #[must_use]
-    pub const fn with_fin(self, side: u32) -> Self {
+    pub const fn with_fin(self, side: u64) -> Self {
         let both = Self::FIN_CLIENT | Self::FIN_BACKEND;
         let next = self.with(side);
         if next.has(both) { next.with(Self::CLOSED) } else { next }
@@ -96,12 +104,10 @@ impl FlowState {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
-    /// Backend and state.
+    /// Backend, state and age.
     pub state: FlowState,
     /// When (data path clock) the last packet came by, in either direction.
     pub last_seen: u32,
-    /// When (data path clock) the flow was promoted.
-    pub opened: u32,
     /// The client's sequence number that the backend last acknowledged.
     pub acked: u32,
     /// The client's next hop, learnt from its first packet.
@@ -109,59 +115,71 @@ pub struct Flow {
 }
 
 /// A [`Flow`] shared by all CPUs.
+///
+/// A [`Cell`] makes each access one plain load or store. The state is moved by
+/// [`crate::tables::Tables::transition`] alone, because `core` has no compare-and-swap on BPF; the other two words
+/// are written by whoever comes by last.
 #[repr(C)]
 #[derive(Debug)]
 pub struct FlowCell {
-    state: AtomicU32,
-    last_seen: AtomicU32,
-    /// When (data path clock) the flow was promoted.
-    pub opened: u32,
-    acked: AtomicU32,
+    state: Cell<u64>,
+    last_seen: Cell<u32>,
+    acked: Cell<u32>,
     /// The client's next hop.
     pub hop: Hop,
 }
 
 impl FlowCell {
-    /// Backend and state.
+    /// Backend, state and age.
+    #[inline(always)]
     #[must_use]
-    pub fn state(&self) -> FlowState {
-        FlowState(self.state.load(Ordering::Relaxed))
+    pub const fn state(&self) -> FlowState {
+        FlowState(self.state.get())
     }
 
-    /// Moves from one state to the next; false when another CPU was faster.
+    /// The word that holds the state, for a compare-and-swap.
+    #[inline(always)]
     #[must_use]
-    pub fn transition(&self, from: FlowState, to: FlowState) -> bool {
-        self.state.compare_exchange(from.0, to.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    pub const fn state_word(&self) -> &Cell<u64> {
+        &self.state
     }
 
     /// Notes that a packet came by at `now`. Writes only when the clock moved, so that the line stays shared.
+    #[inline(always)]
     pub fn touch(&self, now: u32) {
-        if self.last_seen.load(Ordering::Relaxed) != now {
-            self.last_seen.store(now, Ordering::Relaxed);
+        if self.last_seen.get() != now {
+            self.last_seen.set(now);
         }
     }
 
     /// What the backend last acknowledged.
+    #[inline(always)]
     #[must_use]
-    pub fn acked(&self) -> u32 {
-        self.acked.load(Ordering::Relaxed)
+    pub const fn acked(&self) -> u32 {
+        self.acked.get()
     }
 
     /// Notes the backend's acknowledgement.
+    #[inline(always)]
     pub fn set_acked(&self, ack: u32) {
-        if self.acked.load(Ordering::Relaxed) != ack {
-            self.acked.store(ack, Ordering::Relaxed);
+        if self.acked.get() != ack {
+            self.acked.set(ack);
         }
+    }
+
+    /// The entry as the agent reads it.
+    #[must_use]
+    pub const fn snapshot(&self) -> Flow {
+        Flow { state: self.state(), last_seen: self.last_seen.get(), acked: self.acked(), hop: self.hop }
     }
 }
 
 impl From<Flow> for FlowCell {
     fn from(flow: Flow) -> Self {
         Self {
-            state: AtomicU32::new(flow.state.0),
-            last_seen: AtomicU32::new(flow.last_seen),
-            opened: flow.opened,
-            acked: AtomicU32::new(flow.acked),
+            state: Cell::new(flow.state.0),
+            last_seen: Cell::new(flow.last_seen),
+            acked: Cell::new(flow.acked),
             hop: flow.hop,
         }
     }
@@ -189,7 +207,7 @@ pub struct HalfOpen {
     pub hop: Hop,
 }
 
-/// A [`HalfOpen`] shared by all CPUs.
+/// A [`HalfOpen`] shared by all CPUs; see [`FlowCell`] for the cells.
 #[repr(C)]
 #[derive(Debug)]
 pub struct HalfOpenCell {
@@ -198,47 +216,61 @@ pub struct HalfOpenCell {
     /// 1 when it was adopted mid-stream.
     pub adopted: u8,
     reserved: u8,
-    client_isn: AtomicU32,
-    backend_isn: AtomicU32,
-    answered: AtomicU32,
-    at: AtomicU32,
+    client_isn: Cell<u32>,
+    backend_isn: Cell<u32>,
+    answered: Cell<u32>,
+    at: Cell<u32>,
     /// The client's next hop.
     pub hop: Hop,
 }
 
 impl HalfOpenCell {
-    /// The client's initial sequence number.
-    fn client_isn(&self) -> u32 {
-        self.client_isn.load(Ordering::Relaxed)
-    }
-
     /// Takes over a retransmitted or repeated SYN.
+    #[inline(always)]
     pub fn resyn(&self, isn: u32, now: u32) {
-        if self.client_isn() != isn {
-            self.client_isn.store(isn, Ordering::Relaxed);
-            self.answered.store(0, Ordering::Relaxed);
+        if self.client_isn.get() != isn {
+            self.client_isn.set(isn);
+            self.answered.set(0);
         }
-        self.at.store(now, Ordering::Relaxed);
+        self.at.set(now);
     }
 
     /// Notes the backend's SYN-ACK.
+    #[inline(always)]
     pub fn answer(&self, isn: u32) {
-        self.backend_isn.store(isn, Ordering::Relaxed);
-        self.answered.store(1, Ordering::Relaxed);
+        self.backend_isn.set(isn);
+        self.answered.set(1);
     }
 
     /// Whether the backend has not answered the SYN.
+    #[inline(always)]
     #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        self.adopted == 0 && self.answered.load(Ordering::Relaxed) == 0
+    pub const fn is_waiting(&self) -> bool {
+        self.adopted == 0 && self.answered.get() == 0
     }
 
     /// Whether a client that sends `seq` and `ack` has seen the backend's SYN-ACK, so that its address is real.
+    #[inline(always)]
     #[must_use]
-    pub fn is_proven_by(&self, seq: u32, ack: u32) -> bool {
-        self.answered.load(Ordering::Relaxed) == 1
-            && seq == self.client_isn().wrapping_add(1)
-            && ack == self.backend_isn.load(Ordering::Relaxed).wrapping_add(1)
+    pub const fn is_proven_by(&self, seq: u32, ack: u32) -> bool {
+        self.answered.get() == 1
+            && seq == self.client_isn.get().wrapping_add(1)
+            && ack == self.backend_isn.get().wrapping_add(1)
+    }
+
+    /// The entry as the agent reads it.
+    #[must_use]
+    pub const fn snapshot(&self) -> HalfOpen {
+        HalfOpen {
+            backend: self.backend,
+            adopted: self.adopted,
+            reserved: 0,
+            client_isn: self.client_isn.get(),
+            backend_isn: self.backend_isn.get(),
+            answered: self.answered.get(),
+            at: self.at.get(),
+            hop: self.hop,
+        }
     }
 }
 
@@ -248,10 +280,10 @@ impl From<HalfOpen> for HalfOpenCell {
             backend: half.backend,
             adopted: half.adopted,
             reserved: 0,
-            client_isn: AtomicU32::new(half.client_isn),
-            backend_isn: AtomicU32::new(half.backend_isn),
-            answered: AtomicU32::new(half.answered),
-            at: AtomicU32::new(half.at),
+            client_isn: Cell::new(half.client_isn),
+            backend_isn: Cell::new(half.backend_isn),
+            answered: Cell::new(half.answered),
+            at: Cell::new(half.at),
             hop: half.hop,
         }
     }

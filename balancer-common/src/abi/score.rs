@@ -53,11 +53,24 @@ impl Score {
     #[must_use]
     pub const fn predict(&self, live: u64) -> u64 {
         if live >= self.counted {
-            self.base.saturating_add((live - self.counted).saturating_mul(self.delta))
+            self.base.saturating_add(cost(live - self.counted, self.delta))
         } else {
-            self.base.saturating_sub((self.counted - live).saturating_mul(self.delta))
+            self.base.saturating_sub(cost(self.counted - live, self.delta))
         }
     }
+}
+
+/// The cost of some connections, saturating. In halves, because a saturating multiplication needs a 128-bit product,
+/// which BPF has no instruction for.
+const fn cost(connections: u64, delta: u64) -> u64 {
+    if connections > u32::MAX as u64 {
+        return if delta == 0 { 0 } else { u64::MAX };
+    }
+    let whole = (delta >> 32) * connections;
+    if whole > u32::MAX as u64 {
+        return u64::MAX;
+    }
+    (whole << 32).saturating_add((delta & u32::MAX as u64) * connections)
 }
 
 /// Scores of all backends, by backend id. One half of the `SCORES` map.
@@ -72,3 +85,24 @@ pub struct Ring(pub [BackendId; RING_SLOTS]);
 
 const _: () = assert!(size_of::<Score>() == 32);
 const _: () = assert!(size_of::<Ring>() == 131_072);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn cost_is_the_saturating_product(connections in 0..=u64::from(u32::MAX), delta in any::<u64>()) {
+            prop_assert_eq!(cost(connections, delta), connections.saturating_mul(delta));
+        }
+
+        #[test]
+        fn prediction_never_wraps(base in any::<u64>(), delta in any::<u64>(), counted in any::<u64>(), live in any::<u64>()) {
+            let score = Score { base, delta, counted, ..Score::default() };
+            let predicted = score.predict(live);
+            if live >= counted { prop_assert!(predicted >= base) } else { prop_assert!(predicted <= base) }
+        }
+    }
+}

@@ -1,22 +1,22 @@
 //! Network address translation.
 
-use super::{Family, Frame, Ip, checksum, family::Side};
+use super::{Family, Frame, checksum, family::Side};
 use crate::packet::checksum::Delta;
 
 /// Exchanges the address and port of one side of a TCP packet, takes one hop off and mends both checksums.
-/// `None`, with the packet in an unknown state, when the headers are not where `ip` says.
+/// `None`, with the packet in an unknown state, when the headers are not at these offsets.
 #[inline(always)]
 pub fn translate<F: Family, P: Frame>(
     frame: &mut P,
     l3: usize,
-    ip: &Ip<F::Addr>,
+    l4: usize,
     side: Side,
     addr: F::Addr,
     port: [u8; 2],
     delta: Delta,
 ) -> Option<()> {
     F::rewrite(frame, l3, side, addr, delta.l3)?;
-    let h = frame.view_mut::<{ super::Segment::HEADER }>(ip.l4)?;
+    let h = frame.view_mut::<{ super::Segment::HEADER }>(l4)?;
     match side {
         Side::Source => [h[0], h[1]] = port,
         Side::Destination => [h[2], h[3]] = port,

@@ -28,26 +28,16 @@ pub(super) fn to_backend<F: Family, P: Frame, T: FamilyTables<F>>(
     outcome: Outcome,
 ) -> End {
     let addr = F::narrow(&backend.addr);
-    let hop = if backend.hop.is_known() {
-        backend.hop
-    } else {
-        match tables.route(packet.ip.source, addr) {
-            Route::Hop(hop) => hop,
-            Route::Stack | Route::Local => Hop::UNKNOWN,
-        }
-    };
-    let link = packet.link;
-    let done = rewrite::translate::<F, P>(
-        frame,
-        link.l3,
-        &packet.ip,
-        Side::Destination,
-        addr,
-        backend.port,
-        backend.from_vip,
-    )
-    .and_then(|()| if hop.is_known() { link.send(frame, &hop) } else { Some(()) });
-    end(done, service, id, Direction::Request, &hop, outcome)
+    // Routes are asked before the rewrite: the source address is one of their keys.
+    let asked = if backend.hop.is_known() { Hop::UNKNOWN } else { ask(tables, packet.ip.source, addr) };
+    let (port, delta) = (backend.port, backend.from_vip);
+    let translated =
+        rewrite::translate::<F, P>(frame, packet.link.l3, packet.ip.l4, Side::Destination, addr, port, delta);
+    let egress = translated.and_then(|()| {
+        let hop = if backend.hop.is_known() { &backend.hop } else { &asked };
+        send(frame, packet, hop)
+    });
+    end(egress, service, id, Direction::Request, outcome)
 }
 
 /// Sends a backend's packet to its client by `hop`; by the host's stack when that is not known.
@@ -59,32 +49,45 @@ pub(super) fn to_client<F: Family, P: Frame>(
     hop: &Hop,
     outcome: Outcome,
 ) -> End {
-    let link = packet.link;
-    let done = rewrite::translate::<F, P>(
-        frame,
-        link.l3,
-        &packet.ip,
-        Side::Source,
-        F::narrow(&endpoint.vip),
-        endpoint.vip_port,
-        endpoint.to_vip,
-    )
-    .and_then(|()| if hop.is_known() { link.send(frame, hop) } else { Some(()) });
-    end(done, endpoint.service, endpoint.backend, Direction::Reply, hop, outcome)
+    if packet.ip.hops <= 1 {
+        return End::at(endpoint.service, Outcome::DropHopLimit);
+    }
+    let (addr, port, delta) = (F::narrow(&endpoint.vip), endpoint.vip_port, endpoint.to_vip);
+    let translated =
+        rewrite::translate::<F, P>(frame, packet.link.l3, packet.ip.l4, Side::Source, addr, port, delta);
+    let egress = translated.and_then(|()| send(frame, packet, hop));
+    end(egress, endpoint.service, endpoint.backend, Direction::Reply, outcome)
+}
+
+#[inline(always)]
+fn send<F: Family, P: Frame>(frame: &mut P, packet: &Packet<F>, hop: &Hop) -> Option<Egress> {
+    if !hop.is_known() {
+        return Some(Egress::Stack);
+    }
+    packet.link.send(frame, hop)?;
+    Some(Egress::Link(hop.ifindex))
+}
+
+#[inline(never)]
+fn ask<F: Family, T: FamilyTables<F>>(tables: &T, source: F::Addr, destination: F::Addr) -> Hop {
+    match tables.route(source, destination) {
+        Route::Hop(hop) => hop,
+        Route::Stack | Route::Local => Hop::UNKNOWN,
+    }
 }
 
 #[inline(always)]
 const fn end(
-    done: Option<()>,
+    egress: Option<Egress>,
     service: ServiceId,
     backend: BackendId,
     direction: Direction,
-    hop: &Hop,
     outcome: Outcome,
 ) -> End {
-    if done.is_none() {
-        return End::at(service, Outcome::DropRewrite);
+    match egress {
+        Some(egress) => {
+            End { outcome, service: Some(service), forwarded: Some((backend, direction, egress)) }
+        }
+        None => End::at(service, Outcome::DropRewrite),
     }
-    let egress = if hop.is_known() { Egress::Link(hop.ifindex) } else { Egress::Stack };
-    End { outcome, service: Some(service), forwarded: Some((backend, direction, egress)) }
 }

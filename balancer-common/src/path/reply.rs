@@ -21,14 +21,24 @@ pub(super) fn handle<F: Family, P: Frame, T: FamilyTables<F>>(
     if let Some(flow) = tables.flow(&key)
         && flow.state().backend() == endpoint.backend
     {
-        return reply.known(frame, flow);
+        reply.known(flow);
+        return to_client(frame, packet, endpoint, &flow.hop, Outcome::ForwardReply);
     }
     if let Some(half) = tables.half_open(&key)
         && half.backend == endpoint.backend
     {
-        return reply.unproven(frame, half);
+        let hop = half.hop;
+        reply.unproven(half);
+        return to_client(frame, packet, endpoint, &hop, Outcome::ForwardHalfOpen);
     }
-    reply.unknown(frame)
+    if !tables.is_adopting(tables.now()) {
+        return End::of(Outcome::PassDirect);
+    }
+    match tables.route(F::narrow(&endpoint.vip), packet.ip.destination) {
+        Route::Hop(hop) => to_client(frame, packet, endpoint, &hop, Outcome::ForwardReplyStateless),
+        Route::Stack => to_client(frame, packet, endpoint, &Hop::UNKNOWN, Outcome::ForwardReplyStateless),
+        Route::Local => End::of(Outcome::PassDirect),
+    }
 }
 
 /// A packet from a backend and where it belongs.
@@ -42,29 +52,21 @@ struct Reply<'a, F: Family, T> {
 impl<F: Family, T: FamilyTables<F>> Reply<'_, F, T> {
     /// A packet of an established flow.
     #[inline(always)]
-    fn known<P: Frame>(&self, frame: &mut P, flow: &FlowCell) -> End {
+    fn known(&self, flow: &FlowCell) {
         let segment = &self.packet.segment;
-        if segment.is_syn_ack() {
-            if let Some(half) = self.tables.half_open(&self.key) {
-                half.answer(segment.seq);
-            }
-        } else {
-            if segment.any(Segment::FIN | Segment::RST) {
-                self.note_end(flow);
-            }
-            if segment.any(Segment::ACK) {
-                flow.set_acked(segment.ack);
-            }
+        if segment.any(Segment::SYN | Segment::FIN | Segment::RST) {
+            self.note_control(flow);
+        }
+        if segment.any(Segment::ACK) && !segment.any(Segment::SYN) {
+            flow.set_acked(segment.ack);
         }
         flow.touch(self.tables.now());
-        self.send(frame, &flow.hop, Outcome::ForwardReply)
     }
 
     /// A packet of a flow that has not proven itself.
-    #[inline(always)]
-    fn unproven<P: Frame>(&self, frame: &mut P, half: &HalfOpenCell) -> End {
+    #[inline(never)]
+    fn unproven(&self, half: &HalfOpenCell) {
         let segment = &self.packet.segment;
-        let hop = half.hop;
         if segment.any(Segment::RST) {
             if half.is_waiting() {
                 self.tables.count_refused(self.endpoint.backend);
@@ -74,31 +76,22 @@ impl<F: Family, T: FamilyTables<F>> Reply<'_, F, T> {
         } else if half.adopted != 0 && segment.any(Segment::ACK) {
             // The backend knows the connection: that is proof.
             let now = self.tables.now();
-            let flow = Flow {
-                state: FlowState::open(self.endpoint.backend),
-                last_seen: now,
-                opened: now,
-                acked: segment.ack,
-                hop,
-            };
+            let state = FlowState::open(self.endpoint.backend, now);
+            let flow = Flow { state, last_seen: now, acked: segment.ack, hop: half.hop };
             if self.tables.insert_flow(&self.key, &flow) {
                 self.tables.count_opened(self.endpoint.backend);
                 self.tables.remove_half_open(&self.key);
             }
         }
-        self.send(frame, &hop, Outcome::ForwardHalfOpen)
     }
 
-    /// A packet of no flow that we know: of one without state, or none of ours.
-    #[inline(always)]
-    fn unknown<P: Frame>(&self, frame: &mut P) -> End {
-        if !self.tables.is_adopting(self.tables.now()) {
-            return End::of(Outcome::PassDirect);
-        }
-        match self.tables.route(F::narrow(&self.endpoint.vip), self.packet.ip.destination) {
-            Route::Hop(hop) => self.send(frame, &hop, Outcome::ForwardReplyStateless),
-            Route::Stack => self.send(frame, &Hop::UNKNOWN, Outcome::ForwardReplyStateless),
-            Route::Local => End::of(Outcome::PassDirect),
+    /// Notes the backend's SYN-ACK, FIN or RST.
+    #[inline(never)]
+    fn note_control(&self, flow: &FlowCell) {
+        if !self.packet.segment.is_syn_ack() {
+            self.note_end(flow);
+        } else if let Some(half) = self.tables.half_open(&self.key) {
+            half.answer(self.packet.segment.seq);
         }
     }
 
@@ -112,20 +105,12 @@ impl<F: Family, T: FamilyTables<F>> Reply<'_, F, T> {
             } else {
                 old.with_fin(FlowState::FIN_BACKEND)
             };
-            if old == next || flow.transition(old, next) {
+            if old == next || self.tables.transition(flow, old, next) {
                 if old.is_live() && !next.is_live() {
                     self.tables.count_closed(old.backend());
                 }
                 return;
             }
         }
-    }
-
-    #[inline(always)]
-    fn send<P: Frame>(&self, frame: &mut P, hop: &Hop, outcome: Outcome) -> End {
-        if self.packet.ip.hops <= 1 {
-            return End::at(self.endpoint.service, Outcome::DropHopLimit);
-        }
-        to_client(frame, self.packet, self.endpoint, hop, outcome)
     }
 }

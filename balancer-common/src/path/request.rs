@@ -3,8 +3,8 @@
 use super::{End, Packet, egress::to_backend, refuse};
 use crate::{
     abi::{
-        Backend, BackendId, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, ScoreFlags, Service,
-        ServiceFlags, ServiceId,
+        Backend, BackendId, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, ScoreFlags, ServiceFlags,
+        ServiceId,
     },
     outcome::Outcome,
     packet::{Family, Frame, Segment},
@@ -23,22 +23,30 @@ pub(super) fn handle<F: Family, P: Frame, T: FamilyTables<F>>(
     packet: &Packet<F>,
     service: ServiceId,
 ) -> End {
-    // The host's stack would deliver a packet to the VIP locally, whatever its hops, and answer with a RST.
-    if packet.ip.hops <= 1 {
-        return End::at(service, Outcome::DropHopLimit);
-    }
     let key = F::key(packet.ip.source, packet.segment.source, service);
     let request = Request { tables, packet, service, key, now: tables.now() };
-    if packet.segment.is_syn() {
-        return request.syn(frame);
+    let decision = request.decide();
+    let (id, outcome) = match decision {
+        Decision::Forward(id, outcome) => (id, outcome),
+        Decision::Refuse(outcome) => return refuse(frame, packet, service, outcome),
+        Decision::Stop(outcome) => return End::at(service, outcome),
+    };
+    match request.usable(id) {
+        Some(backend) => to_backend(frame, tables, packet, service, (id, backend), outcome),
+        None if packet.segment.any(Segment::RST) => End::at(service, Outcome::DropStrayReset),
+        None => refuse(frame, packet, service, Outcome::ResetBackendGone),
     }
-    if let Some(flow) = tables.flow(&key) {
-        return request.known(frame, flow);
-    }
-    if let Some(half) = tables.half_open(&key) {
-        return request.unproven(frame, half);
-    }
-    request.unknown(frame)
+}
+
+/// What is to be done with a client's packet.
+#[derive(Clone, Copy)]
+enum Decision {
+    /// It goes to this backend.
+    Forward(BackendId, Outcome),
+    /// It is answered with a RST.
+    Refuse(Outcome),
+    /// It goes no further.
+    Stop(Outcome),
 }
 
 /// A packet from a client and where it belongs.
@@ -50,134 +58,154 @@ struct Request<'a, F: Family, T> {
     now: u32,
 }
 
+/// Rare paths are functions of their own: inlined, their variables would add up to more than the 512 bytes of stack
+/// that a BPF program has.
 impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
+    #[inline(always)]
+    fn decide(&self) -> Decision {
+        // The host's stack would deliver a packet to the VIP locally, whatever its hops, and answer with a RST.
+        if self.packet.ip.hops <= 1 {
+            return Decision::Stop(Outcome::DropHopLimit);
+        }
+        if self.packet.segment.is_syn() {
+            return self.syn();
+        }
+        match self.tables.flow(&self.key) {
+            Some(flow) => self.known(flow),
+            None => self.not_established(),
+        }
+    }
+
     /// A packet of an established flow.
     #[inline(always)]
-    fn known<P: Frame>(&self, frame: &mut P, flow: &FlowCell) -> End {
+    fn known(&self, flow: &FlowCell) -> Decision {
         let state = flow.state();
         if state.has(FlowState::SYN_PENDING)
             && let Some(half) = self.tables.half_open(&self.key)
             && self.is_proof(half)
         {
-            return self.succeed(frame, flow, half);
+            return self.succeed(flow, half);
         }
         if self.packet.segment.any(Segment::FIN | Segment::RST) {
             self.note_end(flow);
         }
         flow.touch(self.now);
-        self.forward(frame, state.backend(), Outcome::ForwardRequest)
+        Decision::Forward(state.backend(), Outcome::ForwardRequest)
+    }
+
+    /// A packet, not a SYN, of a flow that is not in the flow table.
+    #[inline(never)]
+    fn not_established(&self) -> Decision {
+        match self.tables.half_open(&self.key) {
+            Some(half) => self.unproven(half),
+            None => self.unknown(),
+        }
     }
 
     /// A packet of a flow that has not proven itself.
     #[inline(always)]
-    fn unproven<P: Frame>(&self, frame: &mut P, half: &HalfOpenCell) -> End {
+    fn unproven(&self, half: &HalfOpenCell) -> Decision {
         let backend = half.backend;
         if half.adopted != 0 {
-            return self.forward(frame, backend, Outcome::ForwardAdopted);
+            return Decision::Forward(backend, Outcome::ForwardAdopted);
         }
         if !self.is_proof(half) {
-            return self.forward(frame, backend, Outcome::ForwardHalfOpen);
+            return Decision::Forward(backend, Outcome::ForwardHalfOpen);
         }
         if self.tables.insert_flow(&self.key, &self.fresh(half)) {
             self.tables.count_opened(backend);
             self.tables.remove_half_open(&self.key);
-            return self.forward(frame, backend, Outcome::ForwardPromoted);
+            return Decision::Forward(backend, Outcome::ForwardPromoted);
         }
         // The half-open entry goes on for the flow, as long as the table of those has room.
         self.tables.adopt_from(self.now);
-        self.forward(frame, backend, Outcome::ForwardUntracked)
+        Decision::Forward(backend, Outcome::ForwardUntracked)
     }
 
     /// A packet, not a SYN, of a flow that nobody knows.
     #[inline(always)]
-    fn unknown<P: Frame>(&self, frame: &mut P) -> End {
+    fn unknown(&self) -> Decision {
         if self.packet.segment.any(Segment::RST) {
-            return End::at(self.service, Outcome::DropStrayReset);
+            return Decision::Stop(Outcome::DropStrayReset);
         }
-        let Some(service) = self.tables.service(self.service) else { return self.unconfigured() };
-        if service.flags & ServiceFlags::ADOPT == 0 && !self.tables.is_adopting(self.now) {
-            return refuse(frame, self.packet, self.service, Outcome::ResetUnknownFlow);
-        }
-        let Some(hash) = self.hash() else { return self.unconfigured() };
-        let Some(backend) = steer::by_ring(self.tables, self.service, hash) else {
-            return refuse(frame, self.packet, self.service, Outcome::ResetNoBackend);
+        let Some(service) = self.tables.service(self.service) else {
+            return Decision::Stop(Outcome::DropUnconfigured);
         };
-        let half = HalfOpen { adopted: 1, ..self.half_open(backend) };
-        self.tables.put_half_open(&self.key, &half);
-        self.forward(frame, backend, Outcome::ForwardAdopted)
+        if service.flags & ServiceFlags::ADOPT == 0 && !self.tables.is_adopting(self.now) {
+            return Decision::Refuse(Outcome::ResetUnknownFlow);
+        }
+        let Some(hash) = self.hash() else { return Decision::Stop(Outcome::DropUnconfigured) };
+        let Some(backend) = steer::by_ring(self.tables, self.service, hash) else {
+            return Decision::Refuse(Outcome::ResetNoBackend);
+        };
+        self.tables.put_half_open(&self.key, &self.half_open(backend, 1));
+        Decision::Forward(backend, Outcome::ForwardAdopted)
     }
 
     /// A request for a connection.
-    #[inline(always)]
-    fn syn<P: Frame>(&self, frame: &mut P) -> End {
+    #[inline(never)]
+    fn syn(&self) -> Decision {
         let flow = self.tables.flow(&self.key);
         // A spoofed SYN must neither move nor end a live flow: the entry stays as it is until an ACK proves the
         // SYN, and the broker's own TCP answers it (RFC 5961 section 4).
-        if let Some(flow) = flow
-            && flow.state().is_live()
-            && self.takes_new(flow.state().backend())
+        let known = match flow {
+            Some(flow) if flow.state().is_live() => Some(flow.state().backend()),
+            _ => None,
+        };
+        if let Some(backend) = known
+            && self.takes_new(backend)
         {
-            return self.syn_again(frame, flow.state().backend(), Some(flow));
+            self.remember(backend);
+            self.expect_successor(flow);
+            return Decision::Forward(backend, Outcome::ForwardSynAgain);
         }
         if let Some(half) = self.tables.half_open(&self.key)
             && half.adopted == 0
             && self.takes_new(half.backend)
         {
-            return self.syn_again(frame, half.backend, flow);
+            half.resyn(self.packet.segment.seq, self.now);
+            return Decision::Forward(half.backend, Outcome::ForwardSynAgain);
         }
-        self.syn_new(frame, flow)
+        let decision = self.steer();
+        if let Decision::Forward(backend, Outcome::ForwardSyn) = decision {
+            self.remember(backend);
+            self.expect_successor(flow);
+        }
+        decision
     }
 
-    /// A SYN whose backend is known already.
-    #[inline(always)]
-    fn syn_again<P: Frame>(&self, frame: &mut P, backend: BackendId, flow: Option<&FlowCell>) -> End {
-        match self.tables.half_open(&self.key) {
-            Some(half) if half.backend == backend && half.adopted == 0 => {
-                half.resyn(self.packet.segment.seq, self.now);
-            }
-            _ => self.tables.put_half_open(&self.key, &self.half_open(backend)),
-        }
-        self.expect_successor(flow);
-        self.forward(frame, backend, Outcome::ForwardSynAgain)
-    }
-
-    /// A SYN that a backend has to be chosen for.
-    #[inline(always)]
-    fn syn_new<P: Frame>(&self, frame: &mut P, flow: Option<&FlowCell>) -> End {
-        let Some(service) = self.tables.service(self.service) else { return self.unconfigured() };
-        let Some(hash) = self.hash() else { return self.unconfigured() };
+    /// Chooses a backend.
+    #[inline(never)]
+    fn steer(&self) -> Decision {
+        let Some(service) = self.tables.service(self.service) else {
+            return Decision::Stop(Outcome::DropUnconfigured);
+        };
+        let Some(hash) = self.hash() else { return Decision::Stop(Outcome::DropUnconfigured) };
         let limit = self.tables.settings().map_or(0, |settings| settings.flood_syns);
         let flooded = self.tables.with_cpu(|cpu, _| steer::note_syn(cpu, self.now, limit)).unwrap_or(false);
-        if flooded || self.tables.is_crowded() {
-            let Some(backend) = steer::by_ring(self.tables, self.service, hash) else {
-                return refuse(frame, self.packet, self.service, Outcome::ResetNoBackend);
-            };
-            self.tables.adopt_from(self.now);
-            self.tables.count_syn(backend);
-            return self.forward(frame, backend, Outcome::ForwardSynStateless);
-        }
-        let Some(backend) = self.choose(service, hash) else {
-            return refuse(frame, self.packet, self.service, Outcome::ResetNoBackend);
+        let stateless = flooded || self.tables.is_crowded();
+        let chosen = if stateless {
+            steer::by_ring(self.tables, self.service, hash)
+        } else {
+            let cursor = || self.tables.with_cpu(steer::advance).unwrap_or(0);
+            let bits = steer::draw_bits(service.draw(), hash, cursor, || self.tables.random());
+            steer::choose(self.tables, self.service, service, service.draws, bits, |_| {})
         };
+        let Some(backend) = chosen else { return Decision::Refuse(Outcome::ResetNoBackend) };
         self.tables.count_syn(backend);
-        self.tables.put_half_open(&self.key, &self.half_open(backend));
-        self.expect_successor(flow);
-        self.forward(frame, backend, Outcome::ForwardSyn)
-    }
-
-    #[inline(always)]
-    fn choose(&self, service: &Service, hash: u64) -> Option<BackendId> {
-        let cursor = || self.tables.with_cpu(steer::advance).unwrap_or(0);
-        let bits = steer::draw_bits(service.draw(), hash, cursor, || self.tables.random());
-        steer::choose(self.tables, self.service, service, service.draws, bits, |_| {})
+        if stateless {
+            self.tables.adopt_from(self.now);
+            return Decision::Forward(backend, Outcome::ForwardSynStateless);
+        }
+        Decision::Forward(backend, Outcome::ForwardSyn)
     }
 
     /// The connection on the tuple of `flow` is over: its proven successor takes the entry.
-    #[inline(always)]
-    fn succeed<P: Frame>(&self, frame: &mut P, flow: &FlowCell, half: &HalfOpenCell) -> End {
+    #[inline(never)]
+    fn succeed(&self, flow: &FlowCell, half: &HalfOpenCell) -> Decision {
         let backend = half.backend;
         let old = flow.state();
-        if flow.transition(old, FlowState::open(backend)) {
+        if self.tables.transition(flow, old, FlowState::open(backend, self.now)) {
             if old.is_live() {
                 self.tables.count_closed(old.backend());
             }
@@ -185,11 +213,11 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             self.tables.replace_flow(&self.key, &self.fresh(half));
             self.tables.remove_half_open(&self.key);
         }
-        self.forward(frame, backend, Outcome::ForwardPromoted)
+        Decision::Forward(backend, Outcome::ForwardPromoted)
     }
 
     /// Notes the client's FIN or RST.
-    #[inline(always)]
+    #[inline(never)]
     fn note_end(&self, flow: &FlowCell) {
         let segment = &self.packet.segment;
         for _ in 0..ATTEMPTS {
@@ -202,7 +230,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             } else {
                 old.with(FlowState::RST_UNPROVEN)
             };
-            if old == next || flow.transition(old, next) {
+            if old == next || self.tables.transition(flow, old, next) {
                 if old.is_live() && !next.is_live() {
                     self.tables.count_closed(old.backend());
                 }
@@ -218,20 +246,20 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         for _ in 0..ATTEMPTS {
             let old = flow.state();
             let next = old.with(FlowState::SYN_PENDING);
-            if old == next || flow.transition(old, next) {
+            if old == next || self.tables.transition(flow, old, next) {
                 return;
             }
         }
     }
 
+    /// Remembers the SYN, so that its retransmission goes the same way and its ACK proves it.
     #[inline(always)]
-    fn forward<P: Frame>(&self, frame: &mut P, id: BackendId, outcome: Outcome) -> End {
-        match self.usable(id) {
-            Some(backend) => {
-                to_backend(frame, self.tables, self.packet, self.service, (id, backend), outcome)
+    fn remember(&self, backend: BackendId) {
+        match self.tables.half_open(&self.key) {
+            Some(half) if half.backend == backend && half.adopted == 0 => {
+                half.resyn(self.packet.segment.seq, self.now);
             }
-            None if self.packet.segment.any(Segment::RST) => End::at(self.service, Outcome::DropStrayReset),
-            None => refuse(frame, self.packet, self.service, Outcome::ResetBackendGone),
+            _ => self.tables.put_half_open(&self.key, &self.half_open(backend, 0)),
         }
     }
 
@@ -261,9 +289,10 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     }
 
     #[inline(always)]
-    fn half_open(&self, backend: BackendId) -> HalfOpen {
+    fn half_open(&self, backend: BackendId, adopted: u8) -> HalfOpen {
         HalfOpen {
             backend,
+            adopted,
             client_isn: self.packet.segment.seq,
             at: self.now,
             hop: self.packet.link.back(self.packet.ingress),
@@ -274,15 +303,10 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     #[inline(always)]
     fn fresh(&self, half: &HalfOpenCell) -> Flow {
         Flow {
-            state: FlowState::open(half.backend),
+            state: FlowState::open(half.backend, self.now),
             last_seen: self.now,
-            opened: self.now,
             acked: self.packet.segment.seq,
             hop: half.hop,
         }
-    }
-
-    const fn unconfigured(&self) -> End {
-        End::at(self.service, Outcome::DropUnconfigured)
     }
 }

@@ -1,0 +1,63 @@
+//! The maps. Who writes each one is said beside its name in [`balancer_common::abi::names`]; sizes that depend on the
+//! gateway are set by the agent at load time.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, xdp::DevMapHash},
+};
+use balancer_common::{
+    abi::{
+        Backend, BackendCounts, CpuState, DEFAULT_FLOWS4, DEFAULT_FLOWS6, DEFAULT_SERVICES, Endpoint,
+        Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HALF_OPEN, HalfOpen, MAX_BACKENDS, PortRoles,
+        Removed, Ring, ScoreTable, Service, Settings, TableUse, Traffic,
+    },
+    outcome::Outcome,
+};
+
+const BACKENDS_LEN: u32 = MAX_BACKENDS as u32;
+const ENDPOINTS_LEN: u32 = 2 * BACKENDS_LEN;
+const ROWS: u32 = 1 + DEFAULT_SERVICES;
+
+#[map]
+pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static PORTS: Array<PortRoles> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static ENDPOINTS4: HashMap<Endpoint4, Endpoint> = HashMap::with_max_entries(ENDPOINTS_LEN, 0);
+#[map]
+pub(crate) static ENDPOINTS6: HashMap<Endpoint6, Endpoint> = HashMap::with_max_entries(ENDPOINTS_LEN, 0);
+#[map]
+pub(crate) static SERVICES: Array<Service> = Array::with_max_entries(DEFAULT_SERVICES, 0);
+#[map]
+pub(crate) static BACKENDS: Array<Backend> = Array::with_max_entries(BACKENDS_LEN, 0);
+#[map]
+pub(crate) static RINGS: Array<Ring> = Array::with_max_entries(2 * DEFAULT_SERVICES, 0);
+#[map]
+pub(crate) static SCORES: Array<ScoreTable> = Array::with_max_entries(2, 0);
+#[map]
+pub(crate) static GENERATIONS: Array<u32> = Array::with_max_entries(ROWS, 0);
+/// Preallocated and not an LRU: an idle connection is never evicted to make room.
+#[map]
+pub(crate) static FLOWS4: HashMap<FlowKey4, Flow> = HashMap::with_max_entries(DEFAULT_FLOWS4, 0);
+#[map]
+pub(crate) static FLOWS6: HashMap<FlowKey6, Flow> = HashMap::with_max_entries(DEFAULT_FLOWS6, 0);
+#[map]
+pub(crate) static HALF_OPEN4: LruHashMap<FlowKey4, HalfOpen> = LruHashMap::with_max_entries(HALF_OPEN, 0);
+#[map]
+pub(crate) static HALF_OPEN6: LruHashMap<FlowKey6, HalfOpen> = LruHashMap::with_max_entries(HALF_OPEN, 0);
+#[map]
+pub(crate) static COUNTS: Array<BackendCounts> = Array::with_max_entries(BACKENDS_LEN, 0);
+#[map]
+pub(crate) static REMOVED: Array<Removed> = Array::with_max_entries(BACKENDS_LEN, 0);
+#[map]
+pub(crate) static TABLE_USE: Array<TableUse> = Array::with_max_entries(2, 0);
+#[map]
+pub(crate) static TABLE_REMOVED: Array<u64> = Array::with_max_entries(2, 0);
+#[map]
+pub(crate) static TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(BACKENDS_LEN, 0);
+#[map]
+pub(crate) static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(ROWS * Outcome::COUNT as u32, 0);
+#[map]
+pub(crate) static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static DEVICES: DevMapHash = DevMapHash::with_max_entries(64, 0);
