@@ -9,11 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{
-    build::{self, Built},
-    process, setup,
-    workspace::Workspace,
-};
+use crate::{build, process, setup, workspace::Workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -32,27 +28,31 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut report = Report::default();
     report.step("fmt", || counted(workspace.cargo().args(["fmt", "--all", "--check"])));
     report.step("clippy", || {
-        counted(workspace.cargo().args([
-            "clippy",
-            "--locked",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ]))
+        let options = ["--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        counted(workspace.cargo().arg("clippy").args(options))
     });
+    report.step("deny", || deny(workspace));
     if args.host {
-        report.step("host", || counted(&mut cargo_test(workspace, &["--workspace"])));
+        report.step("host", || counted(&mut cargo_test(workspace)));
         return report.finish();
     }
     // Built before the tests, which then find the binary that the labs run and need not build it twice.
-    let built = setup::programs(workspace).and_then(|()| build::build(workspace, false))?;
-    report.step("host", || {
-        let mut command = cargo_test(workspace, &["--workspace", "--exclude", "balancer-tests"]);
-        counted(build::with_products(&mut command, &built))
+    let mut built = None;
+    report.step("build", || {
+        setup::programs(workspace)?;
+        built = Some(build::build(workspace, false)?);
+        Ok(Counts::default())
     });
-    report.step("kernel and labs", || counted(&mut integration(workspace, &built)));
+    report.step("host", || {
+        let mut command = cargo_test(workspace);
+        if let Some(built) = &built {
+            build::with_products(&mut command, built);
+        }
+        counted(&mut command).map(Counts::all_run)
+    });
+    if let Some(built) = built {
+        report.step("kernel and labs", || counted(build::with_products(&mut root_only(workspace), &built)));
+    }
     report.finish()
 }
 
@@ -61,19 +61,27 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
     run(workspace, &Args { host: false })
 }
 
-fn cargo_test(workspace: &Workspace, arguments: &[&str]) -> Command {
+fn cargo_test(workspace: &Workspace) -> Command {
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "--locked", "--no-fail-fast"]).args(arguments);
+    cargo.args(["test", "--locked", "--no-fail-fast", "--workspace"]);
     cargo
 }
 
-/// The integration tests with those that need root, which are marked `#[ignore]` for everybody else. One at a
-/// time: they share the machine's two ends of everything, and a lab that competes for CPU proves nothing.
-fn integration(workspace: &Workspace, built: &Built) -> Command {
-    let mut cargo = cargo_test(workspace, &["--package", "balancer-tests"]);
-    cargo.args(["--", "--include-ignored", "--test-threads=1"]);
-    build::with_products(&mut cargo, built);
+/// The tests that need root, which are marked `#[ignore]` for everybody else. One at a time: a lab that
+/// competes with another one for the machine's cores proves nothing.
+fn root_only(workspace: &Workspace) -> Command {
+    let mut cargo = cargo_test(workspace);
+    cargo.args(["--tests", "--", "--ignored", "--test-threads=1"]);
     cargo
+}
+
+/// Licences and sources of what comes in from outside.
+fn deny(workspace: &Workspace) -> Result<Counts> {
+    if process::output(workspace.cargo().args(["deny", "--version"])).is_none() {
+        eprintln!("skipped: cargo-deny is not installed (`cargo install cargo-deny --locked`)");
+        return Ok(Counts { skipped: 1, ..Counts::default() });
+    }
+    counted(workspace.cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))
 }
 
 /// How many tests did what.
@@ -108,6 +116,11 @@ fn counted(command: &mut Command) -> Result<Counts> {
 }
 
 impl Counts {
+    /// These counts where another step runs the tests that this one leaves out.
+    const fn all_run(self) -> Self {
+        Self { skipped: 0, ..self }
+    }
+
     /// Adds what a closing line of libtest says; other lines say nothing.
     fn add(&mut self, line: &str) {
         let Some(results) = line.strip_prefix("test result: ") else { return };
@@ -133,27 +146,23 @@ impl Report {
     fn step(&mut self, name: &str, run: impl FnOnce() -> Result<Counts>) {
         eprintln!("\n== {name}");
         let started = Instant::now();
-        let (counts, end) = match run() {
-            Ok(Counts { passed: 0, failed: 0, skipped: 0 }) => {
-                (Counts { passed: 1, ..Counts::default() }, "ok")
-            }
-            Ok(counts) if counts.failed == 0 => (counts, "ok"),
-            Ok(counts) => (counts, "FAILED"),
+        let counts = match run() {
+            Ok(counts) if counts == Counts::default() => Counts { passed: 1, ..counts },
+            Ok(counts) => counts,
             Err(error) => {
                 eprintln!("{name}: {error:#}");
-                (Counts { failed: 1, ..Counts::default() }, "FAILED")
+                Counts { failed: 1, ..Counts::default() }
             }
         };
+        let end = if counts.failed == 0 { "ok" } else { "FAILED" };
+        let Counts { passed, failed, skipped } = counts;
+        let seconds = started.elapsed().as_secs();
         self.lines.push(format!(
-            "{name:<16} {end:<7} {:>4} passed {:>4} failed {:>4} skipped {:>5} s",
-            counts.passed,
-            counts.failed,
-            counts.skipped,
-            started.elapsed().as_secs()
+            "{name:<16} {end:<7} {passed:>4} passed {failed:>4} failed {skipped:>4} skipped {seconds:>5} s"
         ));
-        self.total.passed += counts.passed;
-        self.total.failed += counts.failed;
-        self.total.skipped += counts.skipped;
+        self.total.passed += passed;
+        self.total.failed += failed;
+        self.total.skipped += skipped;
     }
 
     fn finish(self) -> Result<()> {
