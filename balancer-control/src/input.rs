@@ -1,6 +1,6 @@
 //! What the controller is told.
 
-use balancer_common::abi::BackendId;
+use balancer_common::abi::{BackendId, Ring, ScoreTable, ServiceId};
 
 use crate::{Model, Sample};
 
@@ -9,6 +9,18 @@ use crate::{Model, Sample};
 pub enum Input {
     /// The desired state changed. Backends keep what was learnt about them by id.
     Model(Model),
+    /// The maps were found filled by an earlier agent. Given once, after the first [`Input::Model`] and before the
+    /// first tick: backends that were in rotation stay in rotation until their probes fail, and rings stay as they
+    /// are as long as they fit the model, so that a restart of the agent refuses no flow and moves none.
+    ///
+    /// Drains and weights of the operator are not in the maps; the agent repeats them as [`Input::Drain`] and
+    /// [`Input::Weight`].
+    Adopt {
+        /// The active half of the scores.
+        scores: Box<ScoreTable>,
+        /// The active half of each ring.
+        rings: Vec<(ServiceId, Box<Ring>)>,
+    },
     /// A probe ended.
     Probe {
         /// The backend.
@@ -16,14 +28,15 @@ pub enum Input {
         /// How it ended.
         result: ProbeResult,
     },
-    /// Telemetry arrived.
+    /// Telemetry arrived. It takes effect at the next tick, against the counts known then.
     Sample {
         /// The backend.
         backend: BackendId,
         /// The reading.
         sample: Sample,
     },
-    /// The program's own counters were read.
+    /// The program's own counters were read just now. Best before every tick: what a sample is compared with is the
+    /// number of connections when the sample was taken, interpolated between readings.
     Counts(Vec<(BackendId, Counts)>),
     /// The operator drains a backend, or ends it.
     Drain {
@@ -33,10 +46,13 @@ pub enum Input {
         drain: bool,
     },
     /// The operator overrides a configured weight; `None` ends the override.
+    ///
+    /// Where telemetry has taught a backend's capacity, the override scales it: half the configured weight takes the
+    /// backend for half as capable.
     Weight {
         /// The backend.
         backend: BackendId,
-        /// 1 to 1000.
+        /// 1 to 1000; values outside are brought to the nearer end.
         weight: Option<u32>,
     },
 }

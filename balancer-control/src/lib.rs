@@ -8,17 +8,40 @@
 //! ```
 //!
 //! No clock, no I/O, no threads: inputs and `now` in, commands out. The same inputs give the same commands.
+//!
+//! What comes in passes through, in this order:
+//!
+//! - `health`, `drain`, `exhaustion`: whether a backend takes new flows.
+//! - `history`, `load`: how loaded it is, and how many connections that contains.
+//! - `fleet`: what it is capable of, and what a connection costs, compared with the others of the service.
+//! - `score`: what the data path compares.
+//! - `ring`, [`maglev`]: what the data path draws from.
 #![forbid(unsafe_code)]
 
+mod backend;
 pub mod command;
+pub mod controller;
+mod drain;
+mod ewma;
+mod exhaustion;
+mod fleet;
+mod health;
+mod history;
 pub mod input;
+mod load;
+pub mod maglev;
 pub mod model;
 pub mod moment;
+mod ring;
 pub mod sample;
+mod score;
+mod service;
 pub mod snapshot;
 
 pub use command::{Command, ServiceSteering};
+pub use controller::Controller;
 pub use input::{Counts, Input, ProbeResult};
 pub use model::{BackendSpec, Model, Policy, ServiceSpec};
 pub use moment::Moment;
-pub use sample::{Resource, ResourceUse, Sample, Scope};
+pub use sample::{Refusal, Resource, ResourceUse, Sample, Scope};
+pub use snapshot::Snapshot;

@@ -25,7 +25,7 @@ pub enum Policy {
 /// Everything the controller is responsible for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Model {
-    /// Services, ids unique.
+    /// Services, ids unique and below the number of services that the maps hold.
     pub services: Vec<ServiceSpec>,
 }
 
@@ -48,7 +48,7 @@ pub struct ServiceSpec {
     pub fall: u32,
     /// Telemetry older than this is not used; counting goes on.
     pub stale_after: Duration,
-    /// Backends, ids unique over all services.
+    /// Backends, ids unique over all services and below [`balancer_common::abi::MAX_BACKENDS`].
     pub backends: Vec<BackendSpec>,
 }
 
@@ -59,11 +59,16 @@ pub struct BackendSpec {
     pub id: BackendId,
     /// Its name, unique in the service.
     pub name: String,
+    /// What places it on the ring: [`crate::maglev::seed`] of bytes that are the same on every gateway, such as
+    /// `mqtt/192.0.2.1:1883`. An id that comes back with another seed is another backend, and nothing
+    /// learnt about the earlier one is kept.
+    pub seed: u64,
     /// Capacity relative to the other backends, 1 to 1000: the prior until telemetry has taught better.
     pub weight: u32,
-    /// Cores the broker can use, when known.
+    /// Cores the broker can use, when known; above zero. Takes precedence over `weight` and over what telemetry says.
     pub cores: Option<f64>,
-    /// Used only when no other backend takes new flows.
+    /// Used only when no other backend takes new flows. The first [`balancer_common::abi::MAX_STANDBY`] of a service
+    /// are used.
     pub standby: bool,
     /// Most live connections.
     pub cap: Option<u32>,

@@ -1,6 +1,12 @@
-//! What telemetry says of one backend at one time.
+//! What telemetry says of one backend at one time, and which readings are believed.
+
+use core::fmt;
 
 use crate::Moment;
+
+mod refusal;
+
+pub use refusal::Refusal;
 
 /// One reading of one backend. Fields that a source cannot tell are `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,6 +57,17 @@ pub enum Resource {
 pub struct ResourceUse {
     /// Which one.
     pub resource: Resource,
-    /// 0.0 (free) to 1.0 (used up).
+    /// 0.0 (free) to 1.0 (used up), as a share of the limit.
     pub used: f64,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Memory => "memory",
+            Self::Descriptors => "descriptors",
+            Self::Disk => "disk",
+            Self::Connections => "connections",
+        })
+    }
 }

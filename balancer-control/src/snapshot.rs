@@ -20,6 +20,10 @@ pub struct ServiceSnapshot {
     pub name: String,
     /// Its policy.
     pub policy: Policy,
+    /// Candidates drawn per new flow.
+    pub draws: u8,
+    /// When its ring was last rebuilt; `None` before the first tick.
+    pub ring_built: Option<Moment>,
     /// Its backends in the order of the model.
     pub backends: Vec<BackendSnapshot>,
 }
@@ -56,20 +60,32 @@ pub struct BackendSnapshot {
     pub since: Moment,
     /// Whether it is a standby.
     pub standby: bool,
+    /// Whether it was removed from the configuration and waits for its last flow.
+    pub leaving: bool,
+    /// Whether the operator drains it.
+    pub drained_by_operator: bool,
     /// The weight in force.
     pub weight: u32,
+    /// Whether the operator overrides the configured weight.
+    pub weight_overridden: bool,
+    /// Capacity relative to the mean of the service, as known or learnt, 0.1 to 10.0; 1.0 where the policy does not
+    /// look at load.
+    pub capacity: f64,
     /// Most live connections.
     pub cap: Option<u32>,
     /// Live connections.
     pub live: u64,
     /// Share of the ring, 0.0 to 1.0.
     pub ring_share: f64,
-    /// Predicted utilisation, the score that new flows are steered by; 0.0 is idle, 1.0 is full.
+    /// The score that new flows are steered by. Of `adaptive`, predicted utilisation: 0.0 is idle, 1.0 is full. Of
+    /// `least-conn`, live connections over weight. Of the others, zero.
     pub score: f64,
     /// Filtered utilisation from telemetry, when it is in use.
     pub utilisation: Option<f64>,
-    /// Predicted cost of one more connection, as utilisation.
+    /// Predicted cost of one more connection, in the unit of `score`.
     pub cost: f64,
+    /// Whether the level is frozen because clients are connecting in a storm, whose handshakes would be taken for load.
+    pub frozen: bool,
     /// How the score came about.
     pub basis: Basis,
     /// The last accepted reading.

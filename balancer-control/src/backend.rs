@@ -1,0 +1,189 @@
+//! Everything the controller keeps of one backend.
+
+use balancer_common::abi::{BackendId, Score, ScoreFlags};
+
+use crate::drain::{Drain, DrainState};
+use crate::exhaustion::Exhaustion;
+use crate::fleet::HINT_LASTS;
+use crate::health::{Health, HealthState};
+use crate::history::History;
+use crate::load::{FORGET_AFTER, Load};
+use crate::ring::HOLD;
+use crate::snapshot::Basis;
+use crate::{BackendSpec, Counts, Moment, ProbeResult, Sample, ServiceSpec};
+
+/// One backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Backend {
+    pub(crate) spec: BackendSpec,
+    pub(crate) health: Health,
+    pub(crate) drain: Drain,
+    pub(crate) exhaustion: Exhaustion,
+    pub(crate) load: Load,
+    pub(crate) history: History,
+    /// The operator's weight.
+    pub(crate) weight_override: Option<u32>,
+    /// Relative to the mean of the service.
+    pub(crate) capacity: f64,
+    /// A capacity read from an adopted ring, and when.
+    hint: Option<(f64, Moment)>,
+    /// Whether it stays open although it is exhausted, because every backend is.
+    pub(crate) spared: bool,
+    /// The last accepted reading.
+    pub(crate) sample: Option<Sample>,
+    /// Why the last reading was refused.
+    pub(crate) refused: Option<String>,
+    /// As last computed.
+    pub(crate) score: Score,
+    pub(crate) basis: Basis,
+}
+
+impl Backend {
+    pub(crate) fn new(spec: BackendSpec, now: Moment) -> Self {
+        let mut backend = Self {
+            health: Health::new(spec.probed, now),
+            drain: Drain::default(),
+            exhaustion: Exhaustion::default(),
+            load: Load::default(),
+            history: History::default(),
+            weight_override: None,
+            capacity: 1.0,
+            hint: None,
+            spared: false,
+            sample: None,
+            refused: None,
+            score: Score::default(),
+            basis: Basis::Fixed,
+            spec,
+        };
+        backend.drain.set_leaving(backend.spec.leaving, now);
+        backend
+    }
+
+    /// Whether a specification describes this backend, and not another one under its id.
+    pub(crate) fn is(&self, spec: &BackendSpec) -> bool {
+        self.spec.id == spec.id && self.spec.seed == spec.seed
+    }
+
+    /// Follows the configuration.
+    pub(crate) fn respecify(&mut self, spec: BackendSpec, now: Moment) {
+        if self.spec.weight != spec.weight || self.spec.cores != spec.cores {
+            self.hint = None;
+        }
+        self.health.set_probed(spec.probed, now);
+        self.drain.set_leaving(spec.leaving, now);
+        self.spec = spec;
+    }
+
+    pub(crate) const fn id(&self) -> BackendId {
+        self.spec.id
+    }
+
+    /// The weight in force, at least 1.
+    pub(crate) fn weight(&self) -> u32 {
+        self.weight_override.unwrap_or(self.spec.weight).max(1)
+    }
+
+    /// The operator's weight over the configured one.
+    pub(crate) fn bias(&self) -> f64 {
+        f64::from(self.weight()) / f64::from(self.spec.weight.max(1))
+    }
+
+    /// Cores, as configured or else as last reported.
+    pub(crate) fn cores(&self) -> Option<f64> {
+        let positive = |cores: &f64| cores.is_finite() && *cores > 0.0;
+        self.spec.cores.filter(positive).or_else(|| self.sample.as_ref().and_then(|sample| sample.cores))
+    }
+
+    pub(crate) const fn set_hint(&mut self, capacity: f64, now: Moment) {
+        self.hint = Some((capacity, now));
+    }
+
+    /// The capacity that an adopted ring gave it, for a while.
+    pub(crate) fn hint(&self, now: Moment) -> Option<f64> {
+        self.hint.filter(|(_, at)| now.since(*at) < HINT_LASTS).map(|(capacity, _)| capacity)
+    }
+
+    /// Takes in the end of a probe.
+    pub(crate) fn probed(&mut self, result: ProbeResult, rise: u32, fall: u32, now: Moment) {
+        if !self.spec.probed {
+            return;
+        }
+        if self.health.probed(&result, rise, fall, now) {
+            self.load.restart();
+        }
+        match result {
+            ProbeResult::Up => self.drain.set_probe(None, now),
+            ProbeResult::Draining(why) => self.drain.set_probe(Some(why), now),
+            // A broker that does not answer has not taken back what it asked for.
+            ProbeResult::Down(_) => {}
+        }
+    }
+
+    /// Takes in a reading, if it can be believed.
+    pub(crate) fn sampled(&mut self, sample: Sample, service: &ServiceSpec, now: Moment) {
+        let previous = self.sample.as_ref().map(|sample| sample.taken);
+        match sample.accept(previous, service.stale_after, now) {
+            Ok(sample) => {
+                self.refused = None;
+                self.drain.set_telemetry(sample.draining, now);
+                self.exhaustion.observe(&sample, now);
+                self.load.offer(&sample);
+                self.sample = Some(sample);
+            }
+            Err(refusal) => self.refused = Some(refusal.to_string()),
+        }
+    }
+
+    /// Takes in the program's counts.
+    pub(crate) fn counted(&mut self, counts: Counts, now: Moment) {
+        self.history.record(counts, now);
+        self.drain.counted(counts.live, now);
+    }
+
+    /// Brings everything that depends on time up to date.
+    pub(crate) fn settle(&mut self, service: &ServiceSpec, now: Moment) {
+        self.load.settle(&self.history, service.gateways, service.stale_after, now);
+        let last = self.sample.as_ref().map(|sample| sample.taken);
+        if last.is_some_and(|taken| now.since(taken) > FORGET_AFTER.max(service.stale_after)) {
+            // A source that has fallen silent closes nobody for ever.
+            self.drain.set_telemetry(false, now);
+            self.exhaustion.forget();
+        }
+    }
+
+    /// Whether probes and drains leave it in rotation.
+    pub(crate) fn in_rotation(&self) -> bool {
+        self.health.is_up() && self.drain.state() == DrainState::Active
+    }
+
+    /// Whether it takes new flows, apart from its cap.
+    pub(crate) fn is_open(&self) -> bool {
+        self.flags() & (ScoreFlags::READY | ScoreFlags::CLOSED) == ScoreFlags::READY
+    }
+
+    /// Whether it no longer needs its slots. A draining backend keeps them while it has flows, so that those without
+    /// state stay where they are.
+    pub(crate) fn is_gone(&self, now: Moment) -> bool {
+        let down = !self.health.is_up() && now.since(self.health.since()) >= HOLD;
+        let drained = self.drain.state() == DrainState::Drained
+            && self.drain.since().is_some_and(|since| now.since(since) >= HOLD);
+        down || drained
+    }
+
+    /// See [`ScoreFlags`].
+    pub(crate) fn flags(&self) -> u32 {
+        let mut flags = match self.health.state() {
+            HealthState::Starting => 0,
+            HealthState::Up => ScoreFlags::READY,
+            HealthState::Down => ScoreFlags::DOWN,
+        };
+        if self.drain.state() != DrainState::Active {
+            flags |= ScoreFlags::DRAIN;
+        }
+        if self.exhaustion.since().is_some() && !self.spared {
+            flags |= ScoreFlags::EXHAUSTED;
+        }
+        flags
+    }
+}

@@ -1,0 +1,156 @@
+//! The controller: inputs in, commands out.
+
+use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, Score, ScoreTable, ServiceId};
+
+use crate::backend::Backend;
+use crate::service::Service;
+use crate::{Command, Input, Model, Moment, ServiceSpec};
+
+mod report;
+
+/// Keeps what is known of every backend, and says what the maps should hold.
+///
+/// [`Controller::handle`] takes note; [`Controller::tick`] decides. The agent reads the program's counts, hands them
+/// over and ticks every two seconds or so, at [`Controller::next_deadline`], and at once after an input that should
+/// not wait.
+#[derive(Clone, Debug, Default)]
+pub struct Controller {
+    /// In the order of the model.
+    services: Vec<Service>,
+    /// As last asked for.
+    scores: Option<Box<ScoreTable>>,
+    /// Whether there were inputs since the last tick.
+    dirty: bool,
+    ticked: Moment,
+}
+
+impl Controller {
+    /// A controller that knows of no service yet: give it an [`Input::Model`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes note of what happened. Inputs about backends that the model does not have change nothing: they may have
+    /// been on their way when it changed.
+    pub fn handle(&mut self, input: Input, now: Moment) {
+        self.dirty = true;
+        match input {
+            Input::Model(model) => self.follow(model, now),
+            Input::Adopt { scores, rings } => self.adopt(&scores, rings, now),
+            Input::Probe { backend, result } => {
+                self.with(backend, |backend, service| {
+                    backend.probed(result, service.rise, service.fall, now)
+                });
+            }
+            Input::Sample { backend, sample } => {
+                self.with(backend, |backend, service| backend.sampled(sample, service, now));
+            }
+            Input::Counts(counts) => {
+                for (backend, counts) in counts {
+                    self.with(backend, |backend, _| backend.counted(counts, now));
+                }
+            }
+            Input::Drain { backend, drain } => {
+                self.with(backend, |backend, _| backend.drain.set_operator(drain, now));
+            }
+            Input::Weight { backend, weight } => {
+                self.with(backend, |backend, _| {
+                    backend.weight_override = weight.map(|weight| weight.clamp(1, 1000))
+                });
+            }
+        }
+    }
+
+    /// What has to change in the maps. Says nothing twice.
+    pub fn tick(&mut self, now: Moment) -> Vec<Command> {
+        self.dirty = false;
+        self.ticked = self.ticked.max(now);
+        let mut commands = Vec::new();
+        for service in &mut self.services {
+            let (ring_changed, steering_changed) = service.tick(now);
+            if ring_changed {
+                commands.extend(ring_command(service));
+            }
+            if steering_changed {
+                commands.extend(steering_command(service));
+            }
+        }
+        let scores = self.score_table();
+        if self.scores.as_deref() != Some(&*scores) {
+            // Scores come first: a backend that a ring has just gained is in rotation only by its score, and one that
+            // has lost its score is passed over wherever a ring still has it.
+            commands.insert(0, Command::Scores(scores.clone()));
+            self.scores = Some(scores);
+        }
+        commands
+    }
+
+    /// Everything the maps should hold, for a lower half in doubt about what they do.
+    pub fn resync(&mut self, now: Moment) -> Vec<Command> {
+        self.tick(now);
+        let scores = self.scores.clone().map(Command::Scores);
+        let services =
+            self.services.iter().flat_map(|s| ring_command(s).into_iter().chain(steering_command(s)));
+        scores.into_iter().chain(services).collect()
+    }
+
+    /// When the next tick is due although nothing happens; `None` is never. At the latest moment that a tick was not
+    /// given, it is `now`.
+    #[must_use]
+    pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
+        if self.dirty {
+            return Some(now);
+        }
+        let later =
+            self.services.iter().flat_map(Service::deadlines).filter(|deadline| *deadline > self.ticked);
+        later.min().map(|deadline| deadline.max(now))
+    }
+
+    fn follow(&mut self, model: Model, now: Moment) {
+        let mut services = core::mem::take(&mut self.services);
+        let follow = |spec: ServiceSpec| match services.iter().position(|s| s.spec.id == spec.id) {
+            Some(index) => {
+                let mut service = services.swap_remove(index);
+                let mut known = core::mem::take(&mut service.backends);
+                service.respecify(spec, &mut known, now);
+                service
+            }
+            None => Service::new(spec, &mut Vec::new(), now),
+        };
+        self.services = model.services.into_iter().map(follow).collect();
+    }
+
+    fn adopt(&mut self, scores: &ScoreTable, mut rings: Vec<(ServiceId, Box<Ring>)>, now: Moment) {
+        for service in &mut self.services {
+            let ring = rings.iter().position(|(id, _)| *id == service.spec.id);
+            service.adopt(scores, ring.map(|index| rings.swap_remove(index).1), now);
+        }
+    }
+
+    fn with(&mut self, id: BackendId, act: impl FnOnce(&mut Backend, &ServiceSpec)) {
+        for Service { spec, backends, .. } in &mut self.services {
+            if let Some(backend) = backends.iter_mut().find(|backend| backend.id() == id) {
+                return act(backend, spec);
+            }
+        }
+    }
+
+    fn score_table(&self) -> Box<ScoreTable> {
+        let mut table = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
+        for backend in self.services.iter().flat_map(|service| &service.backends) {
+            if let Some(score) = table.0.get_mut(usize::from(backend.id().0)) {
+                *score = backend.score;
+            }
+        }
+        table
+    }
+}
+
+fn ring_command(service: &Service) -> Option<Command> {
+    service.ring.ring().map(|ring| Command::Ring { service: service.spec.id, ring: Box::new(*ring) })
+}
+
+fn steering_command(service: &Service) -> Option<Command> {
+    service.steering.clone().map(|steering| Command::Service { service: service.spec.id, steering })
+}

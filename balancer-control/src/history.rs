@@ -1,0 +1,129 @@
+//! The recent past of a backend's counts.
+
+use std::collections::VecDeque;
+
+use crate::{Counts, Moment};
+
+/// Readings kept. At one every two seconds they reach back two minutes, ten times as far as telemetry is used.
+const READINGS: usize = 64;
+
+/// Counts over time, straight lines between readings: what telemetry says of a moment is compared with the connections
+/// of that moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History(VecDeque<(Moment, Counts)>);
+
+impl History {
+    /// Takes in a reading. One that is not later than the last replaces it.
+    pub(crate) fn record(&mut self, counts: Counts, now: Moment) {
+        while self.0.back().is_some_and(|(at, _)| *at >= now) {
+            self.0.pop_back();
+        }
+        if self.0.len() == READINGS {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, counts));
+    }
+
+    /// Live connections at the last reading; zero before the first.
+    pub(crate) fn live(&self) -> u64 {
+        self.0.back().map_or(0, |(_, counts)| counts.live)
+    }
+
+    /// Live connections at a moment. Before the first and after the last reading they are taken for constant.
+    pub(crate) fn live_at(&self, moment: Moment) -> f64 {
+        self.at(moment, |counts| counts.live)
+    }
+
+    /// Flows opened until a moment.
+    pub(crate) fn opened_at(&self, moment: Moment) -> f64 {
+        self.at(moment, |counts| counts.opened)
+    }
+
+    /// Mean of the live connections from one moment to another.
+    pub(crate) fn mean_live(&self, from: Moment, to: Moment) -> f64 {
+        let span = to.since(from).as_secs_f64();
+        if span <= 0.0 {
+            return self.live_at(to);
+        }
+        let inner =
+            self.0.iter().filter(|(at, _)| *at > from && *at < to).map(|(at, c)| (*at, c.live as f64));
+        let points =
+            core::iter::once((from, self.live_at(from))).chain(inner).chain([(to, self.live_at(to))]);
+        let mut area = 0.0;
+        let mut last: Option<(Moment, f64)> = None;
+        for (at, live) in points {
+            if let Some((before, was)) = last {
+                area += at.since(before).as_secs_f64() * (was + live) / 2.0;
+            }
+            last = Some((at, live));
+        }
+        area / span
+    }
+
+    fn at(&self, moment: Moment, field: impl Fn(&Counts) -> u64) -> f64 {
+        let after = self.0.partition_point(|(at, _)| *at <= moment);
+        match (after.checked_sub(1).and_then(|before| self.0.get(before)), self.0.get(after)) {
+            (None, None) => 0.0,
+            (None, Some((_, only))) | (Some((_, only)), None) => field(only) as f64,
+            (Some((from, before)), Some((to, after))) => {
+                let part = moment.since(*from).as_secs_f64() / to.since(*from).as_secs_f64();
+                let (before, after) = (field(before) as f64, field(after) as f64);
+                before + part * (after - before)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment(Duration::from_millis(millis))
+    }
+
+    fn history(readings: &[(u64, u64)]) -> History {
+        let mut history = History::default();
+        for &(millis, live) in readings {
+            history.record(Counts { live, opened: 10 * live, ..Counts::default() }, at(millis));
+        }
+        history
+    }
+
+    #[test]
+    fn counts_are_interpolated_and_constant_beyond_the_ends() {
+        let history = history(&[(1000, 10), (3000, 30)]);
+        for (millis, live) in [(0, 10.0), (1000, 10.0), (1500, 15.0), (3000, 30.0), (9000, 30.0)] {
+            assert_eq!(history.live_at(at(millis)), live, "{millis} ms");
+            assert_eq!(history.opened_at(at(millis)), 10.0 * live, "{millis} ms");
+        }
+        assert_eq!(history.live(), 30);
+    }
+
+    #[test]
+    fn the_mean_is_the_area_under_the_line() {
+        let history = history(&[(0, 0), (1000, 10), (2000, 10)]);
+        assert_eq!(history.mean_live(at(0), at(2000)), 7.5);
+        assert_eq!(history.mean_live(at(500), at(1000)), 7.5);
+        assert_eq!(history.mean_live(at(2000), at(4000)), 10.0);
+        assert_eq!(history.mean_live(at(500), at(500)), 5.0);
+    }
+
+    #[test]
+    fn nothing_read_is_nothing_live() {
+        let history = History::default();
+        assert_eq!((history.live(), history.live_at(at(5)), history.mean_live(at(1), at(5))), (0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn the_past_is_bounded_and_in_order() {
+        let mut history = history(&[(1000, 1), (2000, 2), (1500, 9)]);
+        assert_eq!(history.live_at(at(1500)), 9.0);
+        for second in 2..1000 {
+            history.record(Counts::default(), at(second * 1000));
+        }
+        assert_eq!(history.0.len(), READINGS);
+    }
+}

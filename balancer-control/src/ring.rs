@@ -1,0 +1,172 @@
+//! When a ring is rebuilt, and from whom.
+//!
+//! A rebuilt ring takes slots from backends that keep running, and a flow without state follows its slot. A ring is
+//! therefore left alone unless its members change or their shares really move.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use balancer_common::abi::{BackendId, RING_SLOTS, Ring};
+
+use crate::Moment;
+use crate::maglev::{self, Member};
+
+/// Sum of the changes of all shares above which learnt capacities rebuild a ring. Noise of 5 % in telemetry stays
+/// below it.
+const SHARES_MOVED: f64 = 0.05;
+
+/// Least time between two rebuilds for learnt capacities.
+const REBUILD_EVERY: Duration = Duration::from_secs(10);
+
+/// How long a backend that is out of rotation keeps its slots: a broker's restart moves no other flow.
+pub(crate) const HOLD: Duration = Duration::from_secs(60);
+
+/// Part of a ring that must be open. Below it, draws that find nobody would be common, and the closed ones are left out
+/// at once.
+const LEAST_OPEN: f64 = 0.5;
+
+/// In which order slots are given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// By hash: stable when members change.
+    Maglev,
+    /// By turn: for a cursor.
+    Interleaved,
+}
+
+/// A backend that may be on a ring.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Candidate {
+    pub(crate) member: Member,
+    /// The configured weight or its override: a change rebuilds the ring at once.
+    pub(crate) configured: u32,
+    /// Whether it takes new flows.
+    pub(crate) open: bool,
+    /// Whether it has been out of rotation for [`HOLD`].
+    pub(crate) gone: bool,
+}
+
+/// What a ring should look like.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wish {
+    pub(crate) order: Order,
+    /// Whether weights are learnt, and so may wait.
+    pub(crate) learnt: bool,
+    pub(crate) candidates: Vec<Candidate>,
+}
+
+/// The ring of one service.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RingKeeper {
+    built: Option<Built>,
+    adopted: Option<Box<Ring>>,
+}
+
+#[derive(Clone, Debug)]
+struct Built {
+    ring: Box<Ring>,
+    order: Order,
+    /// What was configured of each member.
+    configured: BTreeMap<BackendId, (u64, u32)>,
+    /// The members as placed, weight 0 where the ring was adopted.
+    members: Vec<Member>,
+    shares: BTreeMap<BackendId, f64>,
+    at: Moment,
+}
+
+impl RingKeeper {
+    /// Offers a ring that an earlier agent built; it is kept if it has the right members.
+    pub(crate) fn adopt(&mut self, ring: Box<Ring>) {
+        self.adopted = Some(ring);
+    }
+
+    /// The ring in force.
+    pub(crate) fn ring(&self) -> Option<&Ring> {
+        self.built.as_ref().map(|built| &*built.ring)
+    }
+
+    /// Share of a backend, 0.0 to 1.0.
+    pub(crate) fn share(&self, id: BackendId) -> f64 {
+        self.built.as_ref().and_then(|built| built.shares.get(&id).copied()).unwrap_or(0.0)
+    }
+
+    /// When the ring was built.
+    pub(crate) fn built_at(&self) -> Option<Moment> {
+        self.built.as_ref().map(|built| built.at)
+    }
+
+    /// When a change of learnt weights may next rebuild the ring.
+    pub(crate) fn due(&self) -> Option<Moment> {
+        self.built_at().map(|at| at.plus(REBUILD_EVERY))
+    }
+
+    /// Brings the ring up to date. Returns whether it changed.
+    pub(crate) fn update(&mut self, wish: &Wish, now: Moment) -> bool {
+        let (members, configured) = wish.members();
+        let adopted = self.adopted.take().filter(|_| wish.learnt && self.built.is_none());
+        if let Some(ring) = adopted {
+            let shares = shares(&ring);
+            if shares.keys().eq(configured.keys()) {
+                let order = wish.order;
+                self.built = Some(Built { ring, order, configured, members: Vec::new(), shares, at: now });
+                return true;
+            }
+        }
+        if let Some(built) = &self.built {
+            let same = built.order == wish.order && built.configured == configured;
+            if same && (built.members == members || wish.learnt && !built.is_due(&members, now)) {
+                return false;
+            }
+        }
+        let ring = match wish.order {
+            Order::Maglev => maglev::maglev(&members),
+            Order::Interleaved => maglev::interleave(&members),
+        };
+        let changed = self.ring().is_none_or(|old| *old != *ring);
+        let shares = shares(&ring);
+        self.built = Some(Built { ring, order: wish.order, configured, members, shares, at: now });
+        changed
+    }
+}
+
+impl Built {
+    fn is_due(&self, members: &[Member], now: Moment) -> bool {
+        let total: f64 = members.iter().map(|member| f64::from(member.weight)).sum();
+        let wanted = |member: &Member| f64::from(member.weight) / total;
+        let was = |member: &Member| self.shares.get(&member.id).copied().unwrap_or(0.0);
+        let moved: f64 = members.iter().map(|member| (wanted(member) - was(member)).abs()).sum();
+        moved > SHARES_MOVED && now.since(self.at) >= REBUILD_EVERY
+    }
+}
+
+impl Wish {
+    /// Who gets slots, and what is configured of them.
+    fn members(&self) -> (Vec<Member>, BTreeMap<BackendId, (u64, u32)>) {
+        let held: Vec<&Candidate> = self.candidates.iter().filter(|candidate| !candidate.gone).collect();
+        let weight = |candidates: &[&Candidate]| -> f64 {
+            candidates.iter().map(|c| f64::from(c.member.weight)).sum()
+        };
+        let open: Vec<&Candidate> = self.candidates.iter().filter(|candidate| candidate.open).collect();
+        let chosen = if !open.is_empty() && weight(&open) < LEAST_OPEN * weight(&held) {
+            open
+        } else if held.is_empty() {
+            // Nobody is left to take the slots over.
+            self.candidates.iter().collect()
+        } else {
+            held
+        };
+        let mut members: Vec<Member> = chosen.iter().map(|candidate| candidate.member).collect();
+        members.sort_by_key(|member| member.id);
+        let configured = chosen.iter().map(|c| (c.member.id, (c.member.seed, c.configured))).collect();
+        (members, configured)
+    }
+}
+
+/// The share of each backend on a ring.
+pub(crate) fn shares(ring: &Ring) -> BTreeMap<BackendId, f64> {
+    let mut slots: BTreeMap<BackendId, usize> = BTreeMap::new();
+    for id in ring.0.iter().filter(|id| **id != BackendId::NONE) {
+        *slots.entry(*id).or_default() += 1;
+    }
+    slots.into_iter().map(|(id, n)| (id, n as f64 / RING_SLOTS as f64)).collect()
+}

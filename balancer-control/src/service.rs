@@ -1,0 +1,186 @@
+//! One service: its backends, and what is asked of the maps for it.
+
+use core::mem;
+
+use balancer_common::abi::{BackendId, Draw, MAX_DRAWS, MAX_STANDBY, Ring, Score, ScoreFlags, ScoreTable};
+
+use crate::backend::Backend;
+use crate::fleet;
+use crate::health::HealthState;
+use crate::maglev::Member;
+use crate::ring::{self, Candidate, HOLD, Order, RingKeeper, Wish};
+use crate::score::score;
+use crate::{BackendSpec, Moment, Policy, ServiceSpec, ServiceSteering};
+
+/// Weights on a ring are relative capacities in thousandths.
+const CAPACITY_UNIT: f64 = 1000.0;
+
+/// One service.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    /// As configured, without backends: [`Service::backends`] have theirs.
+    pub(crate) spec: ServiceSpec,
+    /// In the order of the configuration.
+    pub(crate) backends: Vec<Backend>,
+    /// Cost of one connection as utilisation of a backend of mean capacity.
+    pub(crate) cost: f64,
+    pub(crate) ring: RingKeeper,
+    /// As last asked for.
+    pub(crate) steering: Option<ServiceSteering>,
+}
+
+impl Service {
+    /// Makes a service, taking over backends that were known before.
+    pub(crate) fn new(mut spec: ServiceSpec, known: &mut Vec<Backend>, now: Moment) -> Self {
+        let backends = adopt_backends(mem::take(&mut spec.backends), known, now);
+        Self { spec, backends, cost: fleet::prior_cost(), ring: RingKeeper::default(), steering: None }
+    }
+
+    /// Follows the configuration.
+    pub(crate) fn respecify(&mut self, mut spec: ServiceSpec, known: &mut Vec<Backend>, now: Moment) {
+        self.backends = adopt_backends(mem::take(&mut spec.backends), known, now);
+        self.spec = spec;
+    }
+
+    /// Continues from what an earlier agent left in the maps.
+    pub(crate) fn adopt(&mut self, scores: &ScoreTable, ring: Option<Box<Ring>>, now: Moment) {
+        for backend in &mut self.backends {
+            let flags = scores.0.get(usize::from(backend.id().0)).map_or(0, |score| score.flags);
+            if !backend.spec.probed {
+                continue;
+            }
+            if flags & ScoreFlags::DOWN != 0 {
+                backend.health.adopt(HealthState::Down, now);
+            } else if flags & ScoreFlags::READY != 0 {
+                backend.health.adopt(HealthState::Up, now);
+            }
+        }
+        let Some(ring) = ring.filter(|_| self.spec.policy == Policy::Adaptive) else { return };
+        let shares = ring::shares(&ring);
+        for backend in &mut self.backends {
+            if let Some(share) = shares.get(&backend.id()) {
+                backend.set_hint(share * shares.len() as f64 / backend.bias(), now);
+            }
+        }
+        self.ring.adopt(ring);
+    }
+
+    /// Brings scores, ring and steering up to date. Returns whether the ring and the steering changed.
+    pub(crate) fn tick(&mut self, now: Moment) -> (bool, bool) {
+        for backend in &mut self.backends {
+            backend.settle(&self.spec, now);
+        }
+        if let Some(cost) = fleet::estimate(&mut self.backends, self.spec.stale_after, now) {
+            self.cost = cost;
+        }
+        self.spare_the_exhausted();
+        for backend in &mut self.backends {
+            let (score, basis) = score(backend, &self.spec, self.cost, now);
+            backend.score = Score { flags: backend.flags(), cap: backend.spec.cap.unwrap_or(0), ..score };
+            backend.basis = basis;
+        }
+        let ring_changed = self.ring.update(&self.wish(now), now);
+        let steering = Some(self.wanted_steering());
+        let steering_changed = self.steering != steering;
+        self.steering = steering;
+        (ring_changed, steering_changed)
+    }
+
+    /// When all are exhausted, closing them all would turn pressure into an outage: telemetry alone never leaves a
+    /// service without a backend. Probes and drains do.
+    fn spare_the_exhausted(&mut self) {
+        let in_rotation = |backend: &&Backend| backend.in_rotation();
+        let relief =
+            self.backends.iter().filter(in_rotation).any(|backend| backend.exhaustion.since().is_none());
+        for backend in &mut self.backends {
+            backend.spared = !relief && backend.exhaustion.since().is_some();
+        }
+    }
+
+    fn wish(&self, now: Moment) -> Wish {
+        let (order, learnt) = match self.spec.policy {
+            Policy::Adaptive => (Order::Maglev, true),
+            Policy::LeastConn | Policy::Random | Policy::Maglev => (Order::Maglev, false),
+            Policy::RoundRobin | Policy::WeightedCpu => (Order::Interleaved, false),
+        };
+        let mean_idle = self.mean_idle(now);
+        let candidate = |backend: &Backend| {
+            let weight = match self.spec.policy {
+                Policy::Adaptive => {
+                    (backend.capacity * backend.bias() * CAPACITY_UNIT).round().max(1.0) as u32
+                }
+                Policy::WeightedCpu => {
+                    let idle = self.idle(backend, now).unwrap_or(mean_idle);
+                    (idle * backend.bias()).round().max(1.0) as u32
+                }
+                Policy::LeastConn | Policy::RoundRobin | Policy::Random | Policy::Maglev => backend.weight(),
+            };
+            Candidate {
+                member: Member { id: backend.id(), seed: backend.spec.seed, weight },
+                configured: backend.weight(),
+                open: backend.is_open(),
+                gone: backend.is_gone(now),
+            }
+        };
+        let candidates =
+            self.backends.iter().filter(|backend| !backend.spec.standby).map(candidate).collect();
+        Wish { order, learnt, candidates }
+    }
+
+    /// 100 - CPU %, as last reported and unfiltered: the rule is kept as it is used in the field, for comparison.
+    fn idle(&self, backend: &Backend, now: Moment) -> Option<f64> {
+        let sample = backend.sample.as_ref()?;
+        let fresh = now.since(sample.taken) <= self.spec.stale_after;
+        sample.utilisation.filter(|_| fresh).map(|utilisation| (1.0 - utilisation) * 100.0)
+    }
+
+    /// What a backend without telemetry is taken for.
+    fn mean_idle(&self, now: Moment) -> f64 {
+        let known: Vec<f64> = self.backends.iter().filter_map(|backend| self.idle(backend, now)).collect();
+        if known.is_empty() { 100.0 } else { known.iter().sum::<f64>() / known.len() as f64 }
+    }
+
+    fn wanted_steering(&self) -> ServiceSteering {
+        let (draw, draws) = match self.spec.policy {
+            // Three candidates bound a backend's share of new flows by three times its share of the ring, and find a
+            // good one nearly as often as a look at all of them.
+            Policy::Adaptive => (Draw::Hash, 3),
+            Policy::LeastConn => (Draw::Hash, 2),
+            Policy::WeightedCpu | Policy::RoundRobin => (Draw::Counter, 1),
+            Policy::Random => (Draw::Random, 1),
+            Policy::Maglev => (Draw::Hash, 1),
+        };
+        let standby = self.backends.iter().filter(|backend| backend.spec.standby).map(Backend::id);
+        ServiceSteering {
+            draw,
+            draws: self.spec.draws.unwrap_or(draws).clamp(1, MAX_DRAWS),
+            adopt: self.spec.policy == Policy::Maglev,
+            standby: standby.take(MAX_STANDBY).collect(),
+        }
+    }
+
+    /// Moments at which time alone changes something.
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = Moment> {
+        let of_backend = |backend: &Backend| {
+            let held = [
+                (!backend.health.is_up()).then(|| backend.health.since().plus(HOLD)),
+                backend.drain.since().map(|since| since.plus(HOLD)),
+            ];
+            backend.load.deadlines(self.spec.stale_after).into_iter().chain(held).flatten()
+        };
+        self.backends.iter().flat_map(of_backend).chain(self.ring.due())
+    }
+}
+
+/// Makes the backends of a service from their specifications, with what is known of them.
+fn adopt_backends(specs: Vec<BackendSpec>, known: &mut Vec<Backend>, now: Moment) -> Vec<Backend> {
+    let make = |spec: BackendSpec| match known.iter().position(|backend| backend.is(&spec)) {
+        Some(index) => {
+            let mut backend = known.swap_remove(index);
+            backend.respecify(spec, now);
+            backend
+        }
+        None => Backend::new(spec, now),
+    };
+    specs.into_iter().map(make).collect()
+}
