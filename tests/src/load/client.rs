@@ -84,7 +84,10 @@ struct Flow {
     owed: bool,
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "any packet but the expected ones is the broker's refusal")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "any packet but the expected ones is the broker's refusal"
+)]
 impl Client {
     pub(super) const fn new(id: u32, group: Rc<Group>, office: Rc<Office>) -> Self {
         Self { id, group, office, next: 0, pending: VecDeque::new(), flow: 0 }
