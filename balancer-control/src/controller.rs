@@ -154,3 +154,6 @@ fn ring_command(service: &Service) -> Option<Command> {
 fn steering_command(service: &Service) -> Option<Command> {
     service.steering.clone().map(|steering| Command::Service { service: service.spec.id, steering })
 }
+
+#[cfg(test)]
+mod tests;

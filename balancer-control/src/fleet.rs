@@ -108,3 +108,6 @@ fn mean(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     if mean > 0.0 { mean } else { 1.0 }
 }
+
+#[cfg(test)]
+mod tests;

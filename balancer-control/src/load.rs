@@ -188,7 +188,8 @@ impl Load {
     fn observe(&mut self, sample: &Sample, history: &History, gateways: u32, stale_after: Duration) {
         let previous = self.taken.replace(sample.taken);
         let gap = previous.map(|previous| sample.taken.since(previous));
-        if gap.is_none_or(|gap| gap > stale_after) || self.is_restart(sample) {
+        let afresh = gap.is_none_or(|gap| gap > stale_after) || self.is_restart(sample);
+        if afresh {
             self.forget_level();
         }
         let connected = history.live_at(sample.taken);
@@ -206,10 +207,12 @@ impl Load {
         {
             return;
         }
-        let weight = gap.map_or(1.0, |gap| alpha(gap, LEVEL_TAU));
-        let own = match (gap, previous) {
-            (Some(_), Some(previous)) => history.mean_live(previous, sample.taken),
-            _ => connected,
+        // A source reports the mean since its last reading, unless that was of another run of the broker.
+        let (weight, own) = match (gap, previous) {
+            (Some(gap), Some(from)) if !afresh => {
+                (alpha(gap, LEVEL_TAU), history.mean_live(from, sample.taken))
+            }
+            _ => (1.0, connected),
         };
         let everywhere = own * f64::from(gateways.max(1));
         self.connections.update(sample.connections.map_or(everywhere, |n| n as f64), weight);
@@ -276,3 +279,6 @@ impl Load {
         self.frozen_for = Duration::ZERO;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,8 @@ pub(crate) struct Wish {
 pub(crate) struct RingKeeper {
     built: Option<Built>,
     adopted: Option<Box<Ring>>,
+    /// Whether learnt weights have moved enough, and wait for their time.
+    waiting: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -95,14 +97,15 @@ impl RingKeeper {
         self.built.as_ref().map(|built| built.at)
     }
 
-    /// When a change of learnt weights may next rebuild the ring.
+    /// When learnt weights that wait may rebuild the ring.
     pub(crate) fn due(&self) -> Option<Moment> {
-        self.built_at().map(|at| at.plus(REBUILD_EVERY))
+        self.built_at().filter(|_| self.waiting).map(|at| at.plus(REBUILD_EVERY))
     }
 
     /// Brings the ring up to date. Returns whether it changed.
     pub(crate) fn update(&mut self, wish: &Wish, now: Moment) -> bool {
         let (members, configured) = wish.members();
+        self.waiting = false;
         let adopted = self.adopted.take().filter(|_| wish.learnt && self.built.is_none());
         if let Some(ring) = adopted {
             let shares = shares(&ring);
@@ -114,7 +117,9 @@ impl RingKeeper {
         }
         if let Some(built) = &self.built {
             let same = built.order == wish.order && built.configured == configured;
-            if same && (built.members == members || wish.learnt && !built.is_due(&members, now)) {
+            let moved = built.members != members && (!wish.learnt || built.moved(&members) > SHARES_MOVED);
+            self.waiting = same && moved && wish.learnt && now.since(built.at) < REBUILD_EVERY;
+            if same && (!moved || self.waiting) {
                 return false;
             }
         }
@@ -130,12 +135,12 @@ impl RingKeeper {
 }
 
 impl Built {
-    fn is_due(&self, members: &[Member], now: Moment) -> bool {
+    /// Sum of the changes of all shares, 0.0 to 2.0.
+    fn moved(&self, members: &[Member]) -> f64 {
         let total: f64 = members.iter().map(|member| f64::from(member.weight)).sum();
         let wanted = |member: &Member| f64::from(member.weight) / total;
         let was = |member: &Member| self.shares.get(&member.id).copied().unwrap_or(0.0);
-        let moved: f64 = members.iter().map(|member| (wanted(member) - was(member)).abs()).sum();
-        moved > SHARES_MOVED && now.since(self.at) >= REBUILD_EVERY
+        members.iter().map(|member| (wanted(member) - was(member)).abs()).sum()
     }
 }
 
@@ -170,3 +175,6 @@ pub(crate) fn shares(ring: &Ring) -> BTreeMap<BackendId, f64> {
     }
     slots.into_iter().map(|(id, n)| (id, n as f64 / RING_SLOTS as f64)).collect()
 }
+
+#[cfg(test)]
+mod tests;

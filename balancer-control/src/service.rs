@@ -2,7 +2,7 @@
 
 use core::mem;
 
-use balancer_common::abi::{BackendId, Draw, MAX_DRAWS, MAX_STANDBY, Ring, Score, ScoreFlags, ScoreTable};
+use balancer_common::abi::{Draw, MAX_DRAWS, MAX_STANDBY, Ring, Score, ScoreFlags, ScoreTable};
 
 use crate::backend::Backend;
 use crate::fleet;
