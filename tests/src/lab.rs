@@ -215,7 +215,10 @@ impl Lab {
     /// and a veth takes frames from `XDP_TX` and redirects only while its peer polls (GRO).
     fn set_offloads(&self) -> Result<()> {
         for host in self.hosts() {
-            host.netns.run("ethtool", &["-K", "eth0", "tx", "off", "gro", "on"])?;
+            host.netns.run("ethtool", &["-K", "eth0", "tx", "off"])?;
+        }
+        for client in &self.clients {
+            client.netns.run("ethtool", &["-K", "eth0", "gro", "on"])?;
         }
         self.switch.run("ethtool", &["-K", "gw0", "gro", "on"])?;
         if self.clients.len() > 1 {

@@ -3,13 +3,16 @@
 //! Everything here makes what it needs and removes it on drop; what a killed process left behind is removed by the
 //! next one. Root is needed for nearly all of it.
 
+pub mod agent;
 pub mod broker;
+pub mod capture;
 pub mod cgroup;
 pub mod lab;
 pub mod load;
 pub mod mqtt;
 pub mod netns;
 mod owner;
+pub mod plan;
 pub mod process;
 pub mod tcp;
 pub mod wait;

@@ -1,0 +1,255 @@
+//! The real agent, in a lab's gateway.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use balancer_userspace::api::wire::{Backend, BackendState, Flows, Status};
+use nix::sys::signal::Signal;
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+
+use crate::{
+    lab::Lab,
+    netns, owner,
+    plan::{AgentPlan, Plan},
+    process::{Process, sibling},
+    wait::{self, PATIENCE},
+};
+
+/// A running `balancer run` with a socket and pins of its own. On drop it is killed, and its pins are removed, which
+/// detaches the program.
+#[derive(Debug)]
+pub struct Agent<'a> {
+    lab: &'a Lab,
+    binary: PathBuf,
+    directory: TempDir,
+    process: Option<Process>,
+    metrics: String,
+}
+
+impl<'a> Agent<'a> {
+    /// Starts the agent and waits until every backend that answers is in rotation.
+    ///
+    /// # Errors
+    /// The binary is missing, the agent ends, or it is not ready in time; the message holds its log.
+    pub fn start(lab: &'a Lab, plan: &Plan) -> Result<Self> {
+        Self::start_with_metrics(lab, plan, "off")
+    }
+
+    /// As [`Agent::start`], with metrics served on `metrics` in the gateway.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with_metrics(lab: &'a Lab, plan: &Plan, metrics: &str) -> Result<Self> {
+        mount_bpffs()?;
+        let binary = match env::var_os("BALANCER_BIN") {
+            Some(path) => PathBuf::from(path),
+            None => sibling("balancer")?,
+        };
+        let directory = tempfile::tempdir().context("failed to make a directory")?;
+        let mut agent = Self { lab, binary, directory, process: None, metrics: metrics.to_owned() };
+        agent.write(plan)?;
+        agent.start_again()?;
+        Ok(agent)
+    }
+
+    /// Starts the agent after [`Agent::kill`] or [`Agent::stop`] and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends, or is not ready in time.
+    pub fn start_again(&mut self) -> Result<()> {
+        let mut command = self.lab.gateway.command(&self.binary);
+        command.arg("run").arg("--config").arg(self.config());
+        self.process = Some(Process::start(&mut command, &self.directory.path().join("log"))?);
+        wait::until_ok("the agent to be ready", PATIENCE, || {
+            let process = self.process.as_mut().expect("the agent was started");
+            process.check()?;
+            let status = self.status()?;
+            let mut names =
+                status.backends.iter().filter(|b| b.state == BackendState::Starting).map(|b| &b.name);
+            names.next().map_or(Ok(()), |name| bail!("{name} has not been probed"))
+        })
+        .with_context(|| format!("the agent says:\n{}", self.log()))
+    }
+
+    /// Ends the agent with SIGKILL.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().context("the agent does not run")?.kill()
+    }
+
+    /// Ends the agent with SIGTERM.
+    ///
+    /// # Errors
+    /// It does not run, does not end in time, or fails.
+    pub fn stop(&mut self) -> Result<()> {
+        let status = self.process.take().context("the agent does not run")?.stop(PATIENCE)?;
+        ensure!(status.success(), "the agent ended with {status}:\n{}", self.log());
+        Ok(())
+    }
+
+    /// Replaces the configuration file, which changes nothing until a reload.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, plan: &Plan) -> Result<()> {
+        let directory = self.directory.path();
+        let agent = AgentPlan {
+            socket: self.socket().display().to_string(),
+            pins: self.pins().display().to_string(),
+            metrics: self.metrics.clone(),
+            log: "debug",
+            tick: "200ms",
+        };
+        plan.write(&directory.join("balancer.toml"), &agent)
+    }
+
+    /// Replaces the configuration and has it applied.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn reload(&self, plan: &Plan) -> Result<()> {
+        self.write(plan)?;
+        self.client(&["reload"]).map(|_| ())
+    }
+
+    /// Sends the agent SIGHUP, the other way to ask for a reload.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn hang_up(&self) -> Result<()> {
+        self.process.as_ref().context("the agent does not run")?.signal(Signal::SIGHUP)
+    }
+
+    /// Runs a client verb and returns its standard output.
+    ///
+    /// # Errors
+    /// It failed; the message holds its standard error.
+    pub fn client(&self, arguments: &[&str]) -> Result<String> {
+        netns::run(Command::new(&self.binary).arg("--socket").arg(self.socket()).args(arguments))
+    }
+
+    /// Runs a client verb with `--json`.
+    ///
+    /// # Errors
+    /// It failed, or its output is not that type.
+    pub fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
+        let text = self.client(&[arguments, &["--json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("{arguments:?} --json says: {text}"))
+    }
+
+    /// `balancer status --json`.
+    ///
+    /// # Errors
+    /// The agent does not answer.
+    pub fn status(&self) -> Result<Status> {
+        self.json(&["status"])
+    }
+
+    /// `balancer flow list --json`.
+    ///
+    /// # Errors
+    /// The agent does not answer.
+    pub fn flows(&self) -> Result<Flows> {
+        self.json(&["flow", "list"])
+    }
+
+    /// One backend of `balancer status --json`.
+    ///
+    /// # Errors
+    /// The agent does not answer, or has no such backend.
+    pub fn backend(&self, service: &str, name: &str) -> Result<Backend> {
+        let backends = self.status()?.backends;
+        let found = backends.into_iter().find(|b| b.service == service && b.name == name);
+        found.with_context(|| format!("no backend {service}/{name}"))
+    }
+
+    /// Packets that ended in `outcome`, over all services.
+    ///
+    /// # Errors
+    /// The agent does not answer.
+    pub fn outcome(&self, outcome: &str) -> Result<u64> {
+        let outcomes = self.status()?.outcomes;
+        Ok(outcomes.iter().filter(|o| o.outcome == outcome).map(|o| o.packets).sum())
+    }
+
+    /// Waits until a backend is in a state.
+    ///
+    /// # Errors
+    /// It is not in time; the message holds its state.
+    pub fn wait_state(&self, service: &str, name: &str, state: BackendState) -> Result<()> {
+        wait::until_ok(&format!("{name} to be {state:?}"), PATIENCE, || {
+            let backend = self.backend(service, name)?;
+            ensure!(backend.state == state, "it is {:?}: {}", backend.state, backend.reason);
+            Ok(())
+        })
+        .with_context(|| format!("the agent says:\n{}", self.log()))
+    }
+
+    /// Waits until the agent counts `live` connections of a backend.
+    ///
+    /// # Errors
+    /// It does not in time; the message holds its count.
+    pub fn wait_live(&self, service: &str, name: &str, live: u64) -> Result<()> {
+        wait::until_ok(&format!("{name} to have {live} connections"), PATIENCE, || {
+            let backend = self.backend(service, name)?;
+            ensure!(backend.live == live, "it has {}", backend.live);
+            Ok(())
+        })
+    }
+
+    /// What the agent logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log"))
+            .unwrap_or_else(|error| format!("(no log: {error})"))
+    }
+
+    /// The process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// Where its maps are pinned.
+    #[must_use]
+    pub fn pins(&self) -> PathBuf {
+        Path::new(owner::BPFFS).join(owner::name(self.lab.serial, "pins"))
+    }
+
+    /// The API's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("api.sock")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("balancer.toml")
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        self.process = None;
+        // There are no pins when the agent did not get so far.
+        let _ = fs::remove_dir_all(self.pins());
+    }
+}
+
+/// Mounts the BPF file system where it is missing, as in most containers.
+fn mount_bpffs() -> Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mounts = fs::read_to_string("/proc/mounts").context("failed to read /proc/mounts")?;
+    if mounts.lines().any(|line| line.split(' ').nth(1) == Some(owner::BPFFS)) {
+        return Ok(());
+    }
+    netns::run(Command::new("mount").args(["-t", "bpf", "bpf", owner::BPFFS])).map(|_| ())
+}

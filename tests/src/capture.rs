@@ -1,0 +1,89 @@
+//! Packets as they are on the wire, by tcpdump.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    lab::Host,
+    netns,
+    process::Process,
+    wait::{self, PATIENCE},
+};
+
+/// A capture of all TCP on a host's `eth0`.
+#[derive(Debug)]
+pub struct Capture {
+    process: Process,
+    directory: TempDir,
+}
+
+impl Capture {
+    /// Starts capturing. Packets are not merged on reception (GRO) meanwhile: the checksum of a merged packet is the
+    /// kernel's own.
+    ///
+    /// # Errors
+    /// tcpdump is missing.
+    pub fn start(host: &Host) -> Result<Self> {
+        host.netns.ip(&["link set eth0 gro_max_size 0".to_owned()])?;
+        let directory = tempfile::tempdir().context("failed to make a directory")?;
+        let mut command = host.netns.command("tcpdump");
+        command.args(["-i", "eth0", "-n", "-U", "-Z", "root", "-B", "32768", "-w"]);
+        command.arg(packets(&directory)).arg("tcp or (ip6 and ip6 proto 6)");
+        let mut process = Process::start(&mut command, &directory.path().join("log"))?;
+        wait::until_ok("tcpdump to listen", PATIENCE, || {
+            process.check()?;
+            ensure!(process.log().contains("listening on"), "it says: {}", process.log());
+            Ok(())
+        })?;
+        Ok(Self { process, directory })
+    }
+
+    /// Ends capturing, and returns one paragraph per packet as `tcpdump -vv` prints it, checksums verified.
+    ///
+    /// # Errors
+    /// The kernel dropped packets from the capture, or it cannot be read.
+    pub fn finish(self) -> Result<Vec<String>> {
+        // tcpdump reads what the kernel holds before it ends.
+        self.process.signal(Signal::SIGINT)?;
+        let Self { mut process, directory } = self;
+        wait::until("tcpdump to end", Duration::from_secs(10), || process.check().is_err())?;
+        let log = process.log();
+        ensure!(log.contains("0 packets dropped by kernel"), "the capture is incomplete: {log}");
+        let mut command = std::process::Command::new("tcpdump");
+        let text = netns::run(command.args(["-n", "-vv", "-r"]).arg(packets(&directory)))?;
+        Ok(paragraphs(&text))
+    }
+}
+
+fn packets(directory: &TempDir) -> impl AsRef<Path> + AsRef<std::ffi::OsStr> + use<> {
+    directory.path().join("packets")
+}
+
+/// Lines that continue a packet are indented.
+fn paragraphs(text: &str) -> Vec<String> {
+    let mut packets: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match packets.last_mut() {
+            Some(packet) if line.starts_with([' ', '\t']) => packet.push_str(line),
+            _ => packets.push(line.to_owned()),
+        }
+    }
+    packets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn continued_lines_belong_to_their_packet() {
+        let text = "1 IP (tos 0x0)\n    10.0.0.1.1 > 10.0.0.2.2: cksum 0x1 (correct)\n2 IP6\n";
+        assert_eq!(
+            paragraphs(text),
+            ["1 IP (tos 0x0)    10.0.0.1.1 > 10.0.0.2.2: cksum 0x1 (correct)", "2 IP6"]
+        );
+    }
+}

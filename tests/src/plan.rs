@@ -1,0 +1,174 @@
+//! The agent's configuration file, as far as labs use it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::lab::{Host, Lab};
+
+/// One configuration.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Plan {
+    /// `[datapath]`.
+    pub datapath: DatapathPlan,
+    /// `[[service]]`.
+    pub service: Vec<ServicePlan>,
+}
+
+/// `[datapath]`. Small tables, so that a lab costs little memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct DatapathPlan {
+    /// `native`, unless a test is about the other mode.
+    pub mode: &'static str,
+    /// Size of the IPv4 flow table.
+    pub flows_v4: u32,
+    /// Size of the IPv6 flow table.
+    pub flows_v6: u32,
+}
+
+impl Default for DatapathPlan {
+    fn default() -> Self {
+        Self { mode: "native", flows_v4: 16_384, flows_v6: 16_384 }
+    }
+}
+
+/// `[[service]]`. What is `None` is left to the agent's default.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ServicePlan {
+    /// Its name.
+    pub name: String,
+    /// The VIP.
+    pub vip: String,
+    /// The VIP's port.
+    pub port: u16,
+    /// The brokers' kind.
+    pub preset: Option<&'static str>,
+    /// How new flows are steered.
+    pub policy: &'static str,
+    /// Probing.
+    pub health: HealthPlan,
+    /// `[service.telemetry]`, where it is not the preset's.
+    pub telemetry: Option<TelemetryPlan>,
+    /// `[[service.backend]]`.
+    pub backend: Vec<BackendPlan>,
+}
+
+/// `[service.health]`: quick, so that tests need not wait.
+#[derive(Clone, Debug, Serialize)]
+pub struct HealthPlan {
+    /// What is asked; without it what the preset says.
+    pub kind: Option<&'static str>,
+    /// Time from one probe to the next.
+    pub interval: &'static str,
+    /// Time for an answer.
+    pub timeout: &'static str,
+    /// Successes in a row to come up.
+    pub rise: u32,
+    /// Failures in a row to go down.
+    pub fall: u32,
+}
+
+impl Default for HealthPlan {
+    fn default() -> Self {
+        Self { kind: None, interval: "300ms", timeout: "300ms", rise: 1, fall: 2 }
+    }
+}
+
+/// `[service.telemetry]` and `[service.backend.telemetry]`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TelemetryPlan {
+    /// What is read.
+    pub source: Option<&'static str>,
+    /// Time from one reading to the next.
+    pub interval: Option<&'static str>,
+    /// The control group on this machine that the broker runs in.
+    pub cgroup: Option<String>,
+}
+
+/// `[[service.backend]]`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BackendPlan {
+    /// Its name.
+    pub name: String,
+    /// Address and port.
+    pub address: String,
+    /// Relative capacity.
+    pub weight: Option<u32>,
+    /// Cores it can use.
+    pub cores: Option<f64>,
+    /// Most live connections.
+    pub max_connections: Option<u32>,
+    /// Only when no other takes new flows.
+    pub standby: bool,
+    /// Takes no new flows.
+    pub drain: bool,
+    /// What is different from the service's telemetry.
+    pub telemetry: Option<TelemetryPlan>,
+}
+
+impl Plan {
+    /// One IPv4 service on the VIP with all hosts as backends of weight 100, probed by TCP connects.
+    #[must_use]
+    pub fn tcp(lab: &Lab, policy: &'static str) -> Self {
+        Self { service: vec![ServicePlan::v4(lab, policy)], ..Self::default() }
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn write(&self, to: &Path, agent: &AgentPlan) -> Result<()> {
+        #[derive(Serialize)]
+        struct File<'a> {
+            agent: &'a AgentPlan,
+            #[serde(flatten)]
+            plan: &'a Plan,
+        }
+        let text = toml::to_string(&File { agent, plan: self }).context("failed to write a configuration")?;
+        std::fs::write(to, text).with_context(|| format!("failed to write {}", to.display()))
+    }
+}
+
+/// `[agent]`: the fixture's own business.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AgentPlan {
+    pub(crate) socket: String,
+    pub(crate) pins: String,
+    pub(crate) metrics: String,
+    pub(crate) log: &'static str,
+    pub(crate) tick: &'static str,
+}
+
+impl ServicePlan {
+    /// A service on the VIP's IPv4 address.
+    #[must_use]
+    pub fn v4(lab: &Lab, policy: &'static str) -> Self {
+        let backend = lab.brokers.iter().map(|host| BackendPlan::new(host, host.socket4())).collect();
+        Self::new("tcp4", Lab::VIP4, policy, backend)
+    }
+
+    /// A service on the VIP's IPv6 address.
+    #[must_use]
+    pub fn v6(lab: &Lab, policy: &'static str) -> Self {
+        let backend = lab.brokers.iter().map(|host| BackendPlan::new(host, host.socket6())).collect();
+        Self::new("tcp6", Lab::VIP6, policy, backend)
+    }
+
+    fn new(name: &str, vip: std::net::SocketAddr, policy: &'static str, backend: Vec<BackendPlan>) -> Self {
+        Self {
+            name: name.to_owned(),
+            vip: vip.ip().to_string(),
+            port: vip.port(),
+            policy,
+            backend,
+            ..Self::default()
+        }
+    }
+}
+
+impl BackendPlan {
+    fn new(host: &Host, address: std::net::SocketAddr) -> Self {
+        Self { name: host.name.clone(), address: address.to_string(), ..Self::default() }
+    }
+}
