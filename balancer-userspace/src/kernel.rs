@@ -1,0 +1,33 @@
+//! The kernel side as the agent sees it. Nothing else in the agent knows of aya or netlink.
+//!
+//! - [`datapath`]: loading, attaching, pinning and adopting the program.
+//! - [`maps`]: typed handles to its maps.
+//! - [`sweep`]: forgetting flows and keeping counts honest.
+//! - [`net`]: interfaces, routes and neighbours.
+
+pub mod datapath;
+mod error;
+mod lock;
+pub mod maps;
+pub mod net;
+mod notice;
+mod object;
+mod pins;
+pub mod sweep;
+mod sys;
+mod wanted;
+
+pub use datapath::{Attachment, Datapath, Detached, Opened, Options, detach};
+pub use error::Error;
+pub use maps::{Counters, FlowKey, Flows, Layout, MapSource, Maps, Steering, TableUsage};
+pub use notice::Notice;
+pub use object::Object;
+pub use pins::{Difference, Mismatch};
+pub use wanted::Sizes;
+use wanted::Wanted;
+
+/// The data path's clock, as the program reads it.
+#[must_use]
+pub fn clock() -> u32 {
+    balancer_common::abi::clock_from_nanos(sys::monotonic_nanos())
+}

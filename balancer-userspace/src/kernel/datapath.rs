@@ -1,0 +1,271 @@
+//! Loading, attaching, pinning and adopting the program and its maps.
+//!
+//! Everything is pinned, so that packets are steered whether or not an agent runs. An agent that starts adopts the maps
+//! it finds, or says exactly why it cannot; it never makes new ones in place of others. It replaces the program of
+//! another version atomically, through the pinned links.
+
+mod links;
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use balancer_common::abi::{ABI_VERSION, Settings, clock_from_seconds, names};
+
+use super::lock::Lock;
+use super::pins::{Difference, Found, Pins};
+use super::{Error, Maps, Notice, Object, Sizes, Wanted};
+use crate::config::AttachMode;
+
+/// What [`Datapath::open`] needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The program.
+    pub object: Object,
+    /// Where everything is pinned; `/sys/fs/bpf/balancer` unless configured otherwise.
+    pub pin_dir: PathBuf,
+    /// The file that keeps a second agent off the same pins.
+    pub lock_path: PathBuf,
+    /// How much the maps hold.
+    pub sizes: Sizes,
+}
+
+/// The program in the kernel. Dropping it detaches nothing: links and maps are pinned.
+pub struct Datapath {
+    pins: Pins,
+    /// Keeps the program open; the maps are used through handles of their own.
+    ebpf: Ebpf,
+    attached: Vec<Attachment>,
+    _lock: Lock,
+}
+
+/// What [`Datapath::open`] gives.
+pub struct Opened {
+    /// The program.
+    pub datapath: Datapath,
+    /// Its maps.
+    pub maps: Maps,
+    /// Whether the maps are those of an earlier agent, with flows and steering in them.
+    pub adopted: bool,
+    /// What happened on the way.
+    pub notices: Vec<Notice>,
+}
+
+/// One interface that the program runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The interface's index.
+    pub ifindex: u32,
+    /// The interface's name.
+    pub interface: String,
+    /// Whether the driver runs it, and not the network stack.
+    pub native: bool,
+}
+
+impl Datapath {
+    /// Makes or adopts the maps and loads the program. Attaches nothing: [`Datapath::attach`] does, once the maps say
+    /// what to do.
+    ///
+    /// # Errors
+    ///
+    /// When another agent runs, when pins are foreign or do not fit this build, or when the kernel refuses something.
+    /// What is pinned and attached then stays as it is.
+    pub fn open(options: &Options) -> Result<Opened, Error> {
+        let lock = Lock::take(&options.lock_path)?;
+        let pins = Pins::new(&options.pin_dir);
+        let mut notices = Vec::new();
+        notices.extend(pins.ensure_bpffs()?.map(|path| Notice::Mounted { path }));
+        let setup = pins.setup();
+        if !setup.entries()?.is_empty() {
+            remove(&setup)?;
+            notices.push(Notice::LeftoverRemoved { path: setup.dir().to_owned() });
+        }
+        let (ebpf, adopted) = match pins.examine()? {
+            Found::Nothing => {
+                let ebpf = create(&setup, options)?;
+                // An empty directory may be in the way.
+                if pins.dir().exists() {
+                    std::fs::remove_dir(pins.dir()).map_err(Error::pin("replace", pins.dir()))?;
+                }
+                std::fs::rename(setup.dir(), pins.dir()).map_err(Error::pin("create", pins.dir()))?;
+                notices.push(Notice::Created { path: pins.dir().to_owned() });
+                (ebpf, false)
+            }
+            Found::Ours(settings) => {
+                let ebpf = adopt(&pins, options, settings)?;
+                notices.push(Notice::Adopted { path: pins.dir().to_owned() });
+                (ebpf, true)
+            }
+        };
+        let maps = Maps::open(&pins.dir().to_owned())?;
+        let datapath = Self { pins, ebpf, attached: Vec::new(), _lock: lock };
+        Ok(Opened { datapath, maps, adopted, notices })
+    }
+
+    /// Makes the program run on exactly these interfaces. Can be called again when the configuration changes.
+    ///
+    /// Where a program of ours runs already it is kept if it is the same, and replaced atomically if it is another.
+    ///
+    /// # Errors
+    ///
+    /// When an interface does not exist, runs somebody else's program, or cannot run ours in the mode asked for.
+    /// Interfaces that came before it in the list then run this version already.
+    pub fn attach(&mut self, interfaces: &[String], mode: AttachMode) -> Result<Vec<Notice>, Error> {
+        let mut notices = Vec::new();
+        self.attached = links::attach(&self.pins, program(&mut self.ebpf)?, interfaces, mode, &mut notices)?;
+        Ok(notices)
+    }
+
+    /// Where the program runs.
+    #[must_use]
+    pub fn attached(&self) -> &[Attachment] {
+        &self.attached
+    }
+
+    /// Interfaces that a packet may be redirected to from any other. A packet that came in by a driver can only leave
+    /// by a driver; among interfaces that are all generic, the network stack sends it.
+    #[must_use]
+    pub fn redirect_targets(&self) -> BTreeSet<u32> {
+        let all_generic = self.attached.iter().all(|attachment| !attachment.native);
+        self.attached.iter().filter(|one| one.native || all_generic).map(|one| one.ifindex).collect()
+    }
+
+    /// The program as aya has it, for test runs and for its statistics.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: [`Datapath::open`] has found the program.
+    pub fn program(&mut self) -> Result<&mut Xdp, Error> {
+        program(&mut self.ebpf)
+    }
+}
+
+/// What [`detach`] removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detached {
+    /// Indices of the interfaces that the program was taken off.
+    pub interfaces: Vec<u32>,
+    /// How many maps were given back.
+    pub maps: usize,
+    /// Pins that are not ours and were left alone.
+    pub foreign: Vec<PathBuf>,
+}
+
+/// Takes the program off all interfaces and gives back its maps, flows and counters included. Established flows break
+/// unless their VIP is handled by something else at once.
+///
+/// # Errors
+///
+/// When an agent runs, or a pin cannot be removed.
+pub fn detach(pin_dir: &Path, lock_path: &Path) -> Result<Detached, Error> {
+    let _lock = Lock::take(lock_path)?;
+    let pins = Pins::new(pin_dir);
+    let setup = pins.setup();
+    if !setup.entries()?.is_empty() {
+        remove(&setup)?;
+    }
+    remove(&pins)
+}
+
+/// Removes our pins, links first, so that no packet meets a program without its maps.
+fn remove(pins: &Pins) -> Result<Detached, Error> {
+    let unlink = |path: &Path| std::fs::remove_file(path).map_err(Error::pin("remove", path));
+    let mut detached = Detached::default();
+    for ifindex in pins.links()? {
+        unlink(&pins.link(ifindex))?;
+        detached.interfaces.push(ifindex);
+    }
+    for name in pins.entries()? {
+        let path = pins.dir().join(&name);
+        if name == names::PROGRAM {
+            unlink(&path)?;
+        } else if super::pins::names_of_maps().any(|known| known == name) {
+            unlink(&path)?;
+            detached.maps += 1;
+        } else {
+            detached.foreign.push(path);
+        }
+    }
+    if detached.foreign.is_empty() && pins.dir().exists() {
+        std::fs::remove_dir(pins.dir()).map_err(Error::pin("remove", pins.dir()))?;
+    }
+    Ok(detached)
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    let missing = || Error::NoProgram { path: "given".to_owned(), name: names::PROGRAM };
+    let program = ebpf.program_mut(names::PROGRAM).ok_or_else(missing)?;
+    program.try_into().map_err(|error| Error::Program(Box::new(error)))
+}
+
+/// Makes the maps in a directory of their own and gives them settings that work.
+fn create(setup: &Pins, options: &Options) -> Result<Ebpf, Error> {
+    setup.create()?;
+    let made = Wanted::all(&options.object, options.sizes).and_then(|wanted| {
+        let ebpf = load(setup, &options.object, &wanted)?;
+        let settings = aya::maps::MapData::from_pin(setup.dir().join(names::SETTINGS))
+            .and_then(aya::maps::Map::from_map_data)
+            .and_then(aya::maps::Array::<_, Settings>::try_from)
+            .and_then(|mut map| map.set(0, first_settings(options.sizes), 0));
+        settings.map_err(Error::map(names::SETTINGS, "write"))?;
+        Ok(ebpf)
+    });
+    if made.is_err() {
+        // The first error is what matters, and the next start cleans up what is left.
+        let _ = remove(setup);
+    }
+    made
+}
+
+/// Settings before the agent has said anything: nothing is ours yet, and tables may be used up to nine tenths.
+fn first_settings(sizes: Sizes) -> Settings {
+    Settings {
+        abi_version: ABI_VERSION,
+        flood_syns: 0,
+        hash_key: random(),
+        flows4_high: nine_tenths(sizes.flows4),
+        flows6_high: nine_tenths(sizes.flows6),
+        adopt_for: clock_from_seconds(3600),
+        services: sizes.services,
+    }
+}
+
+const fn nine_tenths(of: u32) -> u32 {
+    of - of / 10
+}
+
+/// A number that nobody can guess, for the key of the flow hash.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .expect("Linux always has /dev/urandom");
+    u64::from_ne_bytes(bytes)
+}
+
+/// Loads the program of this build against the pinned maps, provided that they fit.
+fn adopt(pins: &Pins, options: &Options, settings: Settings) -> Result<Ebpf, Error> {
+    if settings.services < options.sizes.services {
+        let difference = Difference::new("room for services", settings.services, options.sizes.services);
+        return Err(pins.mismatch(vec![difference]));
+    }
+    // More room than the configuration asks for does no harm.
+    let sizes = Sizes { services: settings.services, ..options.sizes };
+    let wanted = Wanted::all(&options.object, sizes)?;
+    pins.check(&wanted)?;
+    load(pins, &options.object, &wanted)
+}
+
+/// Loads the object. Maps that are pinned are used, the others are made and pinned.
+fn load(pins: &Pins, object: &Object, wanted: &[Wanted]) -> Result<Ebpf, Error> {
+    let mut loader = EbpfLoader::new();
+    for map in wanted {
+        loader.map_max_entries(map.name, map.max_entries);
+        loader.map_pin_path(map.name, pins.dir().join(map.name));
+    }
+    let mut ebpf = loader.load(object.bytes()).map_err(|error| Error::Object(Box::new(error)))?;
+    program(&mut ebpf)?.load().map_err(|error| Error::Program(Box::new(error)))?;
+    Ok(ebpf)
+}

@@ -1,0 +1,239 @@
+//! What can go wrong between the agent and the kernel.
+
+use std::io;
+use std::path::PathBuf;
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::maps::xdp::XdpMapError;
+use aya::programs::ProgramError;
+use balancer_common::abi::ServiceId;
+
+use super::Mismatch;
+
+/// Why the kernel side cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The binary was built without the program.
+    #[error(
+        "this binary holds no XDP program; build it with `cargo xtask build`, or name an object file with \
+         BALANCER_OBJECT"
+    )]
+    NoObject,
+    /// The object file cannot be read.
+    #[error("cannot read the program object {path}")]
+    ReadObject {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The object file is not ours.
+    #[error("the program object {path} has no XDP program named {name}; build it with `cargo xtask build`")]
+    NoProgram {
+        /// Where the object came from.
+        path: String,
+        /// The name that is missing.
+        name: &'static str,
+    },
+    /// The object lacks a map.
+    #[error("the program object {path} has no map named {name}; build it with `cargo xtask build`")]
+    NoMap {
+        /// Where the object came from.
+        path: String,
+        /// The name that is missing.
+        name: &'static str,
+    },
+    /// The object could not be loaded.
+    #[error("cannot load the program object")]
+    Object(#[source] Box<EbpfError>),
+    /// The verifier refused the program, or loading it failed.
+    #[error("cannot load the XDP program")]
+    Program(#[source] Box<ProgramError>),
+    /// A map operation failed.
+    #[error("{operation} of map {name} failed")]
+    Map {
+        /// The map.
+        name: &'static str,
+        /// What was tried: `read`, `write` and so on.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: Box<MapError>,
+    },
+    /// An interface cannot be a target of redirects.
+    #[error("interface {ifindex} cannot be put into map {name}")]
+    Device {
+        /// The map.
+        name: &'static str,
+        /// The interface's index.
+        ifindex: u32,
+        /// Why.
+        #[source]
+        source: Box<XdpMapError>,
+    },
+    /// A raw map command failed.
+    #[error("{operation} of map {name} failed")]
+    MapCall {
+        /// The map.
+        name: &'static str,
+        /// What was tried.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The BPF file system cannot be used.
+    #[error("cannot {what} {path}")]
+    Pin {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no BPF file system and it cannot be mounted.
+    #[error(
+        "no BPF file system is mounted at {path} and mounting one failed; run `mount -t bpf bpf {path}` as root"
+    )]
+    Mount {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why mounting failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The pin directory is not under a BPF file system.
+    #[error("the pin directory {path} is not on a BPF file system; use a directory under /sys/fs/bpf")]
+    NotBpffs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Somebody else's object is pinned where one of ours belongs.
+    #[error(
+        "{path} is {found} and not one of balancer's; move it away, or use another pin directory (`pin_dir`)"
+    )]
+    ForeignPin {
+        /// The pin.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+    },
+    /// The pinned maps cannot be used by this build.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// Another agent runs on the same pins.
+    #[error(
+        "another balancer agent (pid {pid}) holds {path}; stop it first, or give this one a pin directory and a \
+         socket of its own"
+    )]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The process that holds it, `unknown` when it has not said.
+        pid: String,
+    },
+    /// The lock file cannot be used.
+    #[error("cannot lock {path}")]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The interface does not exist.
+    #[error("there is no interface {name} in this network namespace; `ip link` lists those there are")]
+    NoInterface {
+        /// Its configured name.
+        name: String,
+    },
+    /// The interface has somebody else's program.
+    #[error(
+        "interface {interface} already has an XDP program of somebody else: id {id}, name {name}; detach it first \
+         (`ip link set dev {interface} xdp off` for one that is not held by a link)"
+    )]
+    Occupied {
+        /// The interface.
+        interface: String,
+        /// The program's id.
+        id: u32,
+        /// The program's name.
+        name: String,
+    },
+    /// The program cannot be attached.
+    #[error("cannot attach to interface {interface} in {mode} mode{remedy}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// The mode that was tried.
+        mode: &'static str,
+        /// What to do, with leading punctuation; may be empty.
+        remedy: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The interface runs our program in another mode than configured.
+    #[error(
+        "interface {interface} runs the program in {running} mode and the configuration wants {wanted} mode; the two \
+         cannot be swapped without a gap: configure mode = \"{running}\", or run `balancer detach` first"
+    )]
+    ModeDiffers {
+        /// The interface.
+        interface: String,
+        /// How it runs.
+        running: &'static str,
+        /// How it should.
+        wanted: &'static str,
+    },
+    /// The kernel's network configuration cannot be read.
+    #[error("cannot ask the kernel for {what}")]
+    Netlink {
+        /// What was asked.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No interface is configured and none could be found.
+    #[error("no interface to attach to: {reason}")]
+    NoInterfaces {
+        /// Why.
+        reason: String,
+    },
+    /// A backend belongs to a service that the layout does not have.
+    #[error("the layout has a backend of service {}, but not the service", service.0)]
+    NoService {
+        /// The service.
+        service: ServiceId,
+    },
+    /// A value is outside what the maps hold.
+    #[error("{what} {value} is outside the maps, which have room for {limit}")]
+    OutOfRange {
+        /// What kind of index.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+        /// Valid values are below this.
+        limit: u64,
+    },
+}
+
+impl Error {
+    pub(super) fn map(name: &'static str, operation: &'static str) -> impl FnOnce(MapError) -> Self {
+        move |source| Self::Map { name, operation, source: Box::new(source) }
+    }
+
+    pub(super) fn call(name: &'static str, operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::MapCall { name, operation, source }
+    }
+
+    pub(super) fn pin(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Pin { what, path, source }
+    }
+}

@@ -1,0 +1,44 @@
+//! Typed handles to the maps, by the names of [`balancer_common::abi::names`].
+//!
+//! There are three of them, because three tasks use them, and each can be moved to its own thread:
+//! [`Steering`] is what the lower half writes, [`Flows`] is what the sweeper walks, [`Counters`] is read by anybody.
+//! All are views of the same kernel maps.
+
+mod counters;
+mod flows;
+mod source;
+mod steering;
+mod table;
+
+pub use counters::{Counters, TableUsage};
+pub use flows::{FlowKey, Flows};
+pub use source::MapSource;
+pub use steering::{Layout, Steering};
+pub use table::{Entry, Table, TableKey};
+
+use super::Error;
+
+/// All handles.
+pub struct Maps {
+    /// What steers packets. Written by the lower half alone.
+    pub steering: Steering,
+    /// Flow tables and the agent's own side of the counts. Written by the sweeper alone.
+    pub flows: Flows,
+    /// What the program counts. Read only.
+    pub counters: Counters,
+}
+
+impl Maps {
+    /// Opens every map of `source`.
+    ///
+    /// # Errors
+    ///
+    /// When a map is missing or has another layout than this build's.
+    pub fn open(source: &impl MapSource) -> Result<Self, Error> {
+        Ok(Self {
+            steering: Steering::open(source)?,
+            flows: Flows::open(source)?,
+            counters: Counters::open(source)?,
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! The flow tables, and the agent's own side of the counts.
+
+use std::net::SocketAddr;
+
+use balancer_common::abi::{
+    BackendCounts, BackendId, Flow, FlowKey4, FlowKey6, HalfOpen, MAX_BACKENDS, Removed, ServiceId, TableUse,
+    names,
+};
+
+use super::source::NamedArray;
+use super::{MapSource, Table, TableKey};
+use crate::kernel::Error;
+
+/// Key of a flow of either address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FlowKey {
+    /// IPv4.
+    V4(FlowKey4),
+    /// IPv6.
+    V6(FlowKey6),
+}
+
+impl FlowKey {
+    /// The key of a client's flow to a service. An IPv4-mapped IPv6 address is an IPv6 client: so it is on the wire.
+    #[must_use]
+    pub const fn new(client: SocketAddr, service: ServiceId) -> Self {
+        let port = client.port().to_be_bytes();
+        match client {
+            SocketAddr::V4(v4) => Self::V4(FlowKey4 { client: v4.ip().octets(), port, service }),
+            SocketAddr::V6(v6) => Self::V6(FlowKey6 { client: v6.ip().octets(), port, service }),
+        }
+    }
+
+    /// The client's address and port.
+    #[must_use]
+    pub fn client(&self) -> SocketAddr {
+        match self {
+            Self::V4(key) => key.client(),
+            Self::V6(key) => key.client(),
+        }
+    }
+
+    /// The service.
+    #[must_use]
+    pub const fn service(&self) -> ServiceId {
+        match self {
+            Self::V4(key) => key.service,
+            Self::V6(key) => key.service,
+        }
+    }
+}
+
+/// Flow tables and half-open tables, and what the agent itself counts in `REMOVED` and `TABLE_REMOVED`.
+///
+/// One handle at a time may write: the counts are read, changed and written back.
+pub struct Flows {
+    /// Established IPv4 flows.
+    pub v4: Table<FlowKey4, Flow>,
+    /// Established IPv6 flows.
+    pub v6: Table<FlowKey6, Flow>,
+    /// Half-open IPv4 flows.
+    pub half_open4: Table<FlowKey4, HalfOpen>,
+    /// Half-open IPv6 flows.
+    pub half_open6: Table<FlowKey6, HalfOpen>,
+    counts: NamedArray<BackendCounts>,
+    removed: NamedArray<Removed>,
+    table_use: NamedArray<TableUse>,
+    table_removed: NamedArray<u64>,
+}
+
+impl Flows {
+    /// Opens the tables of `source`.
+    ///
+    /// # Errors
+    ///
+    /// When a map is missing or has another layout than this build's.
+    pub fn open(source: &(impl MapSource + ?Sized)) -> Result<Self, Error> {
+        Ok(Self {
+            v4: Table::open(source, names::FLOWS4)?,
+            v6: Table::open(source, names::FLOWS6)?,
+            half_open4: Table::open(source, names::HALF_OPEN4)?,
+            half_open6: Table::open(source, names::HALF_OPEN6)?,
+            counts: NamedArray::open(source, names::COUNTS)?,
+            removed: NamedArray::open(source, names::REMOVED)?,
+            table_use: NamedArray::open(source, names::TABLE_USE)?,
+            table_removed: NamedArray::open(source, names::TABLE_REMOVED)?,
+        })
+    }
+
+    /// Visits every established flow, as [`Table::for_each`].
+    ///
+    /// # Errors
+    ///
+    /// When a table cannot be walked.
+    pub fn for_each(&mut self, mut visit: impl FnMut(FlowKey, Flow)) -> Result<(), Error> {
+        self.v4.for_each(|key, flow| visit(FlowKey::V4(key), flow))?;
+        self.v6.for_each(|key, flow| visit(FlowKey::V6(key), flow))
+    }
+
+    /// Reads one established flow.
+    ///
+    /// # Errors
+    ///
+    /// When the table cannot be read.
+    pub fn get(&self, key: &FlowKey) -> Result<Option<Flow>, Error> {
+        match key {
+            FlowKey::V4(key) => self.v4.get(key),
+            FlowKey::V6(key) => self.v6.get(key),
+        }
+    }
+
+    /// Reads one half-open flow.
+    ///
+    /// # Errors
+    ///
+    /// When the table cannot be read.
+    pub fn half_open(&self, key: &FlowKey) -> Result<Option<HalfOpen>, Error> {
+        match key {
+            FlowKey::V4(key) => self.half_open4.get(key),
+            FlowKey::V6(key) => self.half_open6.get(key),
+        }
+    }
+
+    /// Removes one established flow and counts that. `None` when it was gone already.
+    ///
+    /// The client of a live flow is reset with its next packet, unless its service adopts unknown flows.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be written.
+    pub fn remove(&mut self, key: &FlowKey) -> Result<Option<Flow>, Error> {
+        let (flow, table) = match key {
+            FlowKey::V4(key) => (self.v4.remove(key)?, 0),
+            FlowKey::V6(key) => (self.v6.remove(key)?, 1),
+        };
+        if let Some(flow) = flow {
+            self.count_removed(table, 1)?;
+            if flow.state.is_live() {
+                self.adjust_live(flow.state.backend(), 1)?;
+            }
+        }
+        Ok(flow)
+    }
+
+    /// The program's counts of a backend, and the agent's own.
+    pub(crate) fn counts(&self, backend: BackendId) -> Result<(BackendCounts, i64), Error> {
+        let index = u32::from(backend.0);
+        let removed = self.removed.get(index)?.0;
+        Ok((self.counts.get(index)?, removed))
+    }
+
+    /// Entries inserted into and removed from table 0 (IPv4) or 1 (IPv6).
+    pub(crate) fn table_use(&self, table: u32) -> Result<(u64, u64), Error> {
+        let removed = self.table_removed.get(table)?;
+        Ok((self.table_use.get(table)?.inserted, removed))
+    }
+
+    /// Takes `by` flows out of the live count of a backend; a negative number puts some back.
+    pub(crate) fn adjust_live(&mut self, backend: BackendId, by: i64) -> Result<(), Error> {
+        if usize::from(backend.0) >= MAX_BACKENDS {
+            // No count exists for an id that no map holds.
+            return Ok(());
+        }
+        let index = u32::from(backend.0);
+        let Removed(removed) = self.removed.get(index)?;
+        self.removed.set(index, &Removed(removed.wrapping_add(by)))
+    }
+
+    /// Counts entries removed from table 0 (IPv4) or 1 (IPv6); a negative number corrects.
+    pub(crate) fn count_removed(&mut self, table: u32, by: i64) -> Result<(), Error> {
+        if by == 0 {
+            return Ok(());
+        }
+        let removed = self.table_removed.get(table)?;
+        self.table_removed.set(table, &removed.wrapping_add_signed(by))
+    }
+}

@@ -1,0 +1,402 @@
+//! What steers packets: services, backends, rings and scores.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use aya::Pod;
+use balancer_common::abi::{
+    Backend, BackendId, Endpoint, Endpoint4, Endpoint6, Hop, MAX_BACKENDS, PortRoles, Ring, ScoreTable,
+    Service, ServiceFlags, ServiceId, Settings, names, octets,
+};
+use balancer_control::ServiceSteering;
+
+use super::MapSource;
+use super::source::{Devices, NamedArray, NamedHash};
+use crate::kernel::{Error, sys};
+
+/// A swap younger than this may still be seen by a packet that read the generation before it.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// Writes the maps that steer packets, in an order that no packet can see half of.
+///
+/// One handle at a time may write.
+pub struct Steering {
+    settings: NamedArray<Settings>,
+    ports: NamedArray<PortRoles>,
+    endpoints4: NamedHash<Endpoint4, Endpoint>,
+    endpoints6: NamedHash<Endpoint6, Endpoint>,
+    services: NamedArray<Service>,
+    backends: NamedArray<Backend>,
+    rings: NamedArray<Ring>,
+    scores: NamedArray<ScoreTable>,
+    generations: NamedArray<u32>,
+    devices: Devices,
+    /// When each generation was last raised.
+    swapped: BTreeMap<u32, Instant>,
+}
+
+/// The services and backends that the maps shall hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layout {
+    /// Services: where clients connect to, and how their flows are steered.
+    pub services: BTreeMap<ServiceId, (SocketAddr, ServiceSteering)>,
+    /// Backends: where they listen, and the service they belong to. Those that leave stay here until their last
+    /// flow has ended. Their services must be in `services`.
+    pub backends: BTreeMap<BackendId, (SocketAddr, ServiceId)>,
+}
+
+impl Layout {
+    fn vip(&self, service: ServiceId) -> Result<SocketAddr, Error> {
+        self.services.get(&service).map(|(vip, _)| *vip).ok_or(Error::NoService { service })
+    }
+}
+
+impl Steering {
+    /// Opens the maps of `source`.
+    ///
+    /// # Errors
+    ///
+    /// When a map is missing or has another layout than this build's.
+    pub fn open(source: &(impl MapSource + ?Sized)) -> Result<Self, Error> {
+        Ok(Self {
+            settings: NamedArray::open(source, names::SETTINGS)?,
+            ports: NamedArray::open(source, names::PORTS)?,
+            endpoints4: NamedHash::open(source, names::ENDPOINTS4)?,
+            endpoints6: NamedHash::open(source, names::ENDPOINTS6)?,
+            services: NamedArray::open(source, names::SERVICES)?,
+            backends: NamedArray::open(source, names::BACKENDS)?,
+            rings: NamedArray::open(source, names::RINGS)?,
+            scores: NamedArray::open(source, names::SCORES)?,
+            generations: NamedArray::open(source, names::GENERATIONS)?,
+            devices: Devices::open(source, names::DEVICES)?,
+            swapped: BTreeMap::new(),
+        })
+    }
+
+    /// Services that the maps have room for.
+    #[must_use]
+    pub fn service_limit(&self) -> u32 {
+        self.services.len().min(self.rings.len() / 2).min(self.generations.len().saturating_sub(1))
+    }
+
+    /// The settings in force.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        self.settings.get(0)
+    }
+
+    /// Changes settings. What describes the maps themselves (`abi_version`, `services`) stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read or written.
+    pub fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) -> Result<(), Error> {
+        let before = self.settings()?;
+        let mut after = before;
+        change(&mut after);
+        (after.abi_version, after.services) = (before.abi_version, before.services);
+        if after == before { Ok(()) } else { self.settings.set(0, &after) }
+    }
+
+    /// Replaces the ring of a service: into the idle half, then the generation.
+    ///
+    /// # Errors
+    ///
+    /// When the service has no ring or a map cannot be written. The ring in force then stays.
+    pub fn put_ring(&mut self, service: ServiceId, ring: &Ring) -> Result<(), Error> {
+        self.check_service(service)?;
+        let service = u32::from(service.0);
+        self.swap(1 + service, |maps, half| maps.rings.set(2 * service + half, ring))
+    }
+
+    /// Replaces the scores of all backends: into the idle half, then the generation.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be written. The scores in force then stay.
+    pub fn put_scores(&mut self, scores: &ScoreTable) -> Result<(), Error> {
+        self.swap(0, |maps, half| maps.scores.set(half, scores))
+    }
+
+    /// The ring in force of a service.
+    ///
+    /// # Errors
+    ///
+    /// When the service has no ring or a map cannot be read.
+    pub fn ring(&self, service: ServiceId) -> Result<Ring, Error> {
+        self.check_service(service)?;
+        let service = u32::from(service.0);
+        self.rings.get(2 * service + self.generations.get(1 + service)? % 2)
+    }
+
+    /// The scores in force.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn scores(&self) -> Result<ScoreTable, Error> {
+        self.scores.get(self.generations.get(0)? % 2)
+    }
+
+    /// Changes how a service that is in the maps draws candidates.
+    ///
+    /// # Errors
+    ///
+    /// When the maps have no room for it or cannot be written.
+    pub fn put_steering(&mut self, service: ServiceId, steering: &ServiceSteering) -> Result<(), Error> {
+        self.check_service(service)?;
+        let before = self.services.get(u32::from(service.0))?;
+        let after = with_steering(before, steering);
+        if after == before { Ok(()) } else { self.services.set(u32::from(service.0), &after) }
+    }
+
+    /// The service as the program sees it.
+    ///
+    /// # Errors
+    ///
+    /// When the maps have no room for it or cannot be read.
+    pub fn service(&self, id: ServiceId) -> Result<Service, Error> {
+        self.check_service(id)?;
+        self.services.get(u32::from(id.0))
+    }
+
+    /// The backend as the program sees it.
+    ///
+    /// # Errors
+    ///
+    /// When the id is out of range or the map cannot be read.
+    pub fn backend(&self, id: BackendId) -> Result<Backend, Error> {
+        check_backend(id)?;
+        self.backends.get(u32::from(id.0))
+    }
+
+    /// Changes next hops. A packet sees the old hop, none, or the new one, but never a mixture: the interface index
+    /// is taken away first and given back last, with a grace period after each step.
+    ///
+    /// Hops of ids that are not in use are ignored.
+    ///
+    /// # Errors
+    ///
+    /// When an id is out of range or the map cannot be written.
+    pub fn put_hops(&mut self, hops: &[(BackendId, Hop)]) -> Result<(), Error> {
+        let mut changes = Vec::new();
+        for &(id, hop) in hops {
+            let backend = self.backend(id)?;
+            if backend.present == 1 && backend.hop != hop {
+                changes.push((u32::from(id.0), backend, hop));
+            }
+        }
+        if changes.iter().any(|(_, backend, _)| backend.hop.is_known()) {
+            for (index, backend, _) in &mut changes {
+                backend.hop.ifindex = 0;
+                self.backends.set(*index, backend)?;
+            }
+            wait_for_packets();
+        }
+        changes.retain(|(_, _, hop)| hop.is_known());
+        if changes.is_empty() {
+            return Ok(());
+        }
+        for (index, backend, hop) in &mut changes {
+            backend.hop = Hop { ifindex: 0, ..*hop };
+            self.backends.set(*index, backend)?;
+        }
+        wait_for_packets();
+        for (index, backend, hop) in &mut changes {
+            backend.hop = *hop;
+            self.backends.set(*index, backend)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the interfaces that packets may be redirected to.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read or written.
+    pub fn sync_devices(&mut self, wanted: &BTreeSet<u32>) -> Result<(), Error> {
+        let present: BTreeSet<u32> = self.devices.keys()?.into_iter().collect();
+        present.difference(wanted).try_for_each(|&ifindex| self.devices.remove(ifindex))?;
+        wanted.difference(&present).try_for_each(|&ifindex| self.devices.insert(ifindex))
+    }
+
+    /// Makes the maps hold `layout` and nothing else. What is right already is not touched, so that it can be run
+    /// at any time.
+    ///
+    /// Removals go from the outside in (port, endpoint, backend), additions from the inside out (backend, service,
+    /// endpoint, port). A service that is added should have its ring and scores before. The hop of a backend whose
+    /// address stays the same is kept; that of another is unknown until [`Self::put_hops`].
+    ///
+    /// # Errors
+    ///
+    /// When an id is out of range or a backend's service is missing, before anything is written; or when a map cannot be read or written, and the maps
+    /// then hold a state between the two that packets can use.
+    pub fn sync(&mut self, layout: &Layout) -> Result<(), Error> {
+        layout.services.keys().try_for_each(|&id| self.check_service(id))?;
+        layout.backends.keys().try_for_each(|&id| check_backend(id))?;
+        let wanted = Endpoints::of(layout)?;
+        let ports_now = self.ports.get(0)?;
+
+        let mut kept = wanted.ports.clone();
+        kept.0.iter_mut().zip(ports_now.0).for_each(|(role, now)| *role &= now);
+        if kept.0 != ports_now.0 {
+            self.ports.set(0, &kept)?;
+        }
+        drop_endpoints(&mut self.endpoints4, &wanted.v4)?;
+        drop_endpoints(&mut self.endpoints6, &wanted.v6)?;
+        self.sync_backends(layout)?;
+        self.sync_services(layout)?;
+        add_endpoints(&mut self.endpoints4, &wanted.v4)?;
+        add_endpoints(&mut self.endpoints6, &wanted.v6)?;
+        if kept.0 != wanted.ports.0 {
+            self.ports.set(0, &wanted.ports)?;
+        }
+        Ok(())
+    }
+
+    fn sync_backends(&mut self, layout: &Layout) -> Result<(), Error> {
+        for index in 0..self.backends.len().min(MAX_BACKENDS as u32) {
+            let now = self.backends.get(index)?;
+            let wanted = match layout.backends.get(&BackendId(index as u16)) {
+                None if now.present == 0 => continue,
+                None => Backend::default(),
+                Some(&(address, service)) => {
+                    let same = now.present == 1 && (now.addr, now.port) == bytes(address);
+                    let hop = if same { now.hop } else { Hop::UNKNOWN };
+                    Backend::new(service, layout.vip(service)?, address, hop)
+                }
+            };
+            if wanted != now {
+                self.backends.set(index, &wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_services(&mut self, layout: &Layout) -> Result<(), Error> {
+        for index in 0..self.service_limit() {
+            let now = self.services.get(index)?;
+            let wanted = match layout.services.get(&ServiceId(index as u16)) {
+                None => Service::default(),
+                Some((address, steering)) => {
+                    let (addr, port) = bytes(*address);
+                    with_steering(Service { addr, port, ..Service::default() }, steering)
+                }
+            };
+            if wanted != now {
+                self.services.set(index, &wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn swap(
+        &mut self,
+        index: u32,
+        write: impl FnOnce(&mut Self, u32) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if self.swapped.get(&index).is_some_and(|at| at.elapsed() < SETTLED) {
+            wait_for_packets();
+        }
+        let next = self.generations.get(index)?.wrapping_add(1);
+        write(self, next % 2)?;
+        self.generations.set(index, &next)?;
+        self.swapped.insert(index, Instant::now());
+        Ok(())
+    }
+
+    fn check_service(&self, id: ServiceId) -> Result<(), Error> {
+        let (value, limit) = (u64::from(id.0), u64::from(self.service_limit()));
+        if value < limit { Ok(()) } else { Err(Error::OutOfRange { what: "service", value, limit }) }
+    }
+}
+
+fn check_backend(id: BackendId) -> Result<(), Error> {
+    let (value, limit) = (u64::from(id.0), MAX_BACKENDS as u64);
+    if value < limit { Ok(()) } else { Err(Error::OutOfRange { what: "backend", value, limit }) }
+}
+
+/// Waits until no packet can hold what was just replaced.
+fn wait_for_packets() {
+    if sys::grace_period().is_err() {
+        // Kernels with `nohz_full` CPUs refuse the barrier. No packet spends this long in the program.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An address as the maps have it.
+const fn bytes(address: SocketAddr) -> ([u8; 16], [u8; 2]) {
+    (octets(address), address.port().to_be_bytes())
+}
+
+fn with_steering(service: Service, steering: &ServiceSteering) -> Service {
+    let mut standby = [BackendId::NONE; balancer_common::abi::MAX_STANDBY];
+    let used = steering.standby.len().min(standby.len());
+    standby[..used].copy_from_slice(&steering.standby[..used]);
+    Service {
+        draw: steering.draw as u8,
+        draws: steering.draws,
+        flags: if steering.adopt { ServiceFlags::ADOPT } else { 0 },
+        n_standby: used as u8,
+        standby,
+        ..service
+    }
+}
+
+/// The endpoint maps and the port table of a layout.
+struct Endpoints {
+    v4: Vec<(Endpoint4, Endpoint)>,
+    v6: Vec<(Endpoint6, Endpoint)>,
+    ports: Box<PortRoles>,
+}
+
+impl Endpoints {
+    fn of(layout: &Layout) -> Result<Self, Error> {
+        let mut all = Self { v4: Vec::new(), v6: Vec::new(), ports: Box::new(PortRoles::EMPTY) };
+        for (&id, &(address, service)) in &layout.backends {
+            let endpoint = Endpoint::backend(service, id, layout.vip(service)?, address);
+            all.add(address, endpoint, PortRoles::BACKEND);
+        }
+        for (&id, &(address, _)) in &layout.services {
+            all.add(address, Endpoint::service(id, address), PortRoles::SERVICE);
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, address: SocketAddr, endpoint: Endpoint, role: u8) {
+        self.ports.0[usize::from(address.port())] |= role;
+        match address {
+            SocketAddr::V4(v4) => self.v4.push((v4.into(), endpoint)),
+            SocketAddr::V6(v6) => self.v6.push((v6.into(), endpoint)),
+        }
+    }
+}
+
+fn drop_endpoints<K: Pod + PartialEq>(
+    map: &mut NamedHash<K, Endpoint>,
+    wanted: &[(K, Endpoint)],
+) -> Result<(), Error> {
+    for (key, _) in map.entries()? {
+        if !wanted.iter().any(|(other, _)| *other == key) {
+            map.remove(&key)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_endpoints<K: Pod + PartialEq>(
+    map: &mut NamedHash<K, Endpoint>,
+    wanted: &[(K, Endpoint)],
+) -> Result<(), Error> {
+    let present = map.entries()?;
+    for (key, endpoint) in wanted {
+        if !present.contains(&(*key, *endpoint)) {
+            map.insert(key, endpoint)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! What the agent should tell people about how the data path came up.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One thing that happened while the data path was opened or attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A BPF file system was mounted.
+    Mounted {
+        /// Where.
+        path: PathBuf,
+    },
+    /// What an interrupted start had left behind was removed; it was not in use.
+    LeftoverRemoved {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// New maps were made.
+    Created {
+        /// Where they are pinned.
+        path: PathBuf,
+    },
+    /// The maps of an earlier agent are used on.
+    Adopted {
+        /// Where they are pinned.
+        path: PathBuf,
+    },
+    /// The program was attached to an interface that had none.
+    Attached {
+        /// The interface.
+        interface: String,
+        /// Whether the driver runs it.
+        native: bool,
+    },
+    /// The driver refused the program, so that the network stack runs it: slower, and after an allocation per packet.
+    Generic {
+        /// The interface.
+        interface: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// The program that was attached is this build's; it was left alone.
+    Kept {
+        /// The interface.
+        interface: String,
+    },
+    /// Another version of the program was attached; it was replaced without a gap.
+    Replaced {
+        /// The interface.
+        interface: String,
+    },
+    /// The pinned link of an interface that no longer exists was removed.
+    LinkOfLostInterface {
+        /// The pin.
+        path: PathBuf,
+    },
+    /// The program was taken off an interface that is not configured any more.
+    Detached {
+        /// The interface's index.
+        ifindex: u32,
+    },
+}
+
+impl Notice {
+    /// Whether somebody should look at it.
+    #[must_use]
+    pub const fn is_warning(&self) -> bool {
+        match self {
+            Self::Generic { .. } | Self::LinkOfLostInterface { .. } => true,
+            Self::Mounted { .. }
+            | Self::LeftoverRemoved { .. }
+            | Self::Created { .. }
+            | Self::Adopted { .. }
+            | Self::Attached { .. }
+            | Self::Kept { .. }
+            | Self::Replaced { .. }
+            | Self::Detached { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mounted { path } => {
+                write!(
+                    f,
+                    "no BPF file system was mounted at {0}; mounted one (`mount -t bpf bpf {0}`)",
+                    path.display()
+                )
+            }
+            Self::LeftoverRemoved { path } => {
+                write!(f, "removed {}, left behind by an interrupted start", path.display())
+            }
+            Self::Created { path } => write!(f, "made new maps, pinned under {}", path.display()),
+            Self::Adopted { path } => write!(f, "adopted the maps pinned under {}", path.display()),
+            Self::Attached { interface, native } => {
+                let mode = if *native { "native" } else { "generic" };
+                write!(f, "attached to {interface} in {mode} mode")
+            }
+            Self::Generic { interface, reason } => write!(
+                f,
+                "interface {interface} cannot run the program in its driver ({reason}); the network stack runs it \
+                 (generic mode), which is slower"
+            ),
+            Self::Kept { interface } => {
+                write!(f, "interface {interface} runs this version of the program already")
+            }
+            Self::Replaced { interface } => {
+                write!(f, "replaced the program on interface {interface}; no packet went without one")
+            }
+            Self::LinkOfLostInterface { path } => {
+                write!(f, "removed {}: its interface does not exist any more", path.display())
+            }
+            Self::Detached { ifindex } => {
+                write!(f, "took the program off interface {ifindex}, which is not configured any more")
+            }
+        }
+    }
+}

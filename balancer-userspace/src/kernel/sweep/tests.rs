@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use balancer_common::abi::{BackendId, Flow, FlowState};
+
+use super::{Expiry, Timeouts, is_pressed};
+
+const TIMEOUTS: Timeouts = Timeouts { idle: 1000, half_closed: 100, closing: 10 };
+
+fn flow(bits: u32, last_seen: u32) -> Flow {
+    Flow { state: FlowState::open(BackendId(7)).with(bits), last_seen, ..Flow::default() }
+}
+
+/// The silences around each timeout, for each state, with and without pressure.
+#[test]
+fn each_state_has_its_timeout() {
+    let closed = FlowState::FIN_CLIENT | FlowState::FIN_BACKEND | FlowState::CLOSED;
+    let cases = [
+        (0, false, 1000, Expiry::Idle),
+        (FlowState::FIN_CLIENT, false, 1000, Expiry::Idle),
+        (FlowState::SYN_PENDING, false, 1000, Expiry::Idle),
+        (FlowState::RST_UNPROVEN, false, 1000, Expiry::Idle),
+        (FlowState::RST_UNPROVEN, true, 10, Expiry::UnprovenReset),
+        (FlowState::FIN_BACKEND, false, 100, Expiry::HalfClosed),
+        (FlowState::FIN_BACKEND, true, 100, Expiry::HalfClosed),
+        (closed, false, 10, Expiry::Closed),
+        (closed | FlowState::RST_UNPROVEN, true, 10, Expiry::Closed),
+    ];
+    for (bits, pressed, limit, why) in cases {
+        // Also where the clock wraps between the last packet and now.
+        for last_seen in [0, 5000, u32::MAX - 5] {
+            let flow = flow(bits, last_seen);
+            let at = |silence: u32| TIMEOUTS.expiry(&flow, last_seen.wrapping_add(silence), pressed);
+            assert_eq!(at(limit - 1), None, "{bits:#b} pressed {pressed}, last seen {last_seen}");
+            assert_eq!(at(limit), Some(why), "{bits:#b} pressed {pressed}, last seen {last_seen}");
+        }
+    }
+}
+
+#[test]
+fn a_packet_after_the_clock_was_read_is_no_silence() {
+    assert_eq!(TIMEOUTS.expiry(&flow(0, 101), 100, true), None);
+    assert_eq!(TIMEOUTS.expiry(&flow(FlowState::CLOSED, 1), u32::MAX, false), None);
+}
+
+#[test]
+fn timeouts_round_up() {
+    let seconds = Duration::from_secs;
+    let timeouts = Timeouts::new(seconds(3600), seconds(1), Duration::from_millis(1));
+    // 3600 s are 3352.76 units of 2^30 ns.
+    assert_eq!(timeouts, Timeouts { idle: 3353, half_closed: 1, closing: 1 });
+}
+
+#[test]
+fn pressure_starts_above_nine_tenths() {
+    assert!(!is_pressed(90, 100));
+    assert!(is_pressed(91, 100));
+    assert!(is_pressed(u64::from(u32::MAX), u32::MAX));
+}
