@@ -223,7 +223,7 @@ fn remove<K: TableKey>(
     for keys in keys.chunks(CHUNK) {
         let mut removed = 0;
         let mut live = BTreeMap::<BackendId, i64>::new();
-        let outcome = keys.iter().try_for_each(|key| {
+        let outcome: Result<(), Error> = keys.iter().try_for_each(|key| {
             if let Some((flow, why)) = remove_one(select(flows), key, &expiry)? {
                 removed += 1;
                 *report.removed.entry(why).or_default() += 1;

@@ -6,8 +6,8 @@ use super::{Expiry, Timeouts, is_pressed};
 
 const TIMEOUTS: Timeouts = Timeouts { idle: 1000, half_closed: 100, closing: 10 };
 
-fn flow(bits: u32, last_seen: u32) -> Flow {
-    Flow { state: FlowState::open(BackendId(7)).with(bits), last_seen, ..Flow::default() }
+fn flow(bits: u64, last_seen: u32) -> Flow {
+    Flow { state: FlowState::open(BackendId(7), 0).with(bits), last_seen, ..Flow::default() }
 }
 
 /// The silences around each timeout, for each state, with and without pressure.
