@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use balancer_common::abi::{BackendId, ServiceId};
-use balancer_control::{BackendSpec, Model, Policy, ServiceSpec};
+use balancer_control::{BackendSpec, Model, Policy, ServiceSpec, maglev};
 
 pub use health::{HealthCheck, HealthConfig, MqttLogin, MqttVersion};
 pub use telemetry::{HttpAuth, LocalTarget, Meaning, MetricNames, Preset, SourceConfig, TelemetryConfig};
@@ -174,16 +174,17 @@ impl ServiceConfig {
             rise: self.rise,
             fall: self.fall,
             stale_after: self.stale_after,
-            backends: self.backends.iter().map(|b| b.spec(backend_id(b))).collect(),
+            backends: self.backends.iter().map(|b| b.spec(&self.name, backend_id(b))).collect(),
         }
     }
 }
 
 impl BackendConfig {
-    fn spec(&self, id: BackendId) -> BackendSpec {
+    fn spec(&self, service: &str, id: BackendId) -> BackendSpec {
         BackendSpec {
             id,
             name: self.name.clone(),
+            seed: maglev::seed(format!("{service}/{}", self.address).as_bytes()),
             weight: self.weight,
             cores: self.cores,
             standby: self.standby,
