@@ -243,7 +243,7 @@ fn parse_answers(datagram: &[u8], sequence: u32, answers: &mut Vec<RouteNetlinkM
                 };
             }
             NetlinkPayload::InnerMessage(inner) => answers.push(inner),
-            _ => {}
+            NetlinkPayload::Noop | NetlinkPayload::Overrun(_) | _ => {}
         }
     }
     Ok(false)
