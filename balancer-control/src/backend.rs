@@ -1,5 +1,7 @@
 //! Everything the controller keeps of one backend.
 
+use core::time::Duration;
+
 use balancer_common::abi::{BackendId, Score, ScoreFlags};
 
 use crate::drain::{Drain, DrainState};
@@ -169,6 +171,23 @@ impl Backend {
         let drained = self.drain.state() == DrainState::Drained
             && self.drain.since().is_some_and(|since| now.since(since) >= HOLD);
         down || drained
+    }
+
+    /// Moments at which time alone changes something.
+    pub(crate) fn deadlines(&self, stale_after: Duration) -> impl Iterator<Item = Moment> {
+        // The limit of an age itself is still fresh.
+        let outlived = |taken: Moment, limit: Duration| taken.plus(limit).plus(Duration::from_nanos(1));
+        let taken = self.sample.as_ref().map(|sample| sample.taken);
+        let own = [
+            taken.map(|taken| outlived(taken, stale_after)),
+            taken.map(|taken| outlived(taken, FORGET_AFTER.max(stale_after))),
+            self.hint.map(|(_, at)| at.plus(HINT_LASTS)),
+            (!self.health.is_up()).then(|| self.health.since().plus(HOLD)),
+            self.drain.since().map(|since| since.plus(HOLD)),
+        ];
+        let of_load =
+            self.load.readings().into_iter().flatten().map(move |taken| outlived(taken, stale_after));
+        own.into_iter().flatten().chain(of_load)
     }
 
     /// See [`ScoreFlags`].

@@ -171,17 +171,12 @@ impl Load {
         !self.frozen_for.is_zero()
     }
 
-    /// When [`Load::level`] next changes without a reading: it turns stale, or is forgotten.
-    pub(crate) fn deadlines(&self, stale_after: Duration) -> [Option<Moment>; 4] {
-        // The limits themselves are still fresh.
-        let after = |taken: Option<Moment>, limit: Duration| {
-            taken.map(|taken| taken.plus(limit).plus(Duration::from_nanos(1)))
-        };
+    /// When the latest readings of each kind were taken.
+    pub(crate) fn readings(&self) -> [Option<Moment>; 3] {
         [
-            after(self.utilisation_taken, stale_after),
-            after(self.population.map(|(taken, _)| taken), stale_after),
-            after(self.messages.map(|(taken, _)| taken), stale_after),
-            after(self.taken, FORGET_AFTER.max(stale_after)),
+            self.utilisation_taken,
+            self.population.map(|(taken, _)| taken),
+            self.messages.map(|(taken, _)| taken),
         ]
     }
 

@@ -8,7 +8,7 @@ use crate::backend::Backend;
 use crate::fleet;
 use crate::health::HealthState;
 use crate::maglev::Member;
-use crate::ring::{self, Candidate, HOLD, Order, RingKeeper, Wish};
+use crate::ring::{self, Candidate, Order, RingKeeper, Wish};
 use crate::score::score;
 use crate::{BackendSpec, Moment, Policy, ServiceSpec, ServiceSteering};
 
@@ -161,14 +161,8 @@ impl Service {
 
     /// Moments at which time alone changes something.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = Moment> {
-        let of_backend = |backend: &Backend| {
-            let held = [
-                (!backend.health.is_up()).then(|| backend.health.since().plus(HOLD)),
-                backend.drain.since().map(|since| since.plus(HOLD)),
-            ];
-            backend.load.deadlines(self.spec.stale_after).into_iter().chain(held).flatten()
-        };
-        self.backends.iter().flat_map(of_backend).chain(self.ring.due())
+        let stale_after = self.spec.stale_after;
+        self.backends.iter().flat_map(move |backend| backend.deadlines(stale_after)).chain(self.ring.due())
     }
 }
 

@@ -1,0 +1,334 @@
+//! What holds whatever the controller is told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, ScoreTable, ServiceId};
+use balancer_control::snapshot::BackendState;
+use balancer_control::{
+    BackendSpec, Command, Controller, Counts, Input, Model, Moment, Policy, ProbeResult, Resource,
+    ResourceUse, Sample, Scope, ServiceSpec, ServiceSteering,
+};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Two services of up to four backends: ids 0 to 3 and 4 to 7.
+const PER_SERVICE: u16 = 4;
+
+#[derive(Clone, Debug)]
+struct Step {
+    /// Milliseconds since the step before.
+    after: u64,
+    input: Input,
+    /// For samples: milliseconds that the reading is older than the step; negative is the future.
+    age: i64,
+}
+
+fn weird() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        8 => 0.0..=1.0,
+        1 => select(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, -1.0, 1.04, 1.06, 100.0, f64::MAX, 1e-300]),
+    ]
+}
+
+fn backend(id: u16) -> impl Strategy<Value = BackendSpec> {
+    let flags = (any::<bool>(), prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+    let numbers = (1_u32..=1000, prop::option::of(weird()), prop::option::of(1_u32..50), 0_u64..3);
+    (flags, numbers).prop_map(move |((probed, standby, leaving), (weight, cores, cap, seed))| BackendSpec {
+        id: BackendId(id),
+        name: format!("broker-{id}"),
+        // Another seed is another backend under the same id.
+        seed: u64::from(id) * 10 + seed / 2,
+        weight,
+        cores,
+        standby,
+        cap,
+        probed,
+        leaving,
+    })
+}
+
+fn service(id: u16) -> impl Strategy<Value = ServiceSpec> {
+    let policies = [
+        Policy::Adaptive,
+        Policy::Adaptive,
+        Policy::LeastConn,
+        Policy::WeightedCpu,
+        Policy::RoundRobin,
+        Policy::Random,
+        Policy::Maglev,
+    ];
+    let ids =
+        prop::sample::subsequence((id * PER_SERVICE..(id + 1) * PER_SERVICE).collect::<Vec<_>>(), 0..=4);
+    let backends = ids.prop_flat_map(|ids| ids.into_iter().map(backend).collect::<Vec<_>>());
+    let numbers = (prop::option::of(0_u8..=9), 0_u32..4, 0_u32..4, 0_u32..4, 0_u64..20);
+    (select(policies.to_vec()), numbers, backends).prop_map(
+        move |(policy, (draws, gateways, rise, fall, stale_after), backends)| ServiceSpec {
+            id: ServiceId(id),
+            name: format!("service-{id}"),
+            policy,
+            draws,
+            gateways,
+            rise,
+            fall,
+            stale_after: Duration::from_secs(stale_after),
+            backends,
+        },
+    )
+}
+
+fn model() -> impl Strategy<Value = Model> {
+    (prop::option::weighted(0.9, service(0)), prop::option::weighted(0.6, service(1)))
+        .prop_map(|(a, b)| Model { services: a.into_iter().chain(b).collect() })
+}
+
+fn any_backend() -> impl Strategy<Value = BackendId> {
+    prop_oneof![20 => 0..2 * PER_SERVICE, 1 => any::<u16>()].prop_map(BackendId)
+}
+
+fn sample() -> impl Strategy<Value = Sample> {
+    let resource = select(vec![Resource::Memory, Resource::Disk]);
+    let resources = prop::collection::vec((resource, weird()), 0..3);
+    let alarms = prop::collection::vec(select(vec![Scope::Node, Scope::Cluster]), 0..2);
+    let counters = (prop::option::of(0_u64..100_000), prop::option::of(any::<u64>()));
+    (
+        prop::option::of(weird()),
+        prop::option::of(weird()),
+        counters,
+        resources,
+        alarms,
+        prop::bool::weighted(0.1),
+    )
+        .prop_map(|(utilisation, cores, (connections, messages), resources, alarms, draining)| Sample {
+            taken: Moment::default(),
+            utilisation,
+            cores,
+            connections,
+            messages,
+            resources: resources.into_iter().map(|(resource, used)| ResourceUse { resource, used }).collect(),
+            alarms: alarms.into_iter().map(|scope| ("alarm".to_owned(), scope)).collect(),
+            draining,
+        })
+}
+
+fn counts() -> impl Strategy<Value = Vec<(BackendId, Counts)>> {
+    let numbers = prop_oneof![8 => 0_u64..5000, 1 => any::<u64>()];
+    let one = (any_backend(), numbers.clone(), numbers)
+        .prop_map(|(id, live, opened)| (id, Counts { live, opened, syns: opened, refused: 0 }));
+    prop::collection::vec(one, 0..8)
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let result = prop_oneof![
+        5 => Just(ProbeResult::Up),
+        3 => Just(ProbeResult::Down("refused".to_owned())),
+        1 => Just(ProbeResult::Draining("maintenance".to_owned())),
+    ];
+    prop_oneof![
+        1 => model().prop_map(Input::Model),
+        6 => (any_backend(), result).prop_map(|(backend, result)| Input::Probe { backend, result }),
+        8 => (any_backend(), sample()).prop_map(|(backend, sample)| Input::Sample { backend, sample }),
+        4 => counts().prop_map(Input::Counts),
+        2 => (any_backend(), any::<bool>()).prop_map(|(backend, drain)| Input::Drain { backend, drain }),
+        1 => (any_backend(), prop::option::of(0_u32..2000))
+            .prop_map(|(backend, weight)| Input::Weight { backend, weight }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let after =
+        prop_oneof![1 => Just(0_u64), 6 => 1..3000_u64, 2 => 3000..70_000_u64, 1 => 100_000..400_000_u64];
+    (after, input(), -2000_i64..15_000).prop_map(|(after, input, age)| Step { after, input, age })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    (model(), prop::collection::vec(step(), 1..60)).prop_map(|(model, mut steps)| {
+        steps.insert(0, Step { after: 0, input: Input::Model(model), age: 0 });
+        steps
+    })
+}
+
+/// What the maps hold.
+#[derive(Clone, Default, PartialEq)]
+struct Maps {
+    scores: Option<Box<ScoreTable>>,
+    rings: BTreeMap<ServiceId, Box<Ring>>,
+    steering: BTreeMap<ServiceId, ServiceSteering>,
+}
+
+impl Maps {
+    /// Applies commands; each must change something.
+    fn apply(&mut self, commands: Vec<Command>) -> Result<(), TestCaseError> {
+        for command in commands {
+            let changed = match command {
+                Command::Scores(scores) => self.scores.replace(scores.clone()) != Some(scores),
+                Command::Ring { service, ring } => self.rings.insert(service, ring.clone()) != Some(ring),
+                Command::Service { service, steering } => {
+                    self.steering.insert(service, steering.clone()) != Some(steering)
+                }
+            };
+            prop_assert!(changed, "a command repeats what the maps hold");
+        }
+        Ok(())
+    }
+}
+
+/// What must be closed, by a model too simple to be wrong: the operator's drains, and probes in a row.
+#[derive(Default)]
+struct Naive {
+    services: Vec<ServiceSpec>,
+    backends: BTreeMap<BackendId, NaiveBackend>,
+}
+
+#[derive(Clone)]
+struct NaiveBackend {
+    seed: u64,
+    probed: bool,
+    leaving: bool,
+    drained: bool,
+    up: bool,
+    successes: u32,
+    failures: u32,
+}
+
+impl Naive {
+    fn note(&mut self, input: &Input) {
+        match input {
+            Input::Model(model) => self.follow(model),
+            Input::Drain { backend, drain } => {
+                if let Some(backend) = self.backends.get_mut(backend) {
+                    backend.drained = *drain;
+                }
+            }
+            Input::Probe { backend, result } => self.probed(*backend, result),
+            Input::Adopt { .. } | Input::Sample { .. } | Input::Counts(_) | Input::Weight { .. } => {}
+        }
+    }
+
+    fn follow(&mut self, model: &Model) {
+        let known = std::mem::take(&mut self.backends);
+        let had = |id| self.services.iter().any(|service: &ServiceSpec| service.id == id);
+        for service in &model.services {
+            for spec in &service.backends {
+                let fresh = NaiveBackend {
+                    seed: spec.seed,
+                    probed: spec.probed,
+                    leaving: spec.leaving,
+                    drained: false,
+                    up: !spec.probed,
+                    successes: 0,
+                    failures: 0,
+                };
+                let mut backend = known
+                    .get(&spec.id)
+                    .filter(|old| old.seed == spec.seed && had(service.id))
+                    .cloned()
+                    .unwrap_or(fresh);
+                if !spec.probed && !backend.up {
+                    (backend.up, backend.successes, backend.failures) = (true, 0, 0);
+                }
+                (backend.probed, backend.leaving) = (spec.probed, spec.leaving);
+                self.backends.insert(spec.id, backend);
+            }
+        }
+        self.services.clone_from(&model.services);
+    }
+
+    fn probed(&mut self, id: BackendId, result: &ProbeResult) {
+        let service =
+            self.services.iter().find(|service| service.backends.iter().any(|backend| backend.id == id));
+        let (Some(service), Some(backend)) = (service, self.backends.get_mut(&id)) else { return };
+        if !backend.probed {
+            return;
+        }
+        match result {
+            ProbeResult::Up | ProbeResult::Draining(_) => {
+                (backend.successes, backend.failures) = (backend.successes + 1, 0);
+                backend.up |= backend.successes >= service.rise;
+            }
+            ProbeResult::Down(_) => {
+                (backend.successes, backend.failures) = (0, backend.failures + 1);
+                backend.up &= backend.failures < service.fall.max(1);
+            }
+        }
+    }
+
+    fn closed(&self, id: BackendId) -> bool {
+        self.backends.get(&id).is_none_or(|backend| backend.leaving || backend.drained || !backend.up)
+    }
+}
+
+fn check(controller: &Controller, maps: &Maps, naive: &Naive, now: Moment) -> Result<(), TestCaseError> {
+    let scores = maps.scores.as_ref().expect("the first tick says the scores");
+    for (id, score) in (0..MAX_BACKENDS).map(|id| (BackendId(id as u16), scores.0[id])) {
+        if naive.closed(id) {
+            prop_assert!(!score.is_open(0), "{id:?} is closed, and its score is not: {score:?}");
+        }
+        prop_assert!(score.base <= 1 << 48, "{id:?}: {score:?}");
+        prop_assert!(
+            score.predict(u64::MAX) >= score.predict(score.counted),
+            "more is never better: {score:?}"
+        );
+    }
+    for service in controller.snapshot(now).services {
+        let mut share = 0.0;
+        for backend in &service.backends {
+            let open = scores.0[usize::from(backend.id.0)].is_open(0);
+            prop_assert_eq!(open, backend.state == BackendState::Up, "{:?}", backend);
+            prop_assert!((1..=1000).contains(&backend.weight));
+            prop_assert!((0.1..=10.0).contains(&backend.capacity), "{:?}", backend);
+            prop_assert!(backend.score.is_finite() && backend.cost.is_finite() && backend.since <= now);
+            prop_assert!(!backend.reason.is_empty());
+            prop_assert!(backend.ring_share == 0.0 || !backend.standby);
+            share += backend.ring_share;
+        }
+        let expected = if service.backends.iter().all(|backend| backend.standby) { 0.0 } else { 1.0 };
+        prop_assert!((share - expected).abs() < 1e-9, "the ring is full or nobody's: {}", share);
+        let steering = &maps.steering[&service.id];
+        prop_assert!((1..=4).contains(&steering.draws) && steering.standby.len() <= 16);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn whatever_comes(steps in steps()) {
+        let (mut controller, mut twin) = (Controller::new(), Controller::new());
+        let (mut maps, mut naive) = (Maps::default(), Naive::default());
+        let mut now = Moment(Duration::from_secs(1000));
+        for step in steps {
+            let later = now.plus(Duration::from_millis(step.after));
+            // Until the deadline, time alone changes nothing.
+            if let Some(deadline) = controller.next_deadline(now).filter(|deadline| *deadline > now) {
+                let before = deadline.min(later).0.saturating_sub(Duration::from_nanos(1));
+                prop_assert!(controller.clone().tick(Moment(before)).is_empty(), "it changed before its deadline");
+            }
+            now = later;
+            let mut input = step.input;
+            if let Input::Sample { sample, .. } = &mut input {
+                let taken = now.0.as_millis() as i64 - step.age;
+                sample.taken = Moment(Duration::from_millis(taken as u64));
+            }
+            if let Input::Model(model) = &input {
+                // The agent forgets the maps of a service that is gone.
+                let kept = |id: &ServiceId| model.services.iter().any(|service| service.id == *id);
+                maps.rings.retain(|id, _| kept(id));
+                maps.steering.retain(|id, _| kept(id));
+            }
+            naive.note(&input);
+            controller.handle(input.clone(), now);
+            twin.handle(input, now);
+            prop_assert_eq!(controller.next_deadline(now), Some(now), "inputs do not wait");
+            let commands = controller.tick(now);
+            prop_assert!(commands == twin.tick(now), "the same inputs give the same commands");
+            maps.apply(commands)?;
+            prop_assert!(controller.tick(now).is_empty(), "nothing is said twice");
+            check(&controller, &maps, &naive, now)?;
+        }
+        let mut rebuilt = Maps::default();
+        rebuilt.apply(controller.resync(now))?;
+        prop_assert!(rebuilt == maps, "a resync is the sum of all commands");
+    }
+}
