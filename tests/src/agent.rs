@@ -25,8 +25,9 @@ use crate::{
 /// detaches the program.
 #[derive(Debug)]
 pub struct Agent<'a> {
+    /// The client of this agent.
+    pub control: Control,
     lab: &'a Lab,
-    binary: PathBuf,
     directory: TempDir,
     process: Option<Process>,
     metrics: String,
@@ -52,7 +53,8 @@ impl<'a> Agent<'a> {
             None => sibling("balancer")?,
         };
         let directory = tempfile::tempdir().context("failed to make a directory")?;
-        let mut agent = Self { lab, binary, directory, process: None, metrics: metrics.to_owned() };
+        let control = Control { binary, socket: directory.path().join("api.sock") };
+        let mut agent = Self { control, lab, directory, process: None, metrics: metrics.to_owned() };
         agent.write(plan)?;
         agent.start_again()?;
         Ok(agent)
@@ -63,13 +65,13 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// It ends, or is not ready in time.
     pub fn start_again(&mut self) -> Result<()> {
-        let mut command = self.lab.gateway.command(&self.binary);
+        let mut command = self.lab.gateway.command(&self.control.binary);
         command.arg("run").arg("--config").arg(self.config());
         self.process = Some(Process::start(&mut command, &self.directory.path().join("log"))?);
         wait::until_ok("the agent to be ready", PATIENCE, || {
             let process = self.process.as_mut().expect("the agent was started");
             process.check()?;
-            let status = self.status()?;
+            let status = self.control.status()?;
             let mut names =
                 status.backends.iter().filter(|b| b.state == BackendState::Starting).map(|b| &b.name);
             names.next().map_or(Ok(()), |name| bail!("{name} has not been probed"))
@@ -102,7 +104,7 @@ impl<'a> Agent<'a> {
     pub fn write(&self, plan: &Plan) -> Result<()> {
         let directory = self.directory.path();
         let agent = AgentPlan {
-            socket: self.socket().display().to_string(),
+            socket: self.control.socket.display().to_string(),
             pins: self.pins().display().to_string(),
             metrics: self.metrics.clone(),
             log: "debug",
@@ -117,7 +119,7 @@ impl<'a> Agent<'a> {
     /// It is refused.
     pub fn reload(&self, plan: &Plan) -> Result<()> {
         self.write(plan)?;
-        self.client(&["reload"]).map(|_| ())
+        self.control.run(&["reload"]).map(|_| ())
     }
 
     /// Sends the agent SIGHUP, the other way to ask for a reload.
@@ -128,12 +130,44 @@ impl<'a> Agent<'a> {
         self.process.as_ref().context("the agent does not run")?.signal(Signal::SIGHUP)
     }
 
+    /// What the agent logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log"))
+            .unwrap_or_else(|error| format!("(no log: {error})"))
+    }
+
+    /// The process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// Where its maps are pinned.
+    #[must_use]
+    pub fn pins(&self) -> PathBuf {
+        Path::new(owner::BPFFS).join(owner::name(self.lab.serial, "pins"))
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("balancer.toml")
+    }
+}
+
+/// The client: `balancer` with verbs, which talk to the agent's socket.
+#[derive(Clone, Debug)]
+pub struct Control {
+    binary: PathBuf,
+    socket: PathBuf,
+}
+
+impl Control {
     /// Runs a client verb and returns its standard output.
     ///
     /// # Errors
     /// It failed; the message holds its standard error.
-    pub fn client(&self, arguments: &[&str]) -> Result<String> {
-        netns::run(Command::new(&self.binary).arg("--socket").arg(self.socket()).args(arguments))
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        netns::run(Command::new(&self.binary).arg("--socket").arg(&self.socket).args(arguments))
     }
 
     /// Runs a client verb with `--json`.
@@ -141,7 +175,7 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// It failed, or its output is not that type.
     pub fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
-        let text = self.client(&[arguments, &["--json"]].concat())?;
+        let text = self.run(&[arguments, &["--json"]].concat())?;
         serde_json::from_str(&text).with_context(|| format!("{arguments:?} --json says: {text}"))
     }
 
@@ -190,7 +224,6 @@ impl<'a> Agent<'a> {
             ensure!(backend.state == state, "it is {:?}: {}", backend.state, backend.reason);
             Ok(())
         })
-        .with_context(|| format!("the agent says:\n{}", self.log()))
     }
 
     /// Waits until the agent counts `live` connections of a backend.
@@ -203,35 +236,6 @@ impl<'a> Agent<'a> {
             ensure!(backend.live == live, "it has {}", backend.live);
             Ok(())
         })
-    }
-
-    /// What the agent logged.
-    #[must_use]
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log"))
-            .unwrap_or_else(|error| format!("(no log: {error})"))
-    }
-
-    /// The process id, while it runs.
-    #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
-    }
-
-    /// Where its maps are pinned.
-    #[must_use]
-    pub fn pins(&self) -> PathBuf {
-        Path::new(owner::BPFFS).join(owner::name(self.lab.serial, "pins"))
-    }
-
-    /// The API's socket.
-    #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.directory.path().join("api.sock")
-    }
-
-    fn config(&self) -> PathBuf {
-        self.directory.path().join("balancer.toml")
     }
 }
 

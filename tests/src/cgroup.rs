@@ -88,23 +88,18 @@ impl CpuGroup {
         Ok(())
     }
 
+    /// What counts its CPU time.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter { directory: self.counter_directory(), v1: matches!(self.hierarchy, Hierarchy::V1 { .. }) }
+    }
+
     /// CPU time used by its processes so far.
     ///
     /// # Errors
     /// The counter could not be read.
     pub fn usage(&self) -> Result<Duration> {
-        match &self.hierarchy {
-            Hierarchy::V1 { cpuacct, .. } => {
-                let text = read(&cpuacct.join(&self.name).join("cpuacct.usage"))?;
-                Ok(Duration::from_nanos(text.trim().parse().context("cpuacct.usage is not a number")?))
-            }
-            Hierarchy::V2(root) => {
-                let text = read(&root.join(&self.name).join("cpu.stat"))?;
-                let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-                let usage = usage.context("cpu.stat has no usage_usec")?;
-                Ok(Duration::from_micros(usage.trim().parse().context("usage_usec is not a number")?))
-            }
-        }
+        self.meter().usage()
     }
 
     /// Its path below the mount points, as `/proc/PID/cgroup` shows it.
@@ -124,6 +119,30 @@ impl CpuGroup {
 
     fn directories(&self) -> Vec<PathBuf> {
         self.hierarchy.roots().into_iter().map(|root| root.join(&self.name)).collect()
+    }
+}
+
+/// The CPU counter of a [`CpuGroup`].
+#[derive(Clone, Debug)]
+pub struct Meter {
+    directory: PathBuf,
+    v1: bool,
+}
+
+impl Meter {
+    /// CPU time used so far.
+    ///
+    /// # Errors
+    /// The group is gone.
+    pub fn usage(&self) -> Result<Duration> {
+        if self.v1 {
+            let text = read(&self.directory.join("cpuacct.usage"))?;
+            return Ok(Duration::from_nanos(text.trim().parse().context("cpuacct.usage is not a number")?));
+        }
+        let text = read(&self.directory.join("cpu.stat"))?;
+        let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+        let usage = usage.context("cpu.stat has no usage_usec")?;
+        Ok(Duration::from_micros(usage.trim().parse().context("usage_usec is not a number")?))
     }
 }
 

@@ -8,4 +8,4 @@ pub mod handle;
 pub mod run;
 pub mod wire;
 
-pub use handle::{Load, Records};
+pub use handle::{Book, Load, Records};

@@ -68,7 +68,7 @@ fn a_flap_of_a_health_check_cuts_no_flow() {
 
     // The broker's answers to the gateway itself are dropped; clients' packets are only routed by it.
     lab.brokers[0].netns.ip(&["route add blackhole 10.71.0.1/32".to_owned()]).unwrap();
-    agent.wait_state("tcp4", "broker0", BackendState::Down).unwrap();
+    agent.control.wait_state("tcp4", "broker0", BackendState::Down).unwrap();
     let meanwhile = Connection::open_many(client, Lab::VIP4, 20).unwrap();
     assert_eq!(tally(&meanwhile), [("broker1".to_owned(), 20)].into());
     for connection in &old {
@@ -76,7 +76,7 @@ fn a_flap_of_a_health_check_cuts_no_flow() {
     }
 
     lab.brokers[0].netns.ip(&["route del blackhole 10.71.0.1/32".to_owned()]).unwrap();
-    agent.wait_state("tcp4", "broker0", BackendState::Up).unwrap();
+    agent.control.wait_state("tcp4", "broker0", BackendState::Up).unwrap();
     let new = Connection::open_many(client, Lab::VIP4, 20).unwrap();
     assert_eq!(tally(&new).len(), 2);
     for connection in old.iter().chain(&meanwhile).chain(&new) {
@@ -97,7 +97,7 @@ fn clients_of_a_dead_broker_find_another_and_it_returns() {
     wait_messages(&load, 200);
 
     brokers[0].kill().unwrap();
-    agent.wait_state("mqtt", "broker0", BackendState::Down).unwrap();
+    agent.control.wait_state("mqtt", "broker0", BackendState::Down).unwrap();
     load.wait_connected(120, CROWD_PATIENCE).unwrap();
     load.add(crowd("second", 60), CROWD_PATIENCE).unwrap();
     assert_eq!(load.records().tally("second").get("broker0"), None);
@@ -107,7 +107,7 @@ fn clients_of_a_dead_broker_find_another_and_it_returns() {
     assert!(records.broken.iter().all(|broken| broken.broker.as_deref() == Some("broker0")));
 
     brokers[0].start_again().unwrap();
-    agent.wait_state("mqtt", "broker0", BackendState::Up).unwrap();
+    agent.control.wait_state("mqtt", "broker0", BackendState::Up).unwrap();
     load.add(crowd("third", 60), CROWD_PATIENCE).unwrap();
     assert!(load.records().tally("third").contains_key("broker0"));
     wait_messages(&load, 200);
@@ -131,7 +131,11 @@ fn a_killed_agent_is_not_missed() {
     load.add(crowd("meanwhile", 60), CROWD_PATIENCE).unwrap();
     wait_messages(&load, 400);
     agent.start_again().unwrap();
-    assert!(agent.status().unwrap().agent.adopted, "the agent made maps of its own:\n{}", agent.log());
+    assert!(
+        agent.control.status().unwrap().agent.adopted,
+        "the agent made maps of its own:\n{}",
+        agent.log()
+    );
     load.add(crowd("after", 60), CROWD_PATIENCE).unwrap();
     load.order(&Order::StopProbe).unwrap();
     wait_messages(&load, 400);
@@ -140,7 +144,7 @@ fn a_killed_agent_is_not_missed() {
     for host in &lab.brokers {
         let n = ["before", "meanwhile", "after"]
             .map(|group| records.tally(group).get(&host.name).copied().unwrap_or(0));
-        agent.wait_live("mqtt", &host.name, n.iter().sum::<usize>() as u64).unwrap();
+        agent.control.wait_live("mqtt", &host.name, n.iter().sum::<usize>() as u64).unwrap();
     }
     let records = load.finish().unwrap();
     assert_never_unsteered(&records);
@@ -180,7 +184,7 @@ fn reloads_under_load_break_nothing() {
     plan.service[0].backend[0].weight = Some(300);
     plan.service[0].policy = "least-conn";
     agent.reload(&plan).unwrap();
-    agent.wait_state("mqtt", "broker2", BackendState::Up).unwrap();
+    agent.control.wait_state("mqtt", "broker2", BackendState::Up).unwrap();
     load.add(crowd("three", 80), CROWD_PATIENCE).unwrap();
     assert!(load.records().tally("three").contains_key("broker2"));
 
@@ -189,13 +193,13 @@ fn reloads_under_load_break_nothing() {
     bad.service[0].backend[1].weight = Some(0);
     let refusal = agent.reload(&bad).unwrap_err();
     assert!(format!("{refusal:#}").contains("weight"), "{refusal:#}");
-    assert_eq!(agent.backend("mqtt", "broker0").unwrap().configured_weight, 300);
+    assert_eq!(agent.control.backend("mqtt", "broker0").unwrap().configured_weight, 300);
 
     // A backend goes, and keeps its flows until they end.
     plan.service[0].backend.remove(0);
     agent.write(&plan).unwrap();
     agent.hang_up().unwrap();
-    let reloads = || agent.status().unwrap().agent.reloads_applied;
+    let reloads = || agent.control.status().unwrap().agent.reloads_applied;
     until("the reload", PATIENCE, || reloads() >= 2).unwrap();
     load.add(crowd("rest", 80), CROWD_PATIENCE).unwrap();
     assert_eq!(load.records().tally("rest").get("broker0"), None);

@@ -85,7 +85,7 @@ fn ipv6_is_steered_and_forwarded() {
         let tally = tally(&connections);
         for host in &lab.brokers {
             assert_share(&tally, &host.name, FLOWS, 1.0 / 3.0);
-            agent.wait_live("tcp6", &host.name, count(&tally, &host.name) as u64).unwrap();
+            agent.control.wait_live("tcp6", &host.name, count(&tally, &host.name) as u64).unwrap();
         }
         for connection in connections.iter().take(30) {
             connection.echo(50_000).unwrap();
@@ -109,7 +109,7 @@ fn both_families_share_backends_hosts_and_clients() {
     for connection in &connections {
         connection.echo(3_000).unwrap();
     }
-    let listed = agent.flows().unwrap().flows;
+    let listed = agent.control.flows().unwrap().flows;
     for connection in &connections {
         let local = connection.local().unwrap();
         let flow = listed.iter().find(|flow| flow.client == local).expect("every open flow is listed");
@@ -125,17 +125,17 @@ fn a_drained_backend_keeps_its_flows_and_gets_no_new_ones() {
     let agent = Agent::start(&lab, &Plan::tcp(&lab, "round-robin")).unwrap();
     let old = open(&lab, 60);
     assert!(count(&tally(&old), "broker0") > 0);
-    agent.client(&["backend", "drain", "tcp4/broker0"]).unwrap();
-    agent.wait_state("tcp4", "broker0", BackendState::Draining).unwrap();
+    agent.control.run(&["backend", "drain", "tcp4/broker0"]).unwrap();
+    agent.control.wait_state("tcp4", "broker0", BackendState::Draining).unwrap();
     let new = open(&lab, 60);
     assert_eq!(count(&tally(&new), "broker0"), 0);
     for connection in &old {
         connection.echo(1_000).unwrap();
     }
     drop(old);
-    agent.wait_state("tcp4", "broker0", BackendState::Drained).unwrap();
-    agent.client(&["backend", "undrain", "tcp4/broker0"]).unwrap();
-    agent.wait_state("tcp4", "broker0", BackendState::Up).unwrap();
+    agent.control.wait_state("tcp4", "broker0", BackendState::Drained).unwrap();
+    agent.control.run(&["backend", "undrain", "tcp4/broker0"]).unwrap();
+    agent.control.wait_state("tcp4", "broker0", BackendState::Up).unwrap();
     let newest = open(&lab, 60);
     assert!(count(&tally(&newest), "broker0") > 0);
     for connection in new.iter().chain(&newest) {
@@ -163,7 +163,7 @@ fn a_cap_is_exact_and_what_finds_no_place_is_refused() {
 
         // A place that becomes free is taken again.
         connections.retain(|connection| connection.server != "broker1");
-        agent.wait_live("tcp4", "broker1", 0).unwrap();
+        agent.control.wait_live("tcp4", "broker1", 0).unwrap();
         connections.extend(open(&lab, 10));
         assert_eq!(tally(&connections), full, "{policy}");
     }
@@ -180,13 +180,13 @@ fn a_standby_takes_over_when_nobody_else_can() {
     let first = open(&lab, 40);
     assert_eq!(count(&tally(&first), "broker2"), 0);
     for name in ["broker0", "broker1"] {
-        agent.client(&["backend", "drain", &format!("tcp4/{name}")]).unwrap();
-        agent.wait_state("tcp4", name, BackendState::Draining).unwrap();
+        agent.control.run(&["backend", "drain", &format!("tcp4/{name}")]).unwrap();
+        agent.control.wait_state("tcp4", name, BackendState::Draining).unwrap();
     }
     let second = open(&lab, 40);
     assert_eq!(tally(&second), [("broker2".to_owned(), 40)].into());
-    agent.client(&["backend", "undrain", "tcp4/broker1"]).unwrap();
-    agent.wait_state("tcp4", "broker1", BackendState::Up).unwrap();
+    agent.control.run(&["backend", "undrain", "tcp4/broker1"]).unwrap();
+    agent.control.wait_state("tcp4", "broker1", BackendState::Up).unwrap();
     let third = open(&lab, 40);
     assert_eq!(tally(&third), [("broker1".to_owned(), 40)].into());
     for connection in first.iter().chain(&second).chain(&third) {
@@ -206,11 +206,11 @@ fn counts_are_those_of_the_servers() {
     let expected = tally(&connections);
     for (host, server) in lab.brokers.iter().zip(&servers) {
         let n = count(&expected, &host.name);
-        agent.wait_live("tcp4", &host.name, n as u64).unwrap();
+        agent.control.wait_live("tcp4", &host.name, n as u64).unwrap();
         // Besides flows a server has a probe now and then.
         until("the server to have only its flows", PATIENCE, || server.live() == n).unwrap();
     }
-    let status = agent.status().unwrap();
+    let status = agent.control.status().unwrap();
     assert_eq!(status.services[0].opened, 120);
     assert_eq!(status.services[0].live, 70);
 }

@@ -32,6 +32,8 @@ pub struct Records {
     pub failed: Vec<String>,
     /// Probes, in order of their ends.
     pub probes: Vec<Probe>,
+    /// Clients that have a flow, by broker.
+    pub live: BTreeMap<String, u64>,
 }
 
 impl Records {
@@ -48,11 +50,30 @@ impl Records {
     fn note(&mut self, line: Line) {
         match line {
             Line::Totals(totals) => self.totals = totals,
-            Line::Connected { group, broker, .. } => self.flows.push((group, broker)),
-            Line::Broken(broken) => self.broken.push(broken),
+            Line::Connected { group, broker, .. } => {
+                *self.live.entry(broker.clone()).or_default() += 1;
+                self.flows.push((group, broker));
+            }
+            Line::Broken(broken) => {
+                if let Some(live) = broken.broker.as_ref().and_then(|name| self.live.get_mut(name)) {
+                    *live -= 1;
+                }
+                self.broken.push(broken);
+            }
             Line::Failed { cause, .. } => self.failed.push(cause),
             Line::Probe(probe) => self.probes.push(probe),
         }
+    }
+}
+
+/// What a [`Load`] reports, readable from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct Book(Arc<Mutex<Records>>);
+
+impl Book {
+    /// Looks at the records.
+    pub fn read<T>(&self, look: impl FnOnce(&Records) -> T) -> T {
+        look(&lock(&self.0))
     }
 }
 
@@ -61,7 +82,7 @@ impl Records {
 pub struct Load {
     child: Child,
     orders: Option<ChildStdin>,
-    records: Arc<Mutex<Records>>,
+    book: Book,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -76,15 +97,15 @@ impl Load {
         let mut child = command.spawn().context("failed to start balancer-load")?;
         let orders = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().expect("standard output was piped"));
-        let records = Arc::new(Mutex::new(Records::default()));
-        let book = Arc::clone(&records);
+        let book = Book::default();
+        let notes = book.clone();
         let reader = std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 let line = serde_json::from_str(&line).expect("balancer-load says what its types say");
-                lock(&book).note(line);
+                lock(&notes.0).note(line);
             }
         });
-        Ok(Self { child, orders, records, reader: Some(reader) })
+        Ok(Self { child, orders, book, reader: Some(reader) })
     }
 
     /// Gives an order.
@@ -126,16 +147,22 @@ impl Load {
         })
     }
 
+    /// The records as they grow.
+    #[must_use]
+    pub fn book(&self) -> Book {
+        self.book.clone()
+    }
+
     /// What the clients reported so far.
     #[must_use]
     pub fn records(&self) -> Records {
-        lock(&self.records).clone()
+        self.book.read(Records::clone)
     }
 
     /// The latest counts.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        lock(&self.records).totals.clone()
+        self.book.read(|records| records.totals.clone())
     }
 
     /// Ends publishing, waits for messages on the way, and returns everything.
