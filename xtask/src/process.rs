@@ -5,7 +5,7 @@ use std::{
     env,
     ffi::OsStr,
     fs::{self, File},
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
@@ -17,6 +17,12 @@ use anyhow::{Context as _, Result, bail};
 
 /// How many of its last lines a failed program's log is quoted with.
 const QUOTED_LINES: usize = 25;
+
+/// How many bytes from the end of a log are looked at for its last line.
+const LAST_BYTES: u64 = 400;
+
+/// A line of progress is cut here, as a line that wraps cannot be redrawn.
+const TERMINAL_COLUMNS: usize = 79;
 
 /// Runs `command` with its output on our standard error: standard output belongs to the answer of a task.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
@@ -69,7 +75,7 @@ pub(crate) fn logged(what: &str, command: &mut Command, limit: Duration, log: &P
                 log.display()
             );
         }
-        progress.show();
+        progress.show(log);
         thread::sleep(Duration::from_millis(100));
     };
     if !status.success() {
@@ -124,7 +130,23 @@ fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n")
 }
 
-/// One line that tells a person that something is happening: redrawn on a terminal, repeated every ten
+/// What the program says at the moment, if that is text.
+fn last_line(log: &Path) -> String {
+    let mut end = Vec::new();
+    let read = File::open(log).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))?;
+        file.take(LAST_BYTES).read_to_end(&mut end)
+    });
+    if read.is_err() {
+        return String::new();
+    }
+    let text = String::from_utf8_lossy(&end);
+    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).take(60).collect()
+}
+
+/// One line that tells a person that something is happening: redrawn on a terminal, repeated every fifteen
 /// seconds anywhere else.
 struct Progress {
     what: String,
@@ -143,23 +165,24 @@ impl Progress {
         }
     }
 
-    fn show(&mut self) {
+    fn show(&mut self, log: &Path) {
         let elapsed = self.started.elapsed();
         if elapsed < self.next {
             return;
         }
-        let seconds = elapsed.as_secs();
+        let line = format!("  {} … {} s  {}", self.what, elapsed.as_secs(), last_line(log));
         if self.terminal {
-            eprint!("\r  {} … {seconds} s ", self.what);
+            let line: String = line.chars().take(TERMINAL_COLUMNS).collect();
+            eprint!("\r\x1b[K{line}");
             self.next = elapsed + Duration::from_secs(1);
         } else {
-            eprintln!("  {} … {seconds} s", self.what);
-            self.next = elapsed + Duration::from_secs(10);
+            eprintln!("{}", line.trim_end());
+            self.next = elapsed + Duration::from_secs(15);
         }
     }
 
     fn finish(&self, end: &str) {
-        let start = if self.terminal { "\r" } else { "" };
+        let start = if self.terminal { "\r\x1b[K" } else { "" };
         eprintln!("{start}  {} … {end} after {} s", self.what, self.started.elapsed().as_secs());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, Permissions},
-    io::Write as _,
+    io::ErrorKind,
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
@@ -22,6 +22,9 @@ const LOCK_LIMIT: Duration = Duration::from_secs(600);
 
 /// Where Debian's maintainer scripts ask whether they may start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// By which a policy that a run of ours left behind is known.
+const POLICY_MARK: &str = "Written by `cargo xtask setup`, which removes it when it ends.";
 
 /// Whether this machine has apt.
 pub(super) fn is_there() -> bool {
@@ -128,27 +131,29 @@ fn apt_command() -> Command {
 }
 
 /// While it lives, no package that is being installed may start its service: the tests start brokers and
-/// proxies of their own, and a machine's ports are its owner's. A policy that is there already is left alone.
+/// proxies of their own, and a machine's ports are its owner's. A policy of the machine's own is left alone.
 struct NoServices {
     ours: bool,
 }
 
 impl NoServices {
     fn begin() -> Result<Self> {
-        let file = fs::File::options().write(true).create_new(true).open(POLICY);
-        let mut file = match file {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+        match fs::read(POLICY) {
+            Ok(policy) if !String::from_utf8_lossy(&policy).contains(POLICY_MARK) => {
                 return Ok(Self { ours: false });
             }
-            Err(error) => return Err(error).with_context(|| format!("failed to create {POLICY}")),
-        };
-        let policy = Self { ours: true };
-        file.write_all(b"#!/bin/sh\n# Written by `cargo xtask setup` and removed when it ends.\nexit 101\n")
-            .with_context(|| format!("failed to write {POLICY}"))?;
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("failed to read {POLICY}")),
+        }
+        // Denies only while this process lives, so that a run that is cut short denies nothing afterwards.
+        let id = std::process::id();
+        let policy = format!("#!/bin/sh\n# {POLICY_MARK}\nif kill -0 {id} 2>/dev/null; then exit 101; fi\n");
+        fs::write(POLICY, policy).with_context(|| format!("failed to write {POLICY}"))?;
+        let written = Self { ours: true };
         fs::set_permissions(POLICY, Permissions::from_mode(0o755))
             .with_context(|| format!("failed to make {POLICY} executable"))?;
-        Ok(policy)
+        Ok(written)
     }
 }
 
@@ -157,7 +162,7 @@ impl Drop for NoServices {
         if self.ours
             && let Err(error) = fs::remove_file(POLICY)
         {
-            eprintln!("setup: failed to remove {POLICY} ({error}); remove it, or no service will start");
+            eprintln!("setup: failed to remove {POLICY} ({error})");
         }
     }
 }
