@@ -3,8 +3,17 @@
 //! The types here are what is left when every problem has been found and every default filled in. Nothing in them needs
 //! to be looked at twice.
 
+mod check;
+mod defaults;
+mod document;
+pub mod file;
 pub mod health;
+mod load;
+mod problem;
+mod reference;
+mod shape;
 pub mod telemetry;
+pub mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +22,12 @@ use std::time::Duration;
 use balancer_common::abi::{BackendId, ServiceId};
 use balancer_control::{BackendSpec, Model, Policy, ServiceSpec, maglev};
 
+pub use check::{Checked, check};
+pub use file::{AttachMode, ForwardName as Forward, LogLevel};
 pub use health::{HealthCheck, HealthConfig, MqttLogin, MqttVersion};
+pub use load::{LoadError, load};
+pub use problem::Problem;
+pub use reference::reference;
 pub use telemetry::{HttpAuth, LocalTarget, Meaning, MetricNames, Preset, SourceConfig, TelemetryConfig};
 
 /// A configuration without problems.
@@ -42,22 +56,6 @@ pub struct AgentConfig {
     pub tick: Duration,
 }
 
-/// Least severe message that is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogLevel {
-    /// What the agent could not do.
-    Error,
-    /// What it could do in a worse way only.
-    Warn,
-    /// What changed.
-    #[default]
-    Info,
-    /// Every probe, reading and command.
-    Debug,
-    /// Libraries' messages too.
-    Trace,
-}
-
 /// The program and its maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatapathConfig {
@@ -81,26 +79,6 @@ pub struct DatapathConfig {
     pub hash_key: Option<u64>,
     /// Services that the maps have room for.
     pub services: u32,
-}
-
-/// How the program is attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AttachMode {
-    /// In the driver where that is possible, otherwise in the network stack, with a warning.
-    #[default]
-    Auto,
-    /// In the driver or not at all.
-    Native,
-    /// In the network stack.
-    Generic,
-}
-
-/// How packets get to a backend and back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Forward {
-    /// The destination address of requests and the source address of replies are rewritten; replies pass the gateway.
-    #[default]
-    Nat,
 }
 
 /// One service.
@@ -194,3 +172,6 @@ impl BackendConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! What only shows when services and backends are compared with each other.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use balancer_common::abi::MAX_BACKENDS;
+
+use crate::config::problem::{Findings, Place};
+use crate::config::{BackendConfig, ServiceConfig};
+
+/// Compares all services. Those that are `None` had problems of their own; their index counts all the same.
+pub(super) fn services(
+    services: &[Option<ServiceConfig>],
+    room: u32,
+    place: &Place,
+    findings: &mut Findings,
+) {
+    let present: Vec<_> =
+        services.iter().enumerate().filter_map(|(i, s)| Some((place.index(i), s.as_ref()?))).collect();
+    if services.len() > room as usize {
+        findings.error(
+            place,
+            format!(
+                "{} services, and the maps have room for {room}; write datapath.services = {}",
+                services.len(),
+                services.len()
+            ),
+        );
+    }
+    unique_services(&present, findings);
+    for (place, service) in &present {
+        unique_names(&service.backends, &place.key("backend"), findings);
+    }
+    unique_addresses(&present, findings);
+    let n_backends: usize = present.iter().map(|(_, service)| service.backends.len()).sum();
+    if n_backends > MAX_BACKENDS {
+        findings.error(place, format!("{n_backends} backends in all; use at most {MAX_BACKENDS}"));
+    }
+}
+
+fn unique_services(services: &[(Place, &ServiceConfig)], findings: &mut Findings) {
+    let mut names = HashMap::new();
+    let mut vips: HashMap<SocketAddr, &str> = HashMap::new();
+    for (place, service) in services {
+        if names.insert(&service.name, ()).is_some() {
+            findings.error(
+                &place.key("name"),
+                format!("{:?} is the name of another service too; give each its own", service.name),
+            );
+        }
+        if let Some(other) = vips.insert(service.vip, &service.name) {
+            findings.error(
+                &place.key("vip"),
+                format!(
+                    "{} is where service {other:?} listens; give one of them another vip or port, or make them one service",
+                    service.vip
+                ),
+            );
+        }
+    }
+}
+
+fn unique_names(backends: &[BackendConfig], place: &Place, findings: &mut Findings) {
+    let mut names = HashMap::new();
+    for (i, backend) in backends.iter().enumerate() {
+        if let Some(first) = names.insert(&backend.name, backend.address)
+            // A backend that is there twice is reported as such.
+            && first != backend.address
+        {
+            findings.error(
+                &place.index(i).key("name"),
+                format!("{:?} is the name of another backend too; give each its own", backend.name),
+            );
+        }
+    }
+}
+
+fn unique_addresses(services: &[(Place, &ServiceConfig)], findings: &mut Findings) {
+    let vips: HashMap<IpAddr, &str> = services.iter().map(|(_, s)| (s.vip.ip(), s.name.as_str())).collect();
+    let mut owners: HashMap<SocketAddr, (usize, &str)> = HashMap::new();
+    for (n, (place, service)) in services.iter().enumerate() {
+        for (i, backend) in service.backends.iter().enumerate() {
+            let here = place.key("backend").index(i).key("address");
+            let address = backend.address;
+            if let Some(owner) = vips.get(&address.ip()) {
+                findings.error(
+                    &here,
+                    format!(
+                        "{address} is on the VIP of service {owner:?}; write the address of the broker's own host \
+                         (brokers on this host are not supported)"
+                    ),
+                );
+            }
+            match owners.insert(address, (n, &service.name)) {
+                Some((other, _)) if other == n => {
+                    findings.error(&here, format!("{address} is in this service twice; write it once"));
+                }
+                Some((_, other)) => findings.error(
+                    &here,
+                    format!(
+                        "{address} is a backend of service {other:?} too, and its replies could not be told apart; let \
+                         the broker listen on another address or port for one of them"
+                    ),
+                ),
+                None => {}
+            }
+        }
+    }
+}

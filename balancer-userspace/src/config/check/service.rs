@@ -1,0 +1,162 @@
+//! One service and its backends, without a look at the others.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use balancer_common::abi::MAX_STANDBY;
+use balancer_control::Policy;
+
+use crate::config::file::{BackendSection, ForwardName, PolicyName, ServiceSection};
+use crate::config::problem::{Findings, Place};
+use crate::config::value::{Name, Span};
+use crate::config::{BackendConfig, ServiceConfig, defaults};
+
+use super::{default, health, span, telemetry};
+
+/// The service; `None` when it has no name or nowhere to listen.
+pub(super) fn service(
+    section: ServiceSection,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<ServiceConfig> {
+    let name = required(section.name.clone(), place, "name", "write a name, as name = \"mqtt\"", findings);
+    let vip = required(section.vip, place, "vip", "write the address that clients connect to", findings);
+    let port =
+        required(section.port, place, "port", "write the port that clients connect to, as 1883", findings);
+    let policy = policy(section.policy.unwrap_or(PolicyName::Adaptive));
+    if policy == Policy::Maglev && section.draws.is_some_and(|draws| draws != 1) {
+        findings.error(&place.key("draws"), "policy \"maglev\" draws one candidate; leave draws out");
+    }
+    let backends = backends(&section, vip.map(|vip| vip.0), place, findings);
+    let telemetry_interval = span(section.telemetry.interval, defaults::TELEMETRY_INTERVAL);
+    let stale_after = stale_after(section.stale_after, telemetry_interval, place, findings);
+    let (rise, fall) =
+        (section.health.rise.unwrap_or(defaults::RISE), section.health.fall.unwrap_or(defaults::FALL));
+    Some(ServiceConfig {
+        name: name.map(|Name(name)| name)?,
+        vip: SocketAddr::new(vip?.0, port?),
+        policy,
+        draws: section.draws,
+        gateways: section.gateways.unwrap_or(defaults::GATEWAYS),
+        forward: section.forward.unwrap_or(ForwardName::Nat),
+        stale_after,
+        rise,
+        fall,
+        backends,
+    })
+}
+
+fn stale_after(value: Option<Span>, interval: Duration, place: &Place, findings: &mut Findings) -> Duration {
+    let least: Span = default(defaults::STALE_LEAST);
+    let Some(Span(stale)) = value else { return least.0.max(interval * defaults::STALE_INTERVALS) };
+    if stale <= interval {
+        let (stale, interval) = (humantime::format_duration(stale), humantime::format_duration(interval));
+        findings.error(
+            &place.key("stale_after"),
+            format!("\"{stale}\" makes every reading stale before the next; write several times telemetry.interval (\"{interval}\")"),
+        );
+    }
+    stale
+}
+
+fn backends(
+    section: &ServiceSection,
+    vip: Option<IpAddr>,
+    place: &Place,
+    findings: &mut Findings,
+) -> Vec<BackendConfig> {
+    let all = place.key("backend");
+    let backends: Vec<_> = (section.backend.iter().enumerate())
+        .filter_map(|(i, backend)| self::backend(section, backend, vip, &all.index(i), findings))
+        .collect();
+    if section.backend.is_empty() {
+        findings.error(&all, "no backend; add a [[service.backend]] with an address");
+    } else if !backends.is_empty() && backends.iter().all(|backend| backend.standby) {
+        findings.error(&all, "every backend is a standby; leave standby out for at least one");
+    }
+    let n_standby = backends.iter().filter(|backend| backend.standby).count();
+    if n_standby > MAX_STANDBY {
+        findings.error(&all, format!("{n_standby} backends are standbys; use at most {MAX_STANDBY}"));
+    }
+    backends
+}
+
+fn backend(
+    service: &ServiceSection,
+    section: &BackendSection,
+    vip: Option<IpAddr>,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<BackendConfig> {
+    let address = required(
+        section.address,
+        place,
+        "address",
+        "write the broker's address and port, as \"10.0.0.11:1883\"",
+        findings,
+    )?
+    .0;
+    if let Some(vip) = vip
+        && vip.is_ipv4() != address.is_ipv4()
+    {
+        findings.error(
+            &place.key("address"),
+            format!(
+                "{address} is {}, the VIP {vip} is {}; give the service a VIP of the backends' family, or each family a service",
+                family(address.ip()),
+                family(vip)
+            ),
+        );
+    }
+    let sections = telemetry::Sections { service: &service.telemetry, backend: &section.telemetry };
+    let health = health::health(service, address, &place_of_service(place).key("health"), findings);
+    let telemetry_place = telemetry::Places {
+        service: place_of_service(place).key("telemetry"),
+        backend: place.key("telemetry"),
+    };
+    let telemetry = telemetry::telemetry(&sections, service, section, address, &telemetry_place, findings);
+    Some(BackendConfig {
+        name: section.name.as_ref().map_or_else(|| address.to_string(), |name| name.0.clone()),
+        address,
+        weight: section.weight.unwrap_or(defaults::WEIGHT),
+        cores: section.cores,
+        max_connections: section.max_connections,
+        standby: section.standby.unwrap_or(false),
+        drain: section.drain.unwrap_or(false),
+        health,
+        telemetry,
+    })
+}
+
+/// `service[x]` of `service[x].backend[y]`.
+fn place_of_service(backend: &Place) -> Place {
+    Place(backend.0[..backend.0.len() - 2].to_vec())
+}
+
+const fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+const fn policy(name: PolicyName) -> Policy {
+    match name {
+        PolicyName::Adaptive => Policy::Adaptive,
+        PolicyName::LeastConn => Policy::LeastConn,
+        PolicyName::WeightedCpu => Policy::WeightedCpu,
+        PolicyName::RoundRobin => Policy::RoundRobin,
+        PolicyName::Random => Policy::Random,
+        PolicyName::Maglev => Policy::Maglev,
+    }
+}
+
+fn required<T>(
+    value: Option<T>,
+    place: &Place,
+    key: &str,
+    remedy: &str,
+    findings: &mut Findings,
+) -> Option<T> {
+    if value.is_none() {
+        findings.error(&place.key(key), format!("missing; {remedy}"));
+    }
+    value
+}

@@ -1,0 +1,50 @@
+//! Defaults, once for the check and for the reference.
+
+/// `agent.socket`
+pub(super) const SOCKET: &str = "/run/balancer/api.sock";
+/// `agent.pins`
+pub(super) const PINS: &str = "/sys/fs/bpf/balancer";
+/// `agent.metrics`: the port that Prometheus exporters of OpenTelemetry listen on.
+pub(super) const METRICS: &str = "127.0.0.1:9464";
+/// `agent.tick`
+pub(super) const TICK: &str = "1s";
+
+/// `datapath.idle_timeout`. Kernels probe idle connections that asked for it after two hours
+/// (`net.ipv4.tcp_keepalive_time` and eleven minutes of retries), so a shorter time would forget connections that are
+/// looked after. RFC 5382, REQ-5, asks of NATs no less than 2 h 4 min.
+pub(super) const IDLE_TIMEOUT: &str = "2h 15m";
+/// `datapath.half_closed_timeout`. RFC 5382, REQ-5, asks of NATs no less than 4 min.
+pub(super) const HALF_CLOSED_TIMEOUT: &str = "5m";
+/// `datapath.closing_timeout`: what is still on its way once both sides are done.
+pub(super) const CLOSING_TIMEOUT: &str = "10s";
+/// `datapath.flood_syns`
+pub(super) const FLOOD_SYNS: u32 = 50_000;
+
+/// `service.gateways`
+pub(super) const GATEWAYS: u32 = 1;
+/// `service.backend.weight`
+pub(super) const WEIGHT: u32 = 100;
+
+/// `service.health.interval`
+pub(super) const HEALTH_INTERVAL: &str = "2s";
+/// `service.health.timeout`
+pub(super) const HEALTH_TIMEOUT: &str = "1s";
+/// `service.health.rise`
+pub(super) const RISE: u32 = 2;
+/// `service.health.fall`
+pub(super) const FALL: u32 = 3;
+/// `service.health.path`
+pub(super) const HEALTH_PATH: &str = "/";
+/// `service.health.status`
+pub(super) const STATUS: &str = "200-299";
+
+/// `service.telemetry.interval`
+pub(super) const TELEMETRY_INTERVAL: &str = "2s";
+/// `service.telemetry.timeout`
+pub(super) const TELEMETRY_TIMEOUT: &str = "1s";
+/// `service.telemetry.path`
+pub(super) const TELEMETRY_PATH: &str = "/metrics";
+/// `service.stale_after` at least, as a multiple of the telemetry interval.
+pub(super) const STALE_INTERVALS: u32 = 4;
+/// `service.stale_after` at least.
+pub(super) const STALE_LEAST: &str = "12s";

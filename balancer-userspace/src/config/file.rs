@@ -1,0 +1,340 @@
+//! The file exactly as written. The doc comments here are the reference; the schema made of these types carries
+//! ranges and defaults, and is what single values are checked against.
+//!
+//! Every key is optional to serde: what is missing is a problem like any other, found by the check.
+
+use balancer_common::abi::{DEFAULT_FLOWS4, DEFAULT_FLOWS6, DEFAULT_SERVICES};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::defaults;
+use super::value::{Address, BackendLabel, Endpoint, HashKey, Listen, Name, Path, Span, Statuses, Url};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// The agent itself. May be left out.
+    pub agent: AgentSection,
+    /// The kernel program and its maps. May be left out. Changes of `interfaces`, `mode` and the timeouts are applied by a
+    /// reload; the sizes, `services` and `hash_key` when the maps are made.
+    pub datapath: DatapathSection,
+    /// One table per service. At least one.
+    pub service: Vec<ServiceSection>,
+}
+
+/// `[agent]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentSection {
+    /// Path of the API's unix socket. Created with mode 0660.
+    #[schemars(extend("default" = defaults::SOCKET))]
+    pub socket: Option<Path>,
+    /// Directory on a BPF file system that maps, program and links are pinned in, so that they outlive the agent.
+    #[schemars(extend("default" = defaults::PINS))]
+    pub pins: Option<Path>,
+    /// Where `/metrics` is served for Prometheus, without authentication. `"off"` serves none.
+    #[schemars(extend("default" = defaults::METRICS))]
+    pub metrics: Option<Listen>,
+    /// Least severe message that is logged to standard error.
+    #[schemars(extend("default" = "info"))]
+    pub log: Option<LogLevel>,
+    /// Time from one run of the controller to the next. Scores are refreshed once per tick.
+    #[schemars(extend("default" = defaults::TICK, "x-min" = "100ms", "x-max" = "10s"))]
+    pub tick: Option<Span>,
+}
+
+/// `[datapath]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatapathSection {
+    /// Interfaces to attach to. Without it: those that have a VIP, and those that backends are routed through.
+    pub interfaces: Option<Vec<String>>,
+    /// How to attach. `auto` takes the driver's mode and falls back to the generic one, which is slower, with a warning.
+    /// `native` refuses to fall back.
+    #[schemars(extend("default" = "auto"))]
+    pub mode: Option<AttachMode>,
+    /// IPv4 flows that the flow table holds. About 100 bytes of kernel memory each, allocated at start.
+    #[schemars(range(min = 1024, max = 67_108_864), extend("default" = DEFAULT_FLOWS4))]
+    pub flows_v4: Option<u32>,
+    /// IPv6 flows that the flow table holds. About 112 bytes of kernel memory each, allocated at start.
+    #[schemars(range(min = 1024, max = 67_108_864), extend("default" = DEFAULT_FLOWS6))]
+    pub flows_v6: Option<u32>,
+    /// Silence after which an established flow is forgotten. Its next packet is answered with a RST. Use at least three
+    /// times the longest MQTT keep-alive of the clients. The default outlasts the two hours after which kernels probe
+    /// idle connections, and what RFC 5382 asks of a NAT.
+    #[schemars(extend("default" = defaults::IDLE_TIMEOUT, "x-min" = "60s", "x-max" = "7days"))]
+    pub idle_timeout: Option<Span>,
+    /// Silence after which a flow that one side has closed is forgotten.
+    #[schemars(extend("default" = defaults::HALF_CLOSED_TIMEOUT, "x-min" = "10s", "x-max" = "1h"))]
+    pub half_closed_timeout: Option<Span>,
+    /// Silence after which a flow that both sides have closed is forgotten.
+    #[schemars(extend("default" = defaults::CLOSING_TIMEOUT, "x-min" = "2s", "x-max" = "5m"))]
+    pub closing_timeout: Option<Span>,
+    /// New flows per second and CPU from which on SYNs are steered by the ring alone and leave no state. 0 is never.
+    #[schemars(range(min = 0, max = 10_000_000), extend("default" = defaults::FLOOD_SYNS))]
+    pub flood_syns: Option<u32>,
+    /// Key of the flow hash: 16 hexadecimal digits, a secret. Without it one is drawn at random when the maps are made. Several
+    /// gateways that announce the same VIP need the same key.
+    pub hash_key: Option<HashKey>,
+    /// Services that the maps have room for. 256 KiB of kernel memory each.
+    #[schemars(range(min = 1, max = 1024), extend("default" = DEFAULT_SERVICES))]
+    pub services: Option<u32>,
+}
+
+/// `[[service]]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceSection {
+    /// Its name, unique, in tables, metrics and commands.
+    #[schemars(extend("x-required" = true))]
+    pub name: Option<Name>,
+    /// The address that clients connect to. It must be routed to this host; put it on an interface, or announce it.
+    #[schemars(extend("x-required" = true))]
+    pub vip: Option<Address>,
+    /// The TCP port that clients connect to.
+    #[schemars(range(min = 1, max = 65535), extend("x-required" = true, "x-noun" = "a TCP port"))]
+    pub port: Option<u16>,
+    /// The brokers' kind, which supplies defaults for `health` and `telemetry`. `mosquitto`: MQTT probe, `$SYS` topics on the
+    /// backend's port. `rabbitmq`: AMQP probe (MQTT on port 1883), Prometheus plugin on port 15692.
+    pub preset: Option<PresetName>,
+    /// How the backend of a new flow is chosen. `adaptive`: least predicted utilisation of `draws` candidates.
+    /// `least-conn`: fewest connections per weight of two candidates. `weighted-cpu`: share by 100 − CPU %. `round-robin`,
+    /// `random`: by weight. `maglev`: by hash of the flow alone, for several gateways without shared state.
+    #[schemars(extend("default" = "adaptive"))]
+    pub policy: Option<PolicyName>,
+    /// Candidates per new flow. Without it the policy's own number. Not for `maglev`, which has one.
+    #[schemars(range(min = 1, max = 4))]
+    pub draws: Option<u8>,
+    /// Gateways that share this service behind ECMP, this one included.
+    #[schemars(range(min = 1, max = 64), extend("default" = defaults::GATEWAYS))]
+    pub gateways: Option<u32>,
+    /// How packets get to a backend and back. `nat` rewrites addresses; the backends' replies must pass this host.
+    #[schemars(extend("default" = "nat", "x-note" = "other forward modes are not built"))]
+    pub forward: Option<ForwardName>,
+    /// Age at which a reading is no longer believed and connections are counted instead. Without it four times
+    /// `telemetry.interval`, but at least 12 s.
+    #[schemars(extend("x-min" = "500ms", "x-max" = "1h"))]
+    pub stale_after: Option<Span>,
+    /// How the health of the backends is probed.
+    pub health: HealthSection,
+    /// Where the load of the backends is read.
+    pub telemetry: TelemetrySection,
+    /// One table per backend. At least one that is not a standby.
+    pub backend: Vec<BackendSection>,
+}
+
+/// `[service.health]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthSection {
+    /// What is asked. `mqtt`: one session that is held, and a PINGREQ per probe. `amqp`: the protocol header. `http`: a GET.
+    /// `tcp`: a connect, which finds no broker that accepts and then hangs. `none`: nothing, backends are always up. Without it what
+    /// the preset says, otherwise `tcp`.
+    pub kind: Option<HealthKind>,
+    /// Time from one probe to the next.
+    #[schemars(extend("default" = defaults::HEALTH_INTERVAL, "x-min" = "100ms", "x-max" = "10m"))]
+    pub interval: Option<Span>,
+    /// Time after which a probe without an answer has failed. At most `interval`.
+    #[schemars(extend("default" = defaults::HEALTH_TIMEOUT, "x-min" = "50ms", "x-max" = "1m"))]
+    pub timeout: Option<Span>,
+    /// Successful probes in a row before a backend is in rotation.
+    #[schemars(range(min = 1, max = 100), extend("default" = defaults::RISE))]
+    pub rise: Option<u32>,
+    /// Failed probes in a row before it is taken out. Its flows stay.
+    #[schemars(range(min = 1, max = 100), extend("default" = defaults::FALL))]
+    pub fall: Option<u32>,
+    /// Port that is probed. Without it the backend's own.
+    #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
+    pub port: Option<u16>,
+    /// `mqtt`: user name.
+    pub username: Option<String>,
+    /// `mqtt`: file whose first line is the password. Read at every connect.
+    pub password_file: Option<Path>,
+    /// `mqtt`: start of the client id, which is made unique per backend and gateway. Without it the broker chooses an id.
+    pub client_id: Option<String>,
+    /// `mqtt`: protocol version.
+    #[schemars(extend("default" = "3.1.1"))]
+    pub version: Option<MqttVersionName>,
+    /// `http`: path and query of the request.
+    #[schemars(extend("default" = defaults::HEALTH_PATH))]
+    pub path: Option<String>,
+    /// `http`: statuses that mean healthy.
+    #[schemars(extend("default" = defaults::STATUS))]
+    pub status: Option<Statuses>,
+}
+
+/// `[service.telemetry]`, and `[service.backend.telemetry]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetrySection {
+    /// What is read. `prometheus`: a page of metrics. `mqtt-sys`: the broker's `$SYS` topics. `local`: a process on this machine.
+    /// `agent-check`: HAProxy's agent-check. `none`: nothing, connections are counted. Without it what the preset says,
+    /// otherwise `none`, or `local` when `unit`, `pid`, `pid_file` or `cgroup` is given.
+    pub source: Option<SourceName>,
+    /// Time from one reading to the next.
+    #[schemars(extend("default" = defaults::TELEMETRY_INTERVAL, "x-min" = "100ms", "x-max" = "10m"))]
+    pub interval: Option<Span>,
+    /// Time after which a reading is given up. At most `interval`.
+    #[schemars(extend("default" = defaults::TELEMETRY_TIMEOUT, "x-min" = "50ms", "x-max" = "1m"))]
+    pub timeout: Option<Span>,
+    /// Port on the backend's address. Without it the preset's, or for `mqtt-sys` the backend's own.
+    #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
+    pub port: Option<u16>,
+    /// `prometheus`: path and query of the page.
+    #[schemars(extend("default" = defaults::TELEMETRY_PATH))]
+    pub path: Option<String>,
+    /// `prometheus`: the whole URL, instead of `port` and `path`. Only for one backend.
+    pub url: Option<Url>,
+    /// `prometheus`, `mqtt-sys`: user name. For `mqtt-sys` without it the one of `health`.
+    pub username: Option<String>,
+    /// `prometheus`, `mqtt-sys`: file whose first line is the password. Read at every use.
+    pub password_file: Option<Path>,
+    /// `prometheus`: file whose first line is a bearer token, instead of `username` and `password_file`.
+    pub token_file: Option<Path>,
+    /// `mqtt-sys`: start of the client id, which is made unique per backend and gateway.
+    pub client_id: Option<String>,
+    /// `mqtt-sys`: protocol version.
+    #[schemars(extend("default" = "3.1.1"))]
+    pub version: Option<MqttVersionName>,
+    /// `prometheus`: names of the metrics, for brokers without a preset.
+    pub metrics: Option<MetricsSection>,
+    /// `agent-check`: text that is sent before the answer is read.
+    pub send: Option<String>,
+    /// Port of a node_exporter on the backend's address. Read as well; its CPU and memory are believed over those of
+    /// `source`.
+    #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
+    pub node_exporter: Option<u16>,
+    /// The broker runs on this machine as this systemd unit. Read as well; CPU and memory of the unit are believed over those of
+    /// `source`. Only for one backend, as are the next three.
+    pub unit: Option<String>,
+    /// The broker runs on this machine as this process.
+    #[schemars(range(min = 1, max = 4_194_304), extend("x-noun" = "a process id"))]
+    pub pid: Option<u32>,
+    /// The broker runs on this machine, and this file has its process id.
+    pub pid_file: Option<Path>,
+    /// The broker runs on this machine in this control group: a path under `/sys/fs/cgroup`, or relative to it.
+    pub cgroup: Option<String>,
+}
+
+/// `[service.telemetry.metrics]`. Series of one name are summed; `name{label="value"}` selects some of them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsSection {
+    /// Utilisation, a gauge from 0 to 1. One of the three `cpu` names at most.
+    pub cpu_ratio: Option<String>,
+    /// Utilisation, a gauge from 0 to 100.
+    pub cpu_percent: Option<String>,
+    /// CPU time used, a counter in seconds, such as `process_cpu_seconds_total`. Needs the backend's `cores`.
+    pub cpu_seconds: Option<String>,
+    /// Client connections, a gauge.
+    pub connections: Option<String>,
+    /// Most client connections, a gauge.
+    pub max_connections: Option<String>,
+    /// Messages received, a counter.
+    pub messages: Option<String>,
+    /// Memory used, a gauge in bytes.
+    pub memory: Option<String>,
+    /// Memory limit, a gauge in bytes.
+    pub memory_limit: Option<String>,
+}
+
+/// `[[service.backend]]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackendSection {
+    /// Its name, unique in the service. Without it its address.
+    pub name: Option<BackendLabel>,
+    /// Address and port of the broker. In one service only: replies from it could not be told apart otherwise.
+    #[schemars(extend("x-required" = true))]
+    pub address: Option<Endpoint>,
+    /// Capacity relative to the other backends: what counts until telemetry has taught better.
+    #[schemars(
+        range(min = 1, max = 1000),
+        extend("default" = defaults::WEIGHT, "x-noun" = "a weight", "x-hint" = "or drain = true")
+    )]
+    pub weight: Option<u32>,
+    /// Cores that the broker can use. Without it what telemetry says.
+    #[schemars(range(min = 0.01, max = 1024.0), extend("x-noun" = "a number of cores"))]
+    pub cores: Option<f64>,
+    /// Most live connections. New flows go elsewhere from there on.
+    #[schemars(
+        range(min = 1, max = 4_294_967_295_u32),
+        extend("x-noun" = "a number of connections", "x-hint" = "or drain = true")
+    )]
+    pub max_connections: Option<u32>,
+    /// Used only when no other backend takes new flows. At most 16 in a service.
+    #[schemars(extend("default" = false))]
+    pub standby: Option<bool>,
+    /// Takes no new flows; those it has continue.
+    #[schemars(extend("default" = false))]
+    pub drain: Option<bool>,
+    /// What is different from the service's `telemetry`, key by key.
+    pub telemetry: TelemetrySection,
+}
+
+/// Declares an enum whose variants are words of the file.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+        #[expect(missing_docs, reason = "the words are explained where they are used as values")]
+        pub enum $name {
+            $(#[serde(rename = $word)] $variant),+
+        }
+
+        impl $name {
+            /// The word in the file.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+words!(
+    /// Values of `agent.log`.
+    LogLevel { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
+);
+words!(
+    /// Values of `datapath.mode`.
+    AttachMode { Auto = "auto", Native = "native", Generic = "generic" }
+);
+words!(
+    /// Values of `service.policy`.
+    PolicyName {
+        Adaptive = "adaptive",
+        LeastConn = "least-conn",
+        WeightedCpu = "weighted-cpu",
+        RoundRobin = "round-robin",
+        Random = "random",
+        Maglev = "maglev",
+    }
+);
+words!(
+    /// Values of `service.forward`.
+    ForwardName { Nat = "nat" }
+);
+words!(
+    /// Values of `service.preset`.
+    PresetName { Mosquitto = "mosquitto", Rabbitmq = "rabbitmq" }
+);
+words!(
+    /// Values of `service.health.kind`.
+    HealthKind { Mqtt = "mqtt", Amqp = "amqp", Http = "http", Tcp = "tcp", None = "none" }
+);
+words!(
+    /// Values of `service.telemetry.source`.
+    SourceName {
+        Prometheus = "prometheus",
+        MqttSys = "mqtt-sys",
+        Local = "local",
+        AgentCheck = "agent-check",
+        None = "none",
+    }
+);
+words!(
+    /// Values of `version` in `service.health` and `service.telemetry`.
+    MqttVersionName { V311 = "3.1.1", V5 = "5" }
+);

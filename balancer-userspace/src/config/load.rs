@@ -1,0 +1,115 @@
+//! The configuration as a file on disk, with the files that it names.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Checked, Config, HealthCheck, Problem, SourceConfig, check};
+
+/// Most bytes of a configuration file: 4096 backends take less than a tenth of it.
+const MAX_BYTES: u64 = 8 << 20;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("failed to read {}: {source}; write its path after --config", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It can, but says what cannot be done.
+    #[error("{}", listed(path, problems))]
+    Bad {
+        /// The file.
+        path: PathBuf,
+        /// Everything that is wrong with it.
+        problems: Vec<Problem>,
+    },
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+///
+/// [`LoadError::Bad`] with every problem, or [`LoadError::Read`].
+pub fn load(path: &Path) -> Result<Checked, LoadError> {
+    let read = |source| LoadError::Read { path: path.to_owned(), source };
+    let text = read_text(path).map_err(read)?;
+    let bad = |problems| LoadError::Bad { path: path.to_owned(), problems };
+    let mut checked = check(&text).map_err(bad)?;
+    let problems = secrets(&checked.config, &mut checked.warnings);
+    if problems.is_empty() { Ok(checked) } else { Err(bad(problems)) }
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let length = File::open(path)?.metadata()?.len();
+    if length > MAX_BYTES {
+        return Err(io::Error::other(format!("{length} bytes are more than a configuration has")));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// Password and token files must be there. Whether they can be read is for the agent to find out: the check may be run by
+/// somebody with fewer rights.
+fn secrets(config: &Config, warnings: &mut Vec<Problem>) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = Vec::new();
+    for service in &config.services {
+        for backend in &service.backends {
+            let files = backend
+                .telemetry
+                .sources
+                .iter()
+                .flat_map(source_files)
+                .chain(health_file(&backend.health.check));
+            for file in files {
+                let Err(error) = File::open(file) else { continue };
+                let path = format!("service[{}]", service.name);
+                let message = format!("{}: {error}; write the secret into that file", file.display());
+                let problem = Problem { line: None, path, message };
+                let list = if error.kind() == io::ErrorKind::PermissionDenied {
+                    &mut *warnings
+                } else {
+                    &mut problems
+                };
+                if !list.contains(&problem) {
+                    list.push(problem);
+                }
+            }
+        }
+    }
+    problems
+}
+
+fn source_files(source: &SourceConfig) -> impl Iterator<Item = &PathBuf> {
+    let files = match source {
+        SourceConfig::Prometheus { auth, .. } => [auth.password_file.as_ref(), auth.token_file.as_ref()],
+        SourceConfig::MqttSys { login, .. } => [login.password_file.as_ref(), None],
+        SourceConfig::Local { .. } | SourceConfig::AgentCheck { .. } => [None, None],
+    };
+    files.into_iter().flatten()
+}
+
+const fn health_file(check: &HealthCheck) -> Option<&PathBuf> {
+    match check {
+        HealthCheck::Mqtt { login, .. } => login.password_file.as_ref(),
+        HealthCheck::None | HealthCheck::Tcp { .. } | HealthCheck::Amqp { .. } | HealthCheck::Http { .. } => {
+            None
+        }
+    }
+}
+
+/// One line per problem, each starting with the file, as compilers do.
+fn listed(path: &Path, problems: &[Problem]) -> String {
+    struct Line<'a>(&'a Path, &'a Problem);
+    impl fmt::Display for Line<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}: {}", self.0.display(), self.1)
+        }
+    }
+    let lines: Vec<_> = problems.iter().map(|problem| Line(path, problem).to_string()).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,508 @@
+//! One row per mistake: what is written, and every problem that is reported.
+
+use super::{BASE, check, lines};
+
+/// The problems of `text`.
+#[track_caller]
+fn problems(text: &str) -> String {
+    lines(&check(text).expect_err("accepted"))
+}
+
+/// Replaces `from` in [`BASE`] by `to` and expects exactly the problem `message`.
+#[track_caller]
+fn refused(from: &str, to: &str, message: &str) {
+    assert!(BASE.contains(from), "{from:?} is not in the base");
+    let found = problems(&BASE.replacen(from, to, 1));
+    assert_eq!(found.trim_end(), message, "for {to:?}");
+}
+
+/// Appends to [`BASE`] and expects exactly the problem `message`.
+#[track_caller]
+fn refused_with(more: &str, message: &str) {
+    let found = problems(&format!("{BASE}{more}"));
+    assert_eq!(found.trim_end(), message, "for {more:?}");
+}
+
+#[test]
+fn syntax_has_a_line() {
+    let found = problems("[agent]\nlog = \"info\n");
+    assert!(found.starts_with("line 2: not TOML: "), "{found}");
+    let found = problems("[agent]\nlog = \"info\"\nlog = \"debug\"\n");
+    assert!(found.starts_with("line 3: not TOML: duplicate key"), "{found}");
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    refused(
+        "port = 1883",
+        "port = 1883\nprot = 1884",
+        "line 6: service[mqtt].prot: unknown key; did you mean \"port\"?",
+    );
+    refused("port = 1883", "prot = 1883", "line 5: service[mqtt].prot: unknown key; did you mean \"port\"?");
+    refused(
+        "name = \"b2\"",
+        "name = \"b2\"\nxyzzy = 1",
+        "line 14: service[mqtt].backend[b2].xyzzy: unknown key; known here are address, cores, drain, \
+         max_connections, name, standby, telemetry, weight",
+    );
+    refused_with("[agnet]\n", "line 15: agnet: unknown key; did you mean \"agent\"?");
+    let found = problems(&BASE.replace("[[service", "[[services"));
+    assert_eq!(found, "line 2: services: unknown key; did you mean \"service\"?\n");
+}
+
+#[test]
+fn types_say_what_to_write() {
+    refused(
+        "port = 1883",
+        "port = \"1883\"",
+        "line 5: service[mqtt].port: \"1883\" is a string; write a whole number without quotes",
+    );
+    refused(
+        "port = 1883",
+        "port = 1883.5",
+        "line 5: service[mqtt].port: 1883.5 is a number with a fraction; write a whole number without quotes",
+    );
+    refused_with(
+        "standby = \"yes\"",
+        "line 15: service[mqtt].backend[b2].standby: \"yes\" is a string; write true or false",
+    );
+    refused_with("[agent]\ntick = 1", "line 16: agent.tick: 1 is a number; write a string, as \"10s\"");
+    refused_with(
+        "[datapath]\ninterfaces = \"eth0\"",
+        "line 16: datapath.interfaces: \"eth0\" is a string; write a list, as [\"eth0\", \"eth1\"]",
+    );
+    refused_with(
+        "[datapath]\nmode = true",
+        "line 16: datapath.mode: true is a truth value; write \"auto\", \"native\" or \"generic\"",
+    );
+    assert_eq!(problems("service = 1"), "line 1: service: 1 is a number; write one [[table]] per element\n");
+    assert_eq!(problems("agent = 1\n").lines().next(), Some("line 1: agent: 1 is a number; write a table"));
+}
+
+#[test]
+fn words_are_listed() {
+    refused(
+        "port = 1883",
+        "port = 1883\npolicy = \"adaptiv\"",
+        "line 6: service[mqtt].policy: \"adaptiv\" is not known; use \"adaptive\", \"least-conn\", \"weighted-cpu\", \
+         \"round-robin\", \"random\" or \"maglev\" (did you mean \"adaptive\"?)",
+    );
+    refused(
+        "port = 1883",
+        "port = 1883\nforward = \"dsr\"",
+        "line 6: service[mqtt].forward: \"dsr\" is not known; use \"nat\"; other forward modes are not built",
+    );
+    refused(
+        "\"mosquitto\"",
+        "\"mosquito\"",
+        "line 6: service[mqtt].preset: \"mosquito\" is not known; use \"mosquitto\" or \"rabbitmq\" (did you mean \
+         \"mosquitto\"?)",
+    );
+}
+
+#[test]
+fn ranges() {
+    let rows = [
+        ("weight = 0", "weight: 0 is not a weight; use 1 to 1000, or drain = true"),
+        ("weight = 1001", "weight: 1001 is not a weight; use 1 to 1000, or drain = true"),
+        ("weight = -1", "weight: -1 is not a weight; use 1 to 1000, or drain = true"),
+        ("cores = 0", "cores: 0 is not a number of cores; use 0.01 to 1024"),
+        ("cores = nan", "cores: nan is not a number of cores; use 0.01 to 1024"),
+        ("cores = inf", "cores: inf is not a number of cores; use 0.01 to 1024"),
+        (
+            "max_connections = 0",
+            "max_connections: 0 is not a number of connections; use 1 to 4294967295, or drain = true",
+        ),
+    ];
+    for (line, message) in rows {
+        refused_with(line, &format!("line 15: service[mqtt].backend[b2].{message}"));
+    }
+    let rows = [
+        ("port = 0", "port: 0 is not a TCP port; use 1 to 65535"),
+        ("port = 65536", "port: 65536 is not a TCP port; use 1 to 65535"),
+    ];
+    for (line, message) in rows {
+        refused("port = 1883", line, &format!("line 5: service[mqtt].{message}"));
+    }
+    let rows = [
+        ("draws = 0", "draws: 0 is not in range; use 1 to 4"),
+        ("draws = 5", "draws: 5 is not in range; use 1 to 4"),
+        ("gateways = 0", "gateways: 0 is not in range; use 1 to 64"),
+        ("policy = \"maglev\"\ndraws = 2", "draws: policy \"maglev\" draws one candidate; leave draws out"),
+    ];
+    for (line, message) in rows {
+        let at = 6 + line.matches('\n').count();
+        refused(
+            "port = 1883",
+            &format!("port = 1883\n{line}"),
+            &format!("line {at}: service[mqtt].{message}"),
+        );
+    }
+}
+
+#[test]
+fn durations() {
+    let rows = [
+        (
+            "[datapath]\nidle_timeout = \"59s\"",
+            "datapath.idle_timeout: \"59s\" is out of range; use \"60s\" to \"7days\"",
+        ),
+        (
+            "[datapath]\nhalf_closed_timeout = \"1s\"",
+            "datapath.half_closed_timeout: \"1s\" is out of range; use \"10s\" to \"1h\"",
+        ),
+        ("[agent]\ntick = \"1ms\"", "agent.tick: \"1ms\" is out of range; use \"100ms\" to \"10s\""),
+        (
+            "[agent]\ntick = \"1\"",
+            "agent.tick: \"1\" is not a duration (time unit needed, for example 1sec or 1ms); write a number with its unit, as \
+             \"10s\" or \"5m\"",
+        ),
+    ];
+    for (more, message) in rows {
+        refused_with(more, &format!("line 16: {message}"));
+    }
+    refused_with(
+        "[datapath]\nidle_timeout = \"2m\"",
+        "line 15: datapath.half_closed_timeout: \"5m\" is longer than idle_timeout (\"2m\"); write at most that",
+    );
+    refused(
+        "port = 1883",
+        "port = 1883\nhealth = { interval = \"1s\", timeout = \"2s\" }",
+        "line 6: service[mqtt].health.timeout: \"2s\" is longer than interval (\"1s\"); write at most that",
+    );
+    refused(
+        "port = 1883",
+        "port = 1883\nstale_after = \"1s\"",
+        "line 6: service[mqtt].stale_after: \"1s\" makes every reading stale before the next; write several times \
+         telemetry.interval (\"2s\")",
+    );
+}
+
+#[test]
+fn vips() {
+    let rows = [
+        (
+            "192.0.2.10/24",
+            "\"192.0.2.10/24\" has a prefix length; a VIP is one address and never a network, write \"192.0.2.10\" without \"/24\"",
+        ),
+        (
+            "192.0.2.0/32",
+            "\"192.0.2.0/32\" has a prefix length; a VIP is one address and never a network, write \"192.0.2.0\" without \"/32\"",
+        ),
+        ("192.0.2.10:1883", "\"192.0.2.10:1883\" has a port; write vip = \"192.0.2.10\" and port = 1883"),
+        (
+            "broker.example",
+            "\"broker.example\" is not an IP address; write one as \"192.0.2.10\" or \"2001:db8::10\" (names are not looked up)",
+        ),
+    ];
+    for (vip, message) in rows {
+        refused("\"192.0.2.10\"", &format!("{vip:?}"), &format!("line 4: service[mqtt].vip: {message}"));
+    }
+    let rows = [
+        ("0.0.0.0", "is the unspecified address"),
+        ("127.0.0.1", "is a loopback address, which never leaves this machine"),
+        ("224.0.0.1", "is a multicast address"),
+        ("255.255.255.255", "is in a reserved range"),
+        ("::", "is the unspecified address"),
+        ("::1", "is a loopback address, which never leaves this machine"),
+        ("ff02::1", "is a multicast address"),
+        ("fe80::1", "is a link-local address, which means nothing without its interface"),
+        ("::ffff:192.0.2.10", "is an IPv4 address in IPv6 form; write it as IPv4"),
+    ];
+    for (vip, why) in rows {
+        let message = format!(
+            "line 4: service[mqtt].vip: {vip} {why}; write the address that the network routes to this host"
+        );
+        refused("\"192.0.2.10\"", &format!("{vip:?}"), &message);
+    }
+}
+
+#[test]
+fn backend_addresses() {
+    let rows = [
+        ("10.0.0.12", "\"10.0.0.12\" has no port; write \"10.0.0.12:1883\""),
+        ("2001:db8::12", "\"2001:db8::12\" has no port; write \"[2001:db8::12]:1883\""),
+        ("10.0.0.12:0", "\"10.0.0.12:0\" has port 0; write the port that the broker listens on, 1 to 65535"),
+        (
+            "10.0.0.12/24",
+            "\"10.0.0.12/24\" has a prefix length; write one address and its port, as \"10.0.0.11:1883\"",
+        ),
+        (
+            "broker:1883",
+            "\"broker:1883\" is not an IP address and port; write \"10.0.0.11:1883\" or \"[2001:db8::11]:1883\" (names \
+             are not looked up)",
+        ),
+        (
+            "127.0.0.1:1883",
+            "127.0.0.1 is a loopback address, which never leaves this machine; write the address that the network routes to this host",
+        ),
+        ("10.0.0.11:1883", "10.0.0.11:1883 is in this service twice; write it once"),
+        (
+            "[2001:db8::12]:1883",
+            "[2001:db8::12]:1883 is IPv6, the VIP 192.0.2.10 is IPv4; give the service a VIP of the backends' family, or \
+             each family a service",
+        ),
+        (
+            "192.0.2.10:1884",
+            "192.0.2.10:1884 is on the VIP of service \"mqtt\"; write the address of the broker's own host (brokers on this \
+             host are not supported)",
+        ),
+    ];
+    for (address, message) in rows {
+        let message = format!("line 14: service[mqtt].backend[b2].address: {message}");
+        refused("\"10.0.0.12:1883\"", &format!("{address:?}"), &message);
+    }
+}
+
+#[test]
+fn missing_keys() {
+    assert_eq!(
+        problems(""),
+        "service: no service; add a [[service]] with name, vip, port and a [[service.backend]]\n"
+    );
+    assert_eq!(
+        problems("[[service]]\n"),
+        "line 1: service[#1].name: missing; write a name, as name = \"mqtt\"\n\
+         line 1: service[#1].vip: missing; write the address that clients connect to\n\
+         line 1: service[#1].port: missing; write the port that clients connect to, as 1883\n\
+         line 1: service[#1].backend: no backend; add a [[service.backend]] with an address\n"
+    );
+    refused(
+        "address = \"10.0.0.12:1883\"",
+        "",
+        "line 12: service[mqtt].backend[b2].address: missing; write the broker's address and port, as \"10.0.0.11:1883\"",
+    );
+}
+
+/// A second service, to be varied.
+const SECOND: &str = r#"
+[[service]]
+name = "amqp"
+vip = "192.0.2.10"
+port = 5672
+preset = "rabbitmq"
+[[service.backend]]
+address = "10.0.0.21:5672"
+"#;
+
+#[test]
+fn services_are_compared() {
+    let rows = [
+        (
+            "\"amqp\"",
+            "\"mqtt\"",
+            "line 17: service[mqtt].name: \"mqtt\" is the name of another service too; give each its own",
+        ),
+        (
+            "5672\n",
+            "1883\n",
+            "line 18: service[amqp].vip: 192.0.2.10:1883 is where service \"mqtt\" listens; give one of them another vip or \
+             port, or make them one service",
+        ),
+        (
+            "10.0.0.21:5672",
+            "10.0.0.12:1883",
+            "line 22: service[amqp].backend[10.0.0.12:1883].address: 10.0.0.12:1883 is a backend of service \"mqtt\" too, \
+             and its replies could not be told apart; let the broker listen on another address or port for one of them",
+        ),
+        (
+            "10.0.0.21:5672",
+            "192.0.2.10:5673",
+            "line 22: service[amqp].backend[192.0.2.10:5673].address: 192.0.2.10:5673 is on the VIP of service \"amqp\"; \
+             write the address of the broker's own host (brokers on this host are not supported)",
+        ),
+    ];
+    for (from, to, message) in rows {
+        refused_with(&SECOND.replacen(from, to, 1), message);
+    }
+    refused_with(
+        &format!("{SECOND}\n[datapath]\nservices = 1\n"),
+        "line 2: service: 2 services, and the maps have room for 1; write datapath.services = 2",
+    );
+}
+
+#[test]
+fn backends_are_compared() {
+    refused(
+        "\"b2\"",
+        "\"b1\"",
+        "line 13: service[mqtt].backend[b1].name: \"b1\" is the name of another backend too; give each its own",
+    );
+    let standbys = BASE.replace("address", "standby = true\naddress");
+    assert_eq!(
+        problems(&standbys),
+        "line 8: service[mqtt].backend: every backend is a standby; leave standby out for at least one\n"
+    );
+    let many: String = (0..17)
+        .map(|i| format!("[[service.backend]]\naddress = \"10.0.1.{i}:1883\"\nstandby = true\n"))
+        .collect();
+    refused_with(&many, "line 8: service[mqtt].backend: 17 backends are standbys; use at most 16");
+    let many: String = (0..4095)
+        .map(|i| format!("[[service.backend]]\naddress = \"10.1.{}.{}:1883\"\n", i / 256, i % 256))
+        .collect();
+    refused_with(&many, "line 2: service: 4097 backends in all; use at most 4096");
+}
+
+#[test]
+fn names() {
+    refused(
+        "\"mqtt\"",
+        "\"my mqtt\"",
+        "line 3: service[my mqtt].name: \"my mqtt\" is not a name; use 1 to 64 letters, digits and any of \"-_.\"",
+    );
+    refused(
+        "\"b2\"",
+        "\"a/b\"",
+        "line 13: service[mqtt].backend[a/b].name: \"a/b\" is not a name; use 1 to 64 letters, digits and any of \"-_.:[]\"",
+    );
+}
+
+#[test]
+fn agent_and_datapath() {
+    let rows = [
+        (
+            "[agent]\nmetrics = \"9464\"",
+            "agent.metrics: \"9464\" is not an IP address and port; write \"127.0.0.1:9464\", or \"off\"",
+        ),
+        (
+            "[agent]\nsocket = \"api.sock\"",
+            "agent.socket: \"api.sock\" is not an absolute path; write it from the root, starting with \"/\"",
+        ),
+        (
+            "[datapath]\nhash_key = \"secret\"",
+            "datapath.hash_key: not 16 hexadecimal digits; make a key with \"openssl rand -hex 8\"",
+        ),
+        ("[datapath]\nflows_v4 = 1", "datapath.flows_v4: 1 is not in range; use 1024 to 67108864"),
+        ("[datapath]\nservices = 0", "datapath.services: 0 is not in range; use 1 to 1024"),
+        (
+            "[datapath]\ninterfaces = [\"a/b\"]",
+            "datapath.interfaces[#1]: \"a/b\" is not an interface; write its name as \"ip link\" shows it",
+        ),
+        (
+            "[datapath]\ninterfaces = [\"lan0\", \"lan0\"]",
+            "datapath.interfaces[#2]: \"lan0\" is there twice; write it once",
+        ),
+    ];
+    for (more, message) in rows {
+        refused_with(more, &format!("line 16: {message}"));
+    }
+}
+
+#[test]
+fn health_keys() {
+    let rows = [
+        (
+            "kind = \"tcp\", username = \"u\"",
+            "username: is for kind = \"mqtt\" only, and the kind is \"tcp\"; leave it out",
+        ),
+        (
+            "kind = \"mqtt\", path = \"/\"",
+            "path: is for kind = \"http\" only, and the kind is \"mqtt\"; leave it out",
+        ),
+        ("kind = \"http\", path = \"ready\"", "path: \"ready\" is not a path; start it with \"/\", as \"/\""),
+        (
+            "kind = \"http\", status = \"2xx\"",
+            "status: \"2xx\" is not an HTTP status; write \"200\" or \"200-299\"",
+        ),
+        ("kind = \"http\", status = 200", "status: 200 is a number; write a string, as \"200-299\""),
+        ("password_file = \"/etc/secret\"", "password_file: needs a username; write username as well"),
+        ("rise = 0", "rise: 0 is not in range; use 1 to 100"),
+    ];
+    for (keys, message) in rows {
+        refused(
+            "port = 1883",
+            &format!("port = 1883\nhealth = {{ {keys} }}"),
+            &format!("line 6: service[mqtt].health.{message}"),
+        );
+    }
+}
+
+#[test]
+fn telemetry_keys() {
+    let rows = [
+        ("source = \"agent-check\"", "port: missing; write the port that the agent-check answers on"),
+        (
+            "source = \"prometheus\", port = 9100",
+            "metrics: missing; Mosquitto serves no metrics itself, so name those of its exporter, or leave source out",
+        ),
+        (
+            "send = \"x\"",
+            "send: is for source = \"agent-check\" only, and the source is \"mqtt-sys\"; leave it out",
+        ),
+        (
+            "unit = \"mosquitto.service\"",
+            "unit: would give every backend the same reading; write it as telemetry.* of the [[service.backend]] it belongs to",
+        ),
+        (
+            "source = \"prometheus\", port = 1, metrics = {}",
+            "metrics: names no metric; write at least one of cpu_ratio, cpu_percent, cpu_seconds and connections",
+        ),
+        (
+            "source = \"prometheus\", port = 1, metrics = { cpu_ratio = \"a\", cpu_percent = \"b\" }",
+            "metrics: names the CPU in several ways; write one of cpu_ratio, cpu_percent and cpu_seconds",
+        ),
+        (
+            "source = \"prometheus\", port = 1, metrics = { cpu_seconds = \"a\" }",
+            "metrics.cpu_seconds: needs to know of how many cores; write cores for every [[service.backend]]",
+        ),
+        (
+            "source = \"prometheus\", port = 1, metrics = { cpu_ratio = \"a\" }, username = \"u\", token_file = \"/t\"",
+            "token_file: a request has one authorisation; write either token_file, or username and password_file",
+        ),
+    ];
+    for (keys, message) in rows {
+        refused(
+            "port = 1883",
+            &format!("port = 1883\ntelemetry = {{ {keys} }}"),
+            &format!("line 6: service[mqtt].telemetry.{message}"),
+        );
+    }
+    let rows = [
+        (
+            "url = \"https://10.0.0.12/metrics\"",
+            "url: \"https://10.0.0.12/metrics\" asks for TLS, which telemetry does not speak; write \"http://10.0.0.11:15692/metrics\"",
+        ),
+        (
+            "source = \"local\"",
+            "source \"local\" needs to know the process; write unit, pid_file, pid or cgroup",
+        ),
+        (
+            "pid = 1, unit = \"x.service\"",
+            "names the process in several ways; write one of unit, pid, pid_file and cgroup",
+        ),
+        ("pid = 0", "pid: 0 is not a process id; use 1 to 4194304"),
+    ];
+    for (keys, message) in rows {
+        let dot = if message.starts_with(['u', 'p']) { "." } else { ": " };
+        refused_with(
+            &format!("telemetry = {{ {keys} }}"),
+            &format!("line 15: service[mqtt].backend[b2].telemetry{dot}{message}"),
+        );
+    }
+}
+
+#[test]
+fn all_problems_come_at_once_in_the_order_of_the_file() {
+    let text = BASE
+        .replace("192.0.2.10", "192.0.2.10/24")
+        .replace("port = 1883", "port = 0\npolcy = \"adaptive\"")
+        .replace("10.0.0.11:1883", "10.0.0.11")
+        + "weight = 0\n[agent]\ntick = \"1y\"\n";
+    let found = problems(&text);
+    let places: Vec<_> = found.lines().map(|line| line.split(": ").nth(1).unwrap_or_default()).collect();
+    let expected = [
+        "service[mqtt].vip",
+        "service[mqtt].port",
+        "service[mqtt].polcy",
+        "service[mqtt].backend[b1].address",
+        "service[mqtt].backend[b2].weight",
+        "agent.tick",
+    ];
+    assert_eq!(places, expected, "{found}");
+}
+
+#[test]
+fn no_secret_is_repeated() {
+    let found = problems(&format!("{BASE}[datapath]\nhash_key = \"0123456789abcdeg\"\n"));
+    assert!(!found.contains("0123456789abcdeg"), "{found}");
+}

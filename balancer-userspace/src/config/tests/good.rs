@@ -1,0 +1,170 @@
+//! What a file means, with its defaults.
+
+use std::time::Duration;
+
+use balancer_common::abi::{BackendId, ServiceId};
+use balancer_control::Policy;
+
+use crate::config::{
+    AttachMode, HealthCheck, HttpAuth, LocalTarget, Meaning, MetricNames, MqttLogin, MqttVersion, Preset,
+    SourceConfig,
+};
+
+use super::{BASE, good, lines};
+
+#[test]
+fn defaults_are_filled_in() {
+    let checked = good(BASE);
+    assert_eq!(lines(&checked.warnings), "");
+    let config = checked.config;
+    assert_eq!(config.agent.socket.to_str(), Some("/run/balancer/api.sock"));
+    assert_eq!(config.agent.pins.to_str(), Some("/sys/fs/bpf/balancer"));
+    assert_eq!(config.agent.metrics, Some("127.0.0.1:9464".parse().expect("an address")));
+    assert_eq!(config.datapath.mode, AttachMode::Auto);
+    assert_eq!(config.datapath.interfaces, Vec::<String>::new());
+    assert_eq!(config.datapath.idle_timeout, Duration::from_secs(8100));
+    let service = &config.services[0];
+    assert_eq!((service.policy, service.draws, service.gateways), (Policy::Adaptive, None, 1));
+    assert_eq!((service.rise, service.fall), (2, 3));
+    assert_eq!(service.stale_after, Duration::from_secs(12));
+    let backend = &service.backends[1];
+    assert_eq!((backend.name.as_str(), backend.weight, backend.max_connections), ("b2", 100, None));
+    assert_eq!(
+        backend.health.check,
+        HealthCheck::Mqtt { address: backend.address, login: MqttLogin::default() }
+    );
+    let sources = [SourceConfig::MqttSys {
+        address: backend.address,
+        login: MqttLogin::default(),
+        preset: Preset::Mosquitto,
+    }];
+    assert_eq!(backend.telemetry.sources, sources);
+    assert_eq!(backend.telemetry.interval, Duration::from_secs(2));
+}
+
+#[test]
+fn a_backend_without_a_name_is_called_by_its_address() {
+    let config = good(&BASE.replace("name = \"b2\"", "")).config;
+    assert_eq!(config.services[0].backends[1].name, "10.0.0.12:1883");
+}
+
+#[test]
+fn rabbitmq_is_probed_by_the_protocol_of_the_port() {
+    let amqp = good(&BASE.replace("mosquitto", "rabbitmq").replace("12:1883", "12:5672")).config;
+    let [mqtt, amqp] = amqp.services[0].backends.as_slice() else { panic!("two backends") };
+    assert!(matches!(mqtt.health.check, HealthCheck::Mqtt { .. }));
+    assert_eq!(amqp.health.check, HealthCheck::Amqp { address: amqp.address });
+    let sources = [SourceConfig::Prometheus {
+        url: "http://10.0.0.12:15692/metrics".to_owned(),
+        auth: HttpAuth::default(),
+        meaning: Meaning::Preset(Preset::Rabbitmq),
+    }];
+    assert_eq!(amqp.telemetry.sources, sources);
+}
+
+#[test]
+fn local_process_and_node_exporter_are_read_as_well() {
+    let text = format!("{BASE}telemetry = {{ unit = \"mosquitto.service\", node_exporter = 9100 }}\n");
+    let config = good(&text).config;
+    let [b1, b2] = config.services[0].backends.as_slice() else { panic!("two backends") };
+    assert_eq!(b1.telemetry.sources.len(), 1);
+    let [SourceConfig::MqttSys { .. }, node, local] = b2.telemetry.sources.as_slice() else {
+        panic!("{:?}", b2.telemetry.sources)
+    };
+    let expected = SourceConfig::Prometheus {
+        url: "http://10.0.0.12:9100/metrics".to_owned(),
+        auth: HttpAuth::default(),
+        meaning: Meaning::Preset(Preset::NodeExporter),
+    };
+    assert_eq!(*node, expected);
+    let target = LocalTarget::Unit("mosquitto.service".to_owned());
+    assert_eq!(*local, SourceConfig::Local { target, cores: Some(1.0) });
+}
+
+#[test]
+fn backend_keys_go_over_those_of_the_service() {
+    let service = "port = 1883\ntelemetry = { source = \"prometheus\", port = 9000, metrics = { cpu_percent = \"cpu\" } }";
+    let text = BASE.replace("preset = \"mosquitto\"\n", "").replacen("port = 1883", service, 1)
+        + "telemetry = { url = \"http://10.9.9.9/m\", token_file = \"/t\" }\n[service.health]\nkind = \"none\"\n";
+    let config = good(&text).config;
+    let [b1, b2] = config.services[0].backends.as_slice() else { panic!("two backends") };
+    let meaning =
+        Meaning::Named(MetricNames { cpu_percent: Some("cpu".to_owned()), ..MetricNames::default() });
+    let url = "http://10.0.0.11:9000/metrics".to_owned();
+    let expected = SourceConfig::Prometheus { url, auth: HttpAuth::default(), meaning: meaning.clone() };
+    assert_eq!(b1.telemetry.sources, [expected]);
+    let auth = HttpAuth { token_file: Some("/t".into()), ..HttpAuth::default() };
+    let expected = SourceConfig::Prometheus { url: "http://10.9.9.9/m".to_owned(), auth, meaning };
+    assert_eq!(b2.telemetry.sources, [expected]);
+}
+
+#[test]
+fn a_backend_can_have_a_source_of_its_own() {
+    let text = BASE.replacen("port = 1883", "port = 1883\ntelemetry = { username = \"u\" }", 1)
+        + "telemetry = { source = \"agent-check\", port = 8080 }\n";
+    let config = good(&text).config;
+    let address = "10.0.0.12:8080".parse().expect("an address");
+    assert_eq!(
+        config.services[0].backends[1].telemetry.sources,
+        [SourceConfig::AgentCheck { address, send: None }]
+    );
+}
+
+#[test]
+fn the_probe_lends_its_login_to_the_subscription() {
+    let health = "port = 1883\nhealth = { username = \"u\", password_file = \"/p\", version = \"5\" }";
+    let config = good(&BASE.replacen("port = 1883", health, 1)).config;
+    let login = MqttLogin {
+        username: Some("u".to_owned()),
+        password_file: Some("/p".into()),
+        client_id: None,
+        version: MqttVersion::V5,
+    };
+    let backend = &config.services[0].backends[0];
+    assert_eq!(backend.health.check, HealthCheck::Mqtt { address: backend.address, login: login.clone() });
+    let SourceConfig::MqttSys { login: lent, .. } = &backend.telemetry.sources[0] else { panic!("$SYS") };
+    assert_eq!(*lent, login);
+}
+
+#[test]
+fn oddities_are_warnings() {
+    let warnings = good(&BASE.replace("preset = \"mosquitto\"\n", "")).warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(lines(&warnings).contains("a TCP connect finds no broker"), "{}", lines(&warnings));
+    let warnings = good(&format!("{BASE}[datapath]\nidle_timeout = \"10m\"\n")).warnings;
+    assert!(
+        lines(&warnings).starts_with("line 16: datapath.idle_timeout: \"10m\" is short"),
+        "{}",
+        lines(&warnings)
+    );
+}
+
+#[test]
+fn hash_keys_may_have_a_prefix() {
+    for key in ["0x0123456789abcdef", "0123456789ABCDEF"] {
+        let config = good(&format!("{BASE}[datapath]\nhash_key = \"{key}\"\n")).config;
+        assert_eq!(config.datapath.hash_key, Some(0x0123_4567_89ab_cdef));
+    }
+}
+
+#[test]
+fn a_short_interval_shortens_the_default_timeout() {
+    let text = BASE.replacen("port = 1883", "port = 1883\nhealth = { interval = \"200ms\" }", 1);
+    assert_eq!(good(&text).config.services[0].backends[0].health.timeout, Duration::from_millis(200));
+}
+
+#[test]
+fn the_model_has_the_ids_it_is_given() {
+    let text = BASE.to_owned()
+        + "standby = true\nmax_connections = 7\ncores = 2\n[service.health]\nkind = \"none\"\n";
+    let config = good(&text).config;
+    let id = |name: &str| BackendId(if name == "b1" { 5 } else { 9 });
+    let model = config.model(|_| ServiceId(3), |_, backend| id(&backend.name));
+    let [service] = model.services.as_slice() else { panic!("one service") };
+    assert_eq!((service.id, service.name.as_str()), (ServiceId(3), "mqtt"));
+    let b2 = &service.backends[1];
+    assert_eq!(
+        (b2.id, b2.standby, b2.cap, b2.cores, b2.probed),
+        (BackendId(9), true, Some(7), Some(2.0), false)
+    );
+}
