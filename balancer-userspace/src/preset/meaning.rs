@@ -1,0 +1,269 @@
+//! Which metrics mean what.
+
+use serde::Deserialize;
+
+use super::Selector;
+
+/// What the metrics of one page mean. What a page does not tell is `None` or empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Meaning {
+    /// Utilisation.
+    pub cpu: Option<Cpu>,
+    /// Client connections, a gauge.
+    pub connections: Option<Quantity>,
+    /// Most client connections the broker accepts, a gauge.
+    pub max_connections: Option<Quantity>,
+    /// Messages received, a counter.
+    pub messages: Option<Quantity>,
+    /// Exhaustible resources.
+    pub resources: Vec<ResourceRule>,
+    /// Alarms.
+    pub alarms: Vec<AlarmRule>,
+    /// Any of them means that the broker asks for no new connections.
+    pub draining: Vec<Condition>,
+}
+
+/// One metric under one of several names: versions of a broker rename them. The first that is there is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "OneOrMany")]
+pub struct Metric(pub Vec<Selector>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(Selector),
+    Many(Vec<Selector>),
+}
+
+impl From<OneOrMany> for Metric {
+    fn from(metric: OneOrMany) -> Self {
+        match metric {
+            OneOrMany::One(selector) => Self(vec![selector]),
+            OneOrMany::Many(selectors) => Self(selectors),
+        }
+    }
+}
+
+/// How utilisation follows from metrics.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Cpu {
+    /// From CPU time: Δbusy / Δtime / cores.
+    Counter {
+        /// CPU time used, in `unit`.
+        busy: Metric,
+        /// The broker's clock, in `unit`. Without it the agent's own clock is used, which adds the delay of the network.
+        per: Option<Metric>,
+        /// Unit of both.
+        unit: TimeUnit,
+        /// Cores that are 100 %. Without it the configured cores of the backend.
+        cores: Option<Cores>,
+    },
+    /// From a ready-made figure.
+    Gauge {
+        /// The figure.
+        metric: Metric,
+        /// What it is.
+        unit: CpuUnit,
+        /// Cores that are 100 %.
+        cores: Option<Cores>,
+        /// Whether 0 means that the broker does not measure.
+        #[serde(default)]
+        zero_is_missing: bool,
+    },
+}
+
+/// What a ready-made figure of utilisation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CpuUnit {
+    /// 0 to 100, of all cores.
+    Percent,
+    /// 0 to 1, of all cores.
+    Ratio,
+    /// 0 (busy) to 1 (idle), of all cores.
+    IdleRatio,
+    /// 100 is one core.
+    PercentOfCore,
+}
+
+/// Unit of a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeUnit {
+    /// s.
+    Seconds,
+    /// ms.
+    Milliseconds,
+}
+
+impl TimeUnit {
+    /// Of one unit.
+    #[must_use]
+    pub const fn seconds(self) -> f64 {
+        match self {
+            Self::Seconds => 1.0,
+            Self::Milliseconds => 0.001,
+        }
+    }
+}
+
+/// A number of cores.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Cores {
+    /// Always as many.
+    Fixed(f64),
+    /// A metric says how many.
+    Metric(Metric),
+    /// As many as there are series.
+    Count {
+        /// The series.
+        count: Selector,
+    },
+}
+
+/// One quantity. Series of one name are summed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quantity {
+    /// The metric.
+    pub metric: Metric,
+    /// Whether a page without it is complete.
+    #[serde(default)]
+    pub optional: bool,
+    /// Whether the agent's own sessions with the broker are among those counted.
+    #[serde(default)]
+    pub counts_agent: bool,
+}
+
+/// One exhaustible resource: `used` against `limit`, `free` of `limit`, `free` above `floor`, or a `percent`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "ResourceFile")]
+pub struct ResourceRule {
+    /// Which one.
+    pub resource: ResourceKind,
+    /// How its use is told.
+    pub limit: Limit,
+    /// Whether a page without it is complete.
+    pub optional: bool,
+}
+
+/// How the use of a resource is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Limit {
+    /// used / limit.
+    UsedOf(Metric, Metric),
+    /// 1 - free / limit.
+    FreeOf(Metric, Metric),
+    /// floor / free: the resource counts as used up when no more than the floor is left.
+    FreeAbove(Metric, Metric),
+    /// 0 to 100.
+    Percent(Metric),
+}
+
+/// Name of a resource in a preset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResourceKind {
+    /// Memory.
+    Memory,
+    /// File descriptors.
+    Descriptors,
+    /// Disk.
+    Disk,
+    /// Connections.
+    Connections,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResourceFile {
+    resource: ResourceKind,
+    used: Option<Metric>,
+    limit: Option<Metric>,
+    free: Option<Metric>,
+    floor: Option<Metric>,
+    percent: Option<Metric>,
+    #[serde(default)]
+    optional: bool,
+}
+
+impl TryFrom<ResourceFile> for ResourceRule {
+    type Error = &'static str;
+
+    fn try_from(file: ResourceFile) -> Result<Self, Self::Error> {
+        let limit = match (file.used, file.free, file.limit, file.floor, file.percent) {
+            (Some(used), None, Some(limit), None, None) => Limit::UsedOf(used, limit),
+            (None, Some(free), Some(limit), None, None) => Limit::FreeOf(free, limit),
+            (None, Some(free), None, Some(floor), None) => Limit::FreeAbove(free, floor),
+            (None, None, None, None, Some(percent)) => Limit::Percent(percent),
+            _ => {
+                return Err(
+                    "a resource is told by used and limit, free and limit, free and floor, or percent",
+                );
+            }
+        };
+        Ok(Self { resource: file.resource, limit, optional: file.optional })
+    }
+}
+
+/// One alarm.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "AlarmFile")]
+pub struct AlarmRule {
+    /// Its name, for people.
+    pub name: String,
+    /// Whom it concerns.
+    pub scope: AlarmScope,
+    /// When it is raised.
+    pub when: Condition,
+    /// Whether a page without it is complete.
+    pub optional: bool,
+}
+
+/// Scope of an alarm in a preset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlarmScope {
+    /// This broker alone.
+    Node,
+    /// All brokers of the cluster.
+    Cluster,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AlarmFile {
+    name: String,
+    metric: Metric,
+    above: Option<f64>,
+    below: Option<f64>,
+    scope: AlarmScope,
+    #[serde(default)]
+    optional: bool,
+}
+
+impl TryFrom<AlarmFile> for AlarmRule {
+    type Error = &'static str;
+
+    fn try_from(file: AlarmFile) -> Result<Self, Self::Error> {
+        if file.above.is_none() && file.below.is_none() {
+            return Err("an alarm needs above or below");
+        }
+        let when = Condition { metric: file.metric, above: file.above, below: file.below };
+        Ok(Self { name: file.name, scope: file.scope, when, optional: file.optional })
+    }
+}
+
+/// A comparison. Holds when the value is beyond one of the bounds.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    /// What is compared; the largest (smallest) series counts for `above` (`below`).
+    pub metric: Metric,
+    /// Holds for values greater than this.
+    pub above: Option<f64>,
+    /// Holds for values smaller than this.
+    pub below: Option<f64>,
+}

@@ -1,0 +1,207 @@
+//! Why a reading failed.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a source gave no reading. Every variant says where and what was seen there.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The configuration of the source cannot work.
+    #[error("{at}: {why}")]
+    Config {
+        /// What was configured.
+        at: String,
+        /// What is wrong and what to write instead.
+        why: String,
+    },
+    /// No connection, or it broke.
+    #[error("{at}: {doing}: {source}")]
+    Io {
+        /// Where.
+        at: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file could not be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not finished in time.
+    #[error("{at}: {doing}: not finished within {:.1} s", after.as_secs_f64())]
+    Timeout {
+        /// Where.
+        at: String,
+        /// What was being done, and how far it came.
+        doing: String,
+        /// The time that was given.
+        after: Duration,
+    },
+    /// The answer is no HTTP.
+    #[error("{at}: no valid HTTP answer: {why}")]
+    Http {
+        /// Where.
+        at: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The answer has another status than 200.
+    #[error("{at}: {status}{hint}")]
+    Status {
+        /// Where.
+        at: String,
+        /// The status.
+        status: u16,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The body is something else.
+    #[error("{at}: 200 but body is {saw}")]
+    NotMetrics {
+        /// Where.
+        at: String,
+        /// What it is.
+        saw: String,
+    },
+    /// The body is larger than it may be.
+    #[error("{at}: body is larger than {limit} bytes; reading was stopped")]
+    TooLong {
+        /// Where.
+        at: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The body ended before its end.
+    #[error("{at}: body was cut short after {got} bytes")]
+    Truncated {
+        /// Where.
+        at: String,
+        /// Bytes that arrived.
+        got: usize,
+    },
+    /// A line is not in the format.
+    #[error("{at}: line {line} is no metric: {text:?}")]
+    Malformed {
+        /// Where.
+        at: String,
+        /// Line number from 1.
+        line: usize,
+        /// The line, shortened.
+        text: String,
+    },
+    /// A metric is missing.
+    #[error("{at}: no metric {name}{}", similar_names(similar))]
+    Missing {
+        /// Where.
+        at: String,
+        /// The metric.
+        name: String,
+        /// The most similar ones that are there.
+        similar: Vec<String>,
+    },
+    /// A metric has a value that cannot be.
+    #[error("{at}: {name} is {value}: {why}")]
+    Value {
+        /// Where.
+        at: String,
+        /// The metric.
+        name: String,
+        /// Its value.
+        value: f64,
+        /// What it should be.
+        why: &'static str,
+    },
+    /// A metric carries a time that is not now.
+    #[error("{at}: {name} carries a time {:.0} s {}; it does not describe the present (clock skew, or a page that is relayed)",
+        offset_s.abs(), if *offset_s > 0.0 { "in the future" } else { "in the past" })]
+    NotNow {
+        /// Where.
+        at: String,
+        /// The metric.
+        name: String,
+        /// Seconds from now; positive is the future.
+        offset_s: f64,
+    },
+    /// A counter that always moves has not moved.
+    #[error(
+        "{at}: {name} has not moved since the last reading: the page is cached, or the interval is too short"
+    )]
+    Stuck {
+        /// Where.
+        at: String,
+        /// The counter.
+        name: String,
+    },
+    /// There is no MQTT session; the reason names the broker.
+    #[error("{why}")]
+    Session {
+        /// Why the last attempt or session ended.
+        why: String,
+    },
+    /// The broker refused an MQTT session.
+    #[error("{at}: {why}")]
+    Refused {
+        /// Where.
+        at: String,
+        /// Why, and what to do about it.
+        why: String,
+    },
+    /// The answer is not in the protocol.
+    #[error("{at}: {why}")]
+    Protocol {
+        /// Where.
+        at: String,
+        /// What was seen.
+        why: String,
+    },
+    /// The broker answers but has not published what telemetry needs.
+    #[error("{at}: connected, but {topic} has not been published for {:.0} s{hint}", silent.as_secs_f64())]
+    Silent {
+        /// Where.
+        at: String,
+        /// The heartbeat.
+        topic: String,
+        /// For how long.
+        silent: Duration,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// Nothing is wrong; the first reading has not arrived.
+    #[error("{at}: waiting for the first {what}")]
+    Waiting {
+        /// Where.
+        at: String,
+        /// What is waited for.
+        what: String,
+    },
+    /// The process or control group of a local source is not there.
+    #[error("{at}: {why}")]
+    Local {
+        /// What was configured.
+        at: String,
+        /// What is missing.
+        why: String,
+    },
+}
+
+fn similar_names(similar: &[String]) -> String {
+    match similar {
+        [] => "; the page has no metric at all".to_owned(),
+        names => format!("; most similar: {}", names.join(", ")),
+    }
+}
+
+/// The start of a text of unknown origin, fit for a message.
+pub(crate) fn excerpt(text: &str, chars: usize) -> String {
+    let mut short: String = text.chars().take(chars).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,201 @@
+//! The Prometheus text exposition format, version 0.0.4, and what OpenMetrics adds that exporters really send.
+//!
+//! <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
+//!
+//! Strict where a library would skip: a line that is no metric is an error, because half a page is not a reading.
+//! `# TYPE` is not looked at: a preset says what is a counter.
+
+use std::borrow::Cow;
+
+use super::page::{Labels, Row};
+
+/// A line that is no metric.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BadLine<'a> {
+    /// Its number, from 1.
+    pub(crate) line: usize,
+    /// The line.
+    pub(crate) text: &'a str,
+}
+
+/// All series of a page.
+pub(crate) fn parse(text: &str) -> Result<Vec<Row<'_>>, BadLine<'_>> {
+    let mut rows = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let line = line.trim_matches([' ', '\t']);
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        rows.push(row(line).ok_or(BadLine { line: i + 1, text: line })?);
+    }
+    Ok(rows)
+}
+
+/// `name{label="value",…} value [timestamp] [# exemplar]`
+fn row(line: &str) -> Option<Row<'_>> {
+    let name_end = line.find(|c: char| !is_name_char(c)).unwrap_or(line.len());
+    let (name, rest) = line.split_at(name_end);
+    if !name.starts_with(|c: char| is_name_char(c) && !c.is_ascii_digit()) {
+        return None;
+    }
+    let rest = rest.trim_start_matches([' ', '\t']);
+    let (labels, rest) = match rest.strip_prefix('{') {
+        Some(rest) => labels(rest)?,
+        // Without labels, a blank separates the name from the value.
+        None if rest.len() < line.len() - name_end => (Vec::new(), rest),
+        None => return None,
+    };
+    let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
+    let value = number(words.next()?)?;
+    let timestamp_ms = match words.next() {
+        None | Some("#") => return Some(Row { name, labels, value, timestamp_ms: None }),
+        Some(word) => timestamp(word)?,
+    };
+    match words.next() {
+        None | Some("#") => Some(Row { name, labels, value, timestamp_ms: Some(timestamp_ms) }),
+        Some(_) => None,
+    }
+}
+
+const fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == ':'
+}
+
+/// Labels up to the closing brace, and what follows it.
+fn labels(mut rest: &str) -> Option<(Labels<'_>, &str)> {
+    let mut labels = Vec::new();
+    loop {
+        rest = rest.trim_start_matches([' ', '\t']);
+        if let Some(rest) = rest.strip_prefix('}') {
+            return Some((labels, rest));
+        }
+        let (label, after) = rest.split_once('=')?;
+        let label = label.trim_matches([' ', '\t']);
+        if label.is_empty() || !label.chars().all(is_name_char) {
+            return None;
+        }
+        let after = after.trim_start_matches([' ', '\t']).strip_prefix('"')?;
+        let (value, after) = quoted(after)?;
+        labels.push((label, value));
+        rest = after.trim_start_matches([' ', '\t']);
+        match rest.strip_prefix(',') {
+            Some(after) => rest = after,
+            None if rest.starts_with('}') => {}
+            None => return None,
+        }
+    }
+}
+
+/// A value up to its closing quote, unescaped, and what follows it.
+fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let end = text.find(['"', '\\'])?;
+    if text.as_bytes()[end] == b'"' {
+        return Some((Cow::Borrowed(&text[..end]), &text[end + 1..]));
+    }
+    let mut value = text[..end].to_owned();
+    let mut chars = text[end..].char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((Cow::Owned(value), &text[end + at + 1..])),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                escaped @ ('\\' | '"') => value.push(escaped),
+                _ => return None,
+            },
+            c => value.push(c),
+        }
+    }
+    None
+}
+
+/// A float as Go's `ParseFloat` takes it, without hexadecimal.
+fn number(word: &str) -> Option<f64> {
+    match word {
+        "NaN" => Some(f64::NAN),
+        "+Inf" | "Inf" => Some(f64::INFINITY),
+        "-Inf" => Some(f64::NEG_INFINITY),
+        // `parse` would take words such as "infinity" too.
+        word if word.ends_with(|c: char| c.is_ascii_digit() || c == '.') => word.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Milliseconds; OpenMetrics writes seconds with a fraction.
+fn timestamp(word: &str) -> Option<i64> {
+    word.parse().ok().or_else(|| {
+        let seconds: f64 = word.parse().ok()?;
+        seconds.is_finite().then_some((seconds * 1000.0) as i64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_line() {
+        let page = "# HELP x y\n# TYPE x counter\nx 1\n\nx{} 2\r\n x{a=\"b\"} 3 1700000000000\n\
+                    x{a=\"b\",c=\"d \\\"e\\\" \\\\ \\n }\",} -4.5e-3\nx{a=\"\"}+Inf\nx NaN\n\
+                    x{le=\"1\"} 5 # {trace=\"z\"} 0.5\nns:x_1 6 1700000000.250\n# EOF\n";
+        let rows = parse(page).unwrap();
+        let row = |i: usize| &rows[i];
+        assert_eq!(rows.len(), 8);
+        assert_eq!((row(0).name, row(0).value, row(0).timestamp_ms), ("x", 1.0, None));
+        assert!(row(1).labels.is_empty());
+        assert_eq!(row(2).timestamp_ms, Some(1_700_000_000_000));
+        assert_eq!(row(2).labels, [("a", Cow::Borrowed("b"))]);
+        assert_eq!(row(3).labels[1].1, "d \"e\" \\ \n }");
+        assert_eq!(row(3).value, -0.0045);
+        assert_eq!(row(4).value, f64::INFINITY);
+        assert!(row(5).value.is_nan());
+        assert_eq!(row(6).value, 5.0);
+        assert_eq!((row(7).name, row(7).timestamp_ms), ("ns:x_1", Some(1_700_000_000_250)));
+    }
+
+    #[test]
+    fn what_is_no_metric_is_named() {
+        for line in [
+            "<html>",
+            "x",
+            "x{",
+            "x{a}",
+            "x{a=1} 1",
+            "x{a=\"b\" 1",
+            "x{a=\"b} 1",
+            "1x 1",
+            "x one",
+            "x 1 2 3",
+            "x infinity",
+            "x 0x10",
+            "x{a=\"\\q\"} 1",
+            "{a=\"b\"} 1",
+            "x{a=\"b\"}",
+            "x 1 soon",
+        ] {
+            let page = format!("ok 1\n{line}\n");
+            assert_eq!(parse(&page), Err(BadLine { line: 2, text: line }), "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "\\PC{0,200}|[a-z{}=\",\\\\ 0-9.#\n+-]{0,200}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn a_written_row_is_read_back(
+            name in "[a-z_:][a-z0-9_:]{0,12}", label in "[a-z_]{1,8}", value in "[a-z \"\\\\{},=\n]{0,12}",
+            number in proptest::num::f64::NORMAL,
+        ) {
+            let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let page = format!("{name}{{{label}=\"{escaped}\"}} {number:e}\n");
+            let rows = parse(&page).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
+            prop_assert_eq!(rows[0].name, &name);
+            prop_assert_eq!(rows[0].labels[0].1.as_ref(), value.as_str());
+            prop_assert_eq!(rows[0].value, number);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! One GET whose answer is not trusted: bounded in time and size, whatever the other side does.
+//!
+//! Redirects are not followed: they would send credentials to a place nobody configured.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::SourceError;
+use super::error::excerpt;
+use crate::config::telemetry::HttpAuth;
+
+/// Largest head of an answer in bytes; hyper's minimum for its buffer.
+const HEAD_LIMIT: usize = 8192;
+
+/// An answer with its whole body.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) content_type: String,
+    pub(crate) body: Bytes,
+    /// Whether the protocol said where the body ends. Otherwise it ended when the connection did, and may be cut short.
+    pub(crate) delimited: bool,
+}
+
+/// What is asked of whom.
+#[derive(Debug)]
+pub(crate) struct Get<'a> {
+    pub(crate) url: &'a Uri,
+    pub(crate) auth: &'a HttpAuth,
+    pub(crate) accept: &'static str,
+    /// Largest body in bytes.
+    pub(crate) limit: usize,
+    /// For all of it: connect, request, head and body.
+    pub(crate) timeout: Duration,
+}
+
+/// A URL that telemetry can be read from.
+///
+/// # Errors
+/// Says what is wrong and what to write instead.
+pub fn check_url(url: &str) -> Result<Uri, String> {
+    let uri: Uri = url.parse().map_err(|e| format!("{url:?} is no URL: {e}; write http://HOST:PORT/PATH"))?;
+    if uri.scheme_str() != Some("http") {
+        return Err(format!("{url:?}: only http is read; write http://HOST:PORT/PATH"));
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(format!("{url:?} has no host; write http://HOST:PORT/PATH"));
+    }
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(format!("{url:?} has credentials in it; use username and password_file"));
+    }
+    Ok(uri)
+}
+
+impl Get<'_> {
+    /// Fetches the page. Any status but 200 is an error.
+    pub(crate) async fn fetch(&self) -> Result<Answer, SourceError> {
+        let deadline = Instant::now() + self.timeout;
+        let (response, _connection) = self.head(deadline).await?;
+        if response.status() != StatusCode::OK {
+            return Err(self.bad_status(&response));
+        }
+        let header = |name| text(response.headers().get(name));
+        let encoding = header(header::CONTENT_ENCODING);
+        if !encoding.is_empty() && encoding != "identity" {
+            let saw = format!("encoded as {} although that was not asked for", excerpt(&encoding, 40));
+            return Err(SourceError::NotMetrics { at: self.at(), saw });
+        }
+        let content_type = header(header::CONTENT_TYPE);
+        // hyper knows the exact size from a content-length; a chunked body has its own end mark.
+        let delimited = response.body().size_hint().exact().is_some()
+            || header(header::TRANSFER_ENCODING).to_ascii_lowercase().contains("chunked");
+        let body = self.body(response.into_body(), deadline).await?;
+        Ok(Answer { content_type, body, delimited })
+    }
+
+    /// The status alone; redirects and errors are answers too.
+    pub(crate) async fn status(&self) -> Result<StatusCode, SourceError> {
+        let (response, _connection) = self.head(Instant::now() + self.timeout).await?;
+        Ok(response.status())
+    }
+
+    /// Connects, asks and reads the head. The connection lives as long as the second value.
+    async fn head(
+        &self,
+        deadline: Instant,
+    ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), SourceError> {
+        let request = self.request().await?;
+        let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = self.url.port_u16().unwrap_or(80);
+        let stream = self.in_time(deadline, "connecting", TcpStream::connect((host, port))).await?;
+        let stream =
+            stream.map_err(|source| SourceError::Io { at: self.at(), doing: "connecting", source })?;
+        let handshake = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(HEAD_LIMIT.max(self.limit.min(64 << 10)))
+            .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+            .await;
+        let (mut sender, connection) = handshake.map_err(|e| self.http_error(&e))?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(async move {
+            // The request's own result tells what went wrong.
+            let _ = connection.await;
+        }));
+        let response =
+            self.in_time(deadline, "connected, waiting for an answer", sender.send_request(request)).await?;
+        Ok((response.map_err(|e| self.http_error(&e))?, connection))
+    }
+
+    async fn request(&self) -> Result<Request<Empty<Bytes>>, SourceError> {
+        let path = self.url.path_and_query().map_or("/", |path| path.as_str());
+        let authority = self.url.authority().map_or("", |authority| authority.as_str());
+        let mut request = Request::get(path)
+            .header(header::HOST, authority)
+            .header(header::ACCEPT, self.accept)
+            .header(header::USER_AGENT, concat!("balancer/", env!("CARGO_PKG_VERSION")))
+            .header(header::CONNECTION, "close");
+        if let Some(value) = self.authorization().await? {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request
+            .body(Empty::new())
+            .map_err(|e| SourceError::Config { at: self.at(), why: format!("cannot be asked for: {e}") })
+    }
+
+    async fn authorization(&self) -> Result<Option<HeaderValue>, SourceError> {
+        let value = if let Some(file) = &self.auth.token_file {
+            format!("Bearer {}", super::secret::read(file).await?)
+        } else if let Some(username) = &self.auth.username {
+            let password = match &self.auth.password_file {
+                Some(file) => super::secret::read(file).await?,
+                None => String::new(),
+            };
+            format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}")))
+        } else {
+            return Ok(None);
+        };
+        let mut value = HeaderValue::try_from(value).map_err(|_invalid| SourceError::Config {
+            at: self.at(),
+            why: "the credentials have characters that HTTP cannot carry".to_owned(),
+        })?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    async fn body(&self, mut body: Incoming, deadline: Instant) -> Result<Bytes, SourceError> {
+        let mut whole = BytesMut::new();
+        if body.size_hint().lower() > self.limit as u64 {
+            return Err(SourceError::TooLong { at: self.at(), limit: self.limit });
+        }
+        loop {
+            let doing = || format!("reading the body ({} bytes so far)", whole.len());
+            let frame = timeout_at(deadline, body.frame()).await.map_err(|_elapsed| {
+                SourceError::Timeout { at: self.at(), doing: doing(), after: self.timeout }
+            })?;
+            let Some(frame) = frame else { return Ok(whole.freeze()) };
+            let frame = frame.map_err(|e| {
+                if e.is_incomplete_message() || e.is_body_write_aborted() || is_cut(&e) {
+                    SourceError::Truncated { at: self.at(), got: whole.len() }
+                } else {
+                    self.http_error(&e)
+                }
+            })?;
+            if let Ok(data) = frame.into_data() {
+                if whole.len() + data.len() > self.limit {
+                    return Err(SourceError::TooLong { at: self.at(), limit: self.limit });
+                }
+                whole.extend_from_slice(&data);
+            }
+        }
+    }
+
+    async fn in_time<T>(
+        &self,
+        deadline: Instant,
+        doing: &str,
+        step: impl Future<Output = T>,
+    ) -> Result<T, SourceError> {
+        timeout_at(deadline, step).await.map_err(|_elapsed| SourceError::Timeout {
+            at: self.at(),
+            doing: doing.to_owned(),
+            after: self.timeout,
+        })
+    }
+
+    fn bad_status(&self, response: &Response<Incoming>) -> SourceError {
+        let status = response.status();
+        let hint = match status.as_u16() {
+            300..=399 => format!(
+                " to {}; redirects are not followed, configure that URL if it is the right one",
+                excerpt(&text(response.headers().get(header::LOCATION)), 200)
+            ),
+            401 | 403 => "; give username and password_file, or token_file".to_owned(),
+            404 => "; the path is wrong, or the exporter is not enabled".to_owned(),
+            _ => String::new(),
+        };
+        SourceError::Status { at: self.at(), status: status.as_u16(), hint }
+    }
+
+    fn http_error(&self, e: &hyper::Error) -> SourceError {
+        let mut why = e.to_string();
+        let mut cause = std::error::Error::source(e);
+        while let Some(inner) = cause {
+            why = format!("{why}: {inner}");
+            cause = inner.source();
+        }
+        SourceError::Http { at: self.at(), why }
+    }
+
+    fn at(&self) -> String {
+        self.url.to_string()
+    }
+}
+
+/// Whether the connection broke while a body was read.
+fn is_cut(e: &hyper::Error) -> bool {
+    let io = std::error::Error::source(e).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| {
+        matches!(io.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset)
+    })
+}
+
+fn text(value: Option<&HeaderValue>) -> String {
+    value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,227 @@
+//! From named numbers to a reading, as a preset says.
+
+use balancer_control::{Moment, Resource, ResourceUse, Scope};
+
+use super::SourceError;
+use super::page::Page;
+use super::reading::{Reading, count};
+use crate::preset::{
+    AlarmScope, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity, ResourceKind, ResourceRule,
+    TimeUnit,
+};
+
+/// A gauge of utilisation may be above 1 by this much before it is refused: exporters round, and windows overlap.
+const GAUGE_SLACK: f64 = 1.05;
+
+/// A broker that used more than this multiple of its cores has other cores than the preset or configuration says.
+const COUNTER_SLACK: f64 = 2.0;
+
+/// Reads pages of one source. Counters need its memory of the page before.
+#[derive(Debug)]
+pub(crate) struct Interpreter {
+    meaning: Meaning,
+    /// Cores of the backend as configured.
+    cores: Option<f64>,
+    before: Option<CpuTime>,
+}
+
+/// A counter of CPU time at one time.
+#[derive(Clone, Copy, Debug)]
+struct CpuTime {
+    busy_s: f64,
+    at_s: f64,
+}
+
+impl Interpreter {
+    pub(crate) const fn new(meaning: Meaning, cores: Option<f64>) -> Self {
+        Self { meaning, cores, before: None }
+    }
+
+    /// The reading of one page. `own` sessions of the agent are taken off the broker's count.
+    pub(crate) fn read(&mut self, page: &Page<'_>, now: Moment, own: u64) -> Result<Reading, SourceError> {
+        let mut reading = Reading::default();
+        let sample = &mut reading.sample;
+        sample.taken = now;
+        match self.meaning.cpu.clone() {
+            None => {}
+            Some(Cpu::Counter { busy, per, unit, cores }) => {
+                let cores = self.cores(page, cores.as_ref(), &busy)?;
+                sample.cores = Some(cores);
+                sample.utilisation = self.counted(page, now, &busy, per.as_ref(), unit, cores)?;
+            }
+            Some(Cpu::Gauge { metric, unit, cores, zero_is_missing }) => {
+                if cores.is_some() || self.cores.is_some() || unit == CpuUnit::PercentOfCore {
+                    sample.cores = Some(self.cores(page, cores.as_ref(), &metric)?);
+                }
+                sample.utilisation = gauged(page, &metric, unit, sample.cores, zero_is_missing)?;
+            }
+        }
+        sample.connections = quantity(page, self.meaning.connections.as_ref(), own)?;
+        sample.messages = quantity(page, self.meaning.messages.as_ref(), own)?;
+        for rule in &self.meaning.resources {
+            sample.resources.extend(resource(page, rule)?);
+        }
+        for rule in &self.meaning.alarms {
+            if holds(page, &rule.when, rule.optional)? {
+                sample.alarms.push((rule.name.clone(), scope(rule.scope)));
+            }
+        }
+        for condition in &self.meaning.draining {
+            sample.draining |= holds(page, condition, false)?;
+        }
+        reading.max_connections = quantity(page, self.meaning.max_connections.as_ref(), own)?;
+        Ok(reading)
+    }
+
+    fn cores(&self, page: &Page<'_>, cores: Option<&Cores>, of: &Metric) -> Result<f64, SourceError> {
+        let (cores, metric) = match cores {
+            // What the operator says of a backend stands.
+            _ if self.cores.is_some() => return Ok(self.cores.unwrap_or_default()),
+            Some(Cores::Fixed(cores)) => return Ok(*cores),
+            Some(Cores::Metric(metric)) => (page.require(metric)?, metric.clone()),
+            Some(Cores::Count { count }) => (page.select(count)?.len() as f64, Metric(vec![count.clone()])),
+            None => {
+                return Err(SourceError::Config {
+                    at: page.at.to_owned(),
+                    why: format!(
+                        "{} is CPU time, but of how many cores is not known; give the backend `cores`",
+                        of.0.first().map_or(String::new(), ToString::to_string)
+                    ),
+                });
+            }
+        };
+        if cores > 0.0 {
+            Ok(cores)
+        } else {
+            Err(page.value_error(&metric, cores, "must be at least one core"))
+        }
+    }
+
+    /// Utilisation since the page before; `None` for the first page, and after a counter went back (a restart).
+    fn counted(
+        &mut self,
+        page: &Page<'_>,
+        now: Moment,
+        busy: &Metric,
+        per: Option<&Metric>,
+        unit: TimeUnit,
+        cores: f64,
+    ) -> Result<Option<f64>, SourceError> {
+        let busy_s = page.require(busy)? * unit.seconds();
+        let at_s = match per {
+            Some(per) => page.require(per)? * unit.seconds(),
+            None => now.0.as_secs_f64(),
+        };
+        let Some(before) = self.before.replace(CpuTime { busy_s, at_s }) else { return Ok(None) };
+        let (used, passed) = (busy_s - before.busy_s, at_s - before.at_s);
+        if used < 0.0 || passed < 0.0 {
+            return Ok(None);
+        }
+        if passed == 0.0 {
+            let clock = per.and_then(|per| per.0.first());
+            let name = clock.map_or_else(|| "the agent's clock".to_owned(), ToString::to_string);
+            return Err(SourceError::Stuck { at: page.at.to_owned(), name });
+        }
+        let utilisation = used / passed / cores;
+        if utilisation > COUNTER_SLACK {
+            return Err(page.value_error(
+                busy,
+                busy_s / unit.seconds(),
+                "grew by more than twice what the cores can do; the number of cores or the unit is wrong",
+            ));
+        }
+        Ok(Some(utilisation.min(1.0)))
+    }
+}
+
+fn gauged(
+    page: &Page<'_>,
+    metric: &Metric,
+    unit: CpuUnit,
+    cores: Option<f64>,
+    zero_is_missing: bool,
+) -> Result<Option<f64>, SourceError> {
+    let value = page.require(metric)?;
+    if value == 0.0 && zero_is_missing {
+        return Ok(None);
+    }
+    let (utilisation, why) = match unit {
+        CpuUnit::Percent => (value / 100.0, "must be from 0 to 100"),
+        CpuUnit::Ratio => (value, "must be from 0 to 1"),
+        CpuUnit::IdleRatio if value > 1.0 => (f64::INFINITY, "must be from 0 to 1"),
+        CpuUnit::IdleRatio => (1.0 - value, "must be from 0 to 1"),
+        CpuUnit::PercentOfCore => {
+            (value / 100.0 / cores.unwrap_or(1.0), "must be from 0 to 100 times the number of cores")
+        }
+    };
+    if utilisation > GAUGE_SLACK {
+        return Err(page.value_error(metric, value, why));
+    }
+    Ok(Some(utilisation.min(1.0)))
+}
+
+fn quantity(page: &Page<'_>, quantity: Option<&Quantity>, own: u64) -> Result<Option<u64>, SourceError> {
+    let Some(quantity) = quantity else { return Ok(None) };
+    let Some(value) = page.sum(&quantity.metric)? else {
+        return if quantity.optional { Ok(None) } else { Err(page.missing(&quantity.metric)) };
+    };
+    let value = count(value)
+        .ok_or_else(|| page.value_error(&quantity.metric, value, "is more than can be counted"))?;
+    Ok(Some(value.saturating_sub(if quantity.counts_agent { own } else { 0 })))
+}
+
+fn resource(page: &Page<'_>, rule: &ResourceRule) -> Result<Option<ResourceUse>, SourceError> {
+    let (value, limit) = match &rule.limit {
+        Limit::UsedOf(a, b) | Limit::FreeOf(a, b) | Limit::FreeAbove(a, b) => (a, Some(b)),
+        Limit::Percent(a) => (a, None),
+    };
+    let (Some(amount), limit) = (page.sum(value)?, limit.map(|limit| page.sum(limit)).transpose()?.flatten())
+    else {
+        return if rule.optional { Ok(None) } else { Err(page.missing(value)) };
+    };
+    let used = match (&rule.limit, limit) {
+        (Limit::Percent(_), _) if amount > 100.0 => {
+            return Err(page.value_error(value, amount, "must be from 0 to 100"));
+        }
+        (Limit::Percent(_), _) => amount / 100.0,
+        (Limit::UsedOf(_, limit_metric) | Limit::FreeOf(_, limit_metric), Some(0.0)) => {
+            return Err(page.value_error(limit_metric, 0.0, "is no limit"));
+        }
+        (Limit::UsedOf(..), Some(limit)) => amount / limit,
+        (Limit::FreeOf(..), Some(limit)) => 1.0 - amount / limit,
+        (Limit::FreeAbove(..), Some(floor)) if amount <= floor => 1.0,
+        (Limit::FreeAbove(..), Some(floor)) => floor / amount,
+        (_, None) if rule.optional => return Ok(None),
+        (Limit::UsedOf(_, limit) | Limit::FreeOf(_, limit) | Limit::FreeAbove(_, limit), None) => {
+            return Err(page.missing(limit));
+        }
+    };
+    let resource = match rule.resource {
+        ResourceKind::Memory => Resource::Memory,
+        ResourceKind::Descriptors => Resource::Descriptors,
+        ResourceKind::Disk => Resource::Disk,
+        ResourceKind::Connections => Resource::Connections,
+    };
+    Ok(Some(ResourceUse { resource, used: used.clamp(0.0, 1.0) }))
+}
+
+fn holds(page: &Page<'_>, condition: &Condition, optional: bool) -> Result<bool, SourceError> {
+    let values = page.find(&condition.metric)?;
+    if values.is_empty() && !optional {
+        return Err(page.missing(&condition.metric));
+    }
+    Ok(values.iter().any(|&value| {
+        condition.above.is_some_and(|bound| value > bound)
+            || condition.below.is_some_and(|bound| value < bound)
+    }))
+}
+
+const fn scope(scope: AlarmScope) -> Scope {
+    match scope {
+        AlarmScope::Node => Scope::Node,
+        AlarmScope::Cluster => Scope::Cluster,
+    }
+}
+
+#[cfg(test)]
+mod tests;
