@@ -170,6 +170,12 @@ impl Control {
         netns::run(Command::new(&self.binary).arg("--socket").arg(&self.socket).args(arguments))
     }
 
+    /// What a person types to run a client verb.
+    #[must_use]
+    pub fn command_line(&self, arguments: &[&str]) -> String {
+        format!("{} --socket {} {}", self.binary.display(), self.socket.display(), arguments.join(" "))
+    }
+
     /// Runs a client verb with `--json`.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod broker;
 pub mod capture;
 pub mod cgroup;
+pub mod demo;
 pub mod lab;
 pub mod load;
 pub mod mqtt;
