@@ -4,12 +4,16 @@
 //! - [`maps`]: typed handles to its maps.
 //! - [`sweep`]: forgetting flows and keeping counts honest.
 //! - [`net`]: interfaces, routes and neighbours.
+//! - [`nexthop`]: the next hop of every backend.
 
 pub mod datapath;
 mod error;
+#[cfg(test)]
+mod live;
 mod lock;
 pub mod maps;
 pub mod net;
+pub mod nexthop;
 mod notice;
 mod object;
 mod pins;
@@ -20,6 +24,7 @@ mod wanted;
 pub use datapath::{Attachment, Datapath, Detached, Opened, Options, detach};
 pub use error::Error;
 pub use maps::{Counters, FlowKey, Flows, Layout, MapSource, Maps, Steering, TableUsage};
+pub use nexthop::{Discovered, HopEvent, Targets, Watcher, discover};
 pub use notice::Notice;
 pub use object::Object;
 pub use pins::{Difference, Mismatch};

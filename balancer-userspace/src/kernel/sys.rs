@@ -315,3 +315,18 @@ pub(crate) fn monotonic_nanos() -> u64 {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
+
+/// Moves this thread into a network namespace of its own, which ends with it.
+#[cfg(test)]
+pub(crate) fn unshare_network() {
+    // SAFETY: the call takes no pointers and affects this thread alone.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    assert_eq!(result, 0, "unshare: {}", io::Error::last_os_error());
+}
+
+/// The id by which other processes know this thread.
+#[cfg(test)]
+pub(crate) fn thread_id() -> i32 {
+    // SAFETY: the call has no arguments and cannot fail.
+    unsafe { libc::gettid() }
+}

@@ -1,0 +1,178 @@
+use std::collections::HashMap;
+
+use aya::maps::{Array, Map};
+use balancer_common::abi::{
+    BackendCounts, BackendId, Flow, FlowKey4, FlowKey6, FlowState, ServiceId, TableUse, names,
+};
+
+use super::{Site, in_namespace};
+use crate::kernel::maps::{Counters, FlowKey, Flows, MapSource as _};
+use crate::kernel::sweep::{Expiry, Sweeper, Timeouts, purge};
+
+const TIMEOUTS: Timeouts = Timeouts { idle: 1000, half_closed: 100, closing: 10 };
+const NOW: u32 = 10_000;
+const BACKEND: BackendId = BackendId(3);
+
+fn key(number: u32) -> FlowKey4 {
+    FlowKey4 { client: number.to_be_bytes(), port: [0, 9], service: ServiceId(1) }
+}
+
+fn flow(bits: u64, silent: u32) -> Flow {
+    Flow { state: FlowState::open(BACKEND, 1).with(bits), last_seen: NOW - silent, ..Flow::default() }
+}
+
+/// Plays the program: inserts a flow and counts it.
+struct Program {
+    counts: Array<aya::maps::MapData, BackendCounts>,
+    used: Array<aya::maps::MapData, TableUse>,
+}
+
+impl Program {
+    fn new(site: &Site) -> Self {
+        let open = |name| Map::from_map_data(site.pin_dir.open(name).unwrap()).unwrap();
+        Self {
+            counts: open(names::COUNTS).try_into().unwrap(),
+            used: open(names::TABLE_USE).try_into().unwrap(),
+        }
+    }
+
+    fn count(&mut self, opened: u64, closed: u64, inserted: [u64; 2]) {
+        let counts = BackendCounts { opened, closed, ..BackendCounts::default() };
+        self.counts.set(u32::from(BACKEND.0), counts, 0).unwrap();
+        for (table, inserted) in (0..).zip(inserted) {
+            self.used.set(table, TableUse { inserted, adopt_until: 0 }, 0).unwrap();
+        }
+    }
+}
+
+fn setup(site: &Site) -> (Flows, Counters, Program) {
+    let maps = site.open().maps;
+    (maps.flows, maps.counters, Program::new(site))
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_walk_sees_every_entry_once() {
+    in_namespace(|| {
+        let site = Site::new();
+        let (mut flows, _, _) = setup(&site);
+        let total = 15_000;
+        for number in 0..total {
+            flows.v4.insert(&key(number), &flow(0, number % 7)).unwrap();
+        }
+        let six = FlowKey6 { client: [9; 16], port: [0, 1], service: ServiceId(0) };
+        flows.v6.insert(&six, &flow(0, 0)).unwrap();
+        let mut seen = HashMap::new();
+        flows.for_each(|key, flow| assert!(seen.insert(key, flow).is_none(), "{key:?} came twice")).unwrap();
+        assert_eq!(seen.len(), total as usize + 1);
+        assert_eq!(seen[&FlowKey::V4(key(5))], flow(0, 5));
+        assert_eq!(flows.remove(&FlowKey::V6(six)).unwrap(), Some(flow(0, 0)));
+        assert_eq!(flows.remove(&FlowKey::V6(six)).unwrap(), None, "the second to remove it is told so");
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_sweep_removes_what_expired_and_counts_it_once() {
+    in_namespace(|| {
+        let site = Site::new();
+        let (mut flows, counters, mut program) = setup(&site);
+        let closed = FlowState::CLOSED;
+        let entries = [
+            flow(0, 0),
+            flow(0, 999),
+            flow(0, 1000),
+            flow(FlowState::FIN_BACKEND, 99),
+            flow(FlowState::FIN_BACKEND, 100),
+            flow(FlowState::RST_UNPROVEN, 500),
+            flow(closed, 9),
+            flow(closed, 10),
+        ];
+        for (number, flow) in (0..).zip(&entries) {
+            flows.v4.insert(&key(number), flow).unwrap();
+        }
+        program.count(8, 2, [8, 0]);
+        assert_eq!(counters.live(BACKEND).unwrap(), 6);
+
+        let mut sweeper = Sweeper::default();
+        let report = sweeper.sweep(&mut flows, NOW, &TIMEOUTS).unwrap();
+        assert_eq!(report.entries, [8, 0]);
+        let removed = [(Expiry::Closed, 1), (Expiry::HalfClosed, 1), (Expiry::Idle, 1)];
+        assert_eq!(report.removed, removed.into());
+        assert!(report.corrected.is_empty());
+        assert_eq!(counters.live(BACKEND).unwrap(), 4);
+        assert_eq!(counters.tables().unwrap()[0].used(), 5);
+
+        let again = sweeper.sweep(&mut flows, NOW, &TIMEOUTS).unwrap();
+        assert!(again.removed.is_empty() && again.corrected.is_empty());
+        assert_eq!(counters.live(BACKEND).unwrap(), 4);
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn pressure_takes_unproven_resets_first() {
+    in_namespace(|| {
+        let site = Site::new();
+        let (mut flows, counters, mut program) = setup(&site);
+        let capacity = u64::from(flows.v6.capacity());
+        let live = capacity * 91 / 100;
+        for number in 0..live {
+            let mut client = [0; 16];
+            client[..8].copy_from_slice(&number.to_be_bytes());
+            let six = FlowKey6 { client, port: [0, 1], service: ServiceId(0) };
+            let bits = if number < 30 { FlowState::RST_UNPROVEN } else { 0 };
+            // Ten of the thirty have been heard of since.
+            flows.v6.insert(&six, &flow(bits, if number < 10 { 3 } else { 500 })).unwrap();
+        }
+        program.count(live, 0, [0, live]);
+        let report = Sweeper::default().sweep(&mut flows, NOW, &TIMEOUTS).unwrap();
+        assert_eq!(report.removed, [(Expiry::UnprovenReset, 20)].into());
+        assert_eq!(counters.live(BACKEND).unwrap(), live - 20);
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn counts_that_are_wrong_are_corrected() {
+    in_namespace(|| {
+        let site = Site::new();
+        let (mut flows, counters, mut program) = setup(&site);
+        for number in 0..5 {
+            flows.v4.insert(&key(number), &flow(0, 0)).unwrap();
+        }
+        // An agent died between removing two flows and counting that.
+        program.count(7, 0, [7, 0]);
+        let mut sweeper = Sweeper::default();
+        let report = sweeper.sweep(&mut flows, NOW, &TIMEOUTS).unwrap();
+        assert!(report.corrected.is_empty(), "one sighting is not enough");
+        assert_eq!(counters.live(BACKEND).unwrap(), 7);
+        let report = sweeper.sweep(&mut flows, NOW, &TIMEOUTS).unwrap();
+        assert_eq!((report.corrected, report.corrected_use), ([(BACKEND, 2)].into(), [2, 0]));
+        assert_eq!(counters.live(BACKEND).unwrap(), 5);
+        assert_eq!(counters.tables().unwrap()[0].used(), 5);
+
+        // Too few: at the start of an agent, one look is enough.
+        program.count(4, 0, [4, 0]);
+        let report = Sweeper::default().rebuild(&mut flows).unwrap();
+        assert_eq!((report.corrected, report.corrected_use), ([(BACKEND, -3)].into(), [-3, 0]));
+        assert_eq!(counters.live(BACKEND).unwrap(), 5);
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn purging_forgets_one_backend_alone() {
+    in_namespace(|| {
+        let site = Site::new();
+        let (mut flows, counters, mut program) = setup(&site);
+        let other = Flow { state: FlowState::open(BackendId(4), 1), ..flow(0, 0) };
+        flows.v4.insert(&key(1), &flow(0, 0)).unwrap();
+        flows.v4.insert(&key(2), &flow(FlowState::CLOSED, 0)).unwrap();
+        flows.v4.insert(&key(3), &other).unwrap();
+        program.count(2, 1, [3, 0]);
+        assert_eq!(purge(&mut flows, BACKEND).unwrap(), 2);
+        assert_eq!(counters.live(BACKEND).unwrap(), 0);
+        assert_eq!(flows.v4.get(&key(3)).unwrap(), Some(other));
+    });
+}

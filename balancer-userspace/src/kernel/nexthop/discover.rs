@@ -1,0 +1,67 @@
+//! The interfaces that the program should run on when none are configured.
+
+use std::net::IpAddr;
+
+use super::resolve::{base, find};
+use crate::kernel::Error;
+use crate::kernel::net::{Link, Net};
+
+/// Name of the loopback interface, which packets from other hosts never come in by.
+const LOOPBACK: &str = "lo";
+
+/// What addresses and routes say of where packets come and go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovered {
+    /// Names of the interfaces, without repetition; VLAN devices are replaced by what is below them.
+    pub interfaces: Vec<String>,
+    /// VIPs that no interface holds.
+    pub homeless: Vec<IpAddr>,
+    /// Backends that no route leads to.
+    pub unreachable: Vec<IpAddr>,
+}
+
+/// Finds the interfaces that hold the VIPs, and those that the routes to the backends leave by.
+///
+/// A VIP that no interface holds, or only the loopback one, is expected where its network is.
+///
+/// # Errors
+///
+/// When the kernel does not answer.
+pub fn discover(net: &mut Net, vips: &[IpAddr], backends: &[IpAddr]) -> Result<Discovered, Error> {
+    let (links, addresses) = (net.links()?, net.addresses()?);
+    let mut found = Discovered::default();
+    for vip in vips {
+        let holders: Vec<u32> =
+            addresses.iter().filter(|(_, address)| address == vip).map(|(index, _)| *index).collect();
+        if holders.is_empty() {
+            found.homeless.push(*vip);
+            // On-link, although nobody answers for it: clients come in there.
+            if let Some(route) = net.route(*vip)?
+                && route.via == *vip
+            {
+                found.add(&links, route.ifindex);
+            }
+        }
+        for index in holders {
+            found.add(&links, index);
+        }
+    }
+    for backend in backends {
+        match net.route(*backend)? {
+            Some(route) => found.add(&links, route.ifindex),
+            None => found.unreachable.push(*backend),
+        }
+    }
+    Ok(found)
+}
+
+impl Discovered {
+    fn add(&mut self, links: &[Link], index: u32) {
+        if let Some(link) = find(links, index) {
+            let (base, _) = base(links, link);
+            if base.name != LOOPBACK && !self.interfaces.contains(&base.name) {
+                self.interfaces.push(base.name.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! From interfaces, a route and a neighbour to a hop. Pure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use balancer_common::abi::{Hop, VlanTag, VlanTags};
+use netlink_packet_route::neighbour::NeighbourState;
+
+use crate::kernel::net::{Link, Neighbour, Route};
+
+/// Why the program cannot send to a backend without asking the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// No route leads there.
+    NoRoute,
+    /// The address is this host's own.
+    Local,
+    /// The route's interface is switched off or has no carrier.
+    Down {
+        /// The interface.
+        interface: String,
+    },
+    /// The interface is not Ethernet.
+    NotEthernet {
+        /// The interface.
+        interface: String,
+    },
+    /// The program does not run on the interface that packets leave by.
+    NotAttached {
+        /// The interface.
+        interface: String,
+    },
+    /// More VLAN tags than the program can add.
+    TooManyTags {
+        /// The interface.
+        interface: String,
+    },
+    /// Nobody answers for the address.
+    NoNeighbour {
+        /// The backend, or the router on the way.
+        via: IpAddr,
+        /// The interface.
+        interface: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoute => write!(f, "no route leads there"),
+            Self::Local => write!(f, "the address is this host's own"),
+            Self::Down { interface } => write!(f, "interface {interface} is down"),
+            Self::NotEthernet { interface } => write!(f, "interface {interface} is not Ethernet"),
+            Self::NotAttached { interface } => {
+                write!(f, "the program does not run on interface {interface}, which packets leave by")
+            }
+            Self::TooManyTags { interface } => {
+                write!(f, "interface {interface} adds more than {} VLAN tags", VlanTags::MAX)
+            }
+            Self::NoNeighbour { via, interface } => {
+                write!(f, "{via} does not answer on interface {interface}")
+            }
+        }
+    }
+}
+
+/// What is known of the way to a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// The hop, or why there is none.
+    pub hop: Result<Hop, Problem>,
+    /// Whether the kernel should be asked to resolve or re-check the neighbour.
+    pub nudge: bool,
+}
+
+/// Finds the hop of a route.
+#[must_use]
+pub fn resolve(
+    links: &[Link],
+    route: Option<Route>,
+    neighbour: Option<Neighbour>,
+    devices: &BTreeSet<u32>,
+) -> Resolution {
+    let way = match way(links, route, devices) {
+        Ok(way) => way,
+        Err(problem) => return Resolution { hop: Err(problem), nudge: false },
+    };
+    let (usable, nudge) = neighbour.map_or((false, true), |neighbour| judge(neighbour.state));
+    let hop = match neighbour.and_then(|neighbour| neighbour.mac) {
+        Some(mac) if usable => Ok(Hop { neighbour: mac, ..way.hop }),
+        _ => Err(Problem::NoNeighbour { via: way.via, interface: way.interface }),
+    };
+    Resolution { nudge: nudge || hop.is_err(), hop }
+}
+
+/// A hop without its neighbour.
+struct Way {
+    hop: Hop,
+    via: IpAddr,
+    interface: String,
+}
+
+fn way(links: &[Link], route: Option<Route>, devices: &BTreeSet<u32>) -> Result<Way, Problem> {
+    let route = route.ok_or(Problem::NoRoute)?;
+    if route.local {
+        return Err(Problem::Local);
+    }
+    let top = find(links, route.ifindex).ok_or(Problem::NoRoute)?;
+    let interface = top.name.clone();
+    let (base, tags) = base(links, top);
+    if !(top.up && top.carrier && base.up && base.carrier) {
+        return Err(Problem::Down { interface });
+    }
+    if !devices.contains(&base.index) {
+        return Err(Problem::NotAttached { interface: base.name.clone() });
+    }
+    let Some(own) = top.mac else { return Err(Problem::NotEthernet { interface }) };
+    let mut vlan = VlanTags::NONE;
+    for tag in tags {
+        vlan = vlan.push_inner(tag).ok_or_else(|| Problem::TooManyTags { interface: interface.clone() })?;
+    }
+    let hop = Hop { ifindex: base.index, own, vlan, ..Hop::UNKNOWN };
+    Ok(Way { hop, via: route.via, interface })
+}
+
+/// The device under a chain of VLAN devices, and their tags, outermost first. A device whose lower device is in another
+/// network namespace is its own base.
+pub(super) fn base<'a>(links: &'a [Link], top: &'a Link) -> (&'a Link, Vec<VlanTag>) {
+    let (mut link, mut tags) = (top, Vec::new());
+    while let Some(tag) = link.tag
+        && !link.below_elsewhere
+        && let Some(below) = link.below.and_then(|index| find(links, index))
+    {
+        // The device on top adds the innermost tag.
+        tags.insert(0, tag);
+        link = below;
+    }
+    (link, tags)
+}
+
+pub(super) fn find(links: &[Link], index: u32) -> Option<&Link> {
+    links.iter().find(|link| link.index == index)
+}
+
+/// Whether a neighbour in this state can be sent to, and whether the kernel should be made to look at it.
+const fn judge(state: NeighbourState) -> (bool, bool) {
+    match state {
+        NeighbourState::Reachable
+        | NeighbourState::Delay
+        | NeighbourState::Probe
+        | NeighbourState::Permanent
+        | NeighbourState::Noarp => (true, false),
+        NeighbourState::Stale => (true, true),
+        NeighbourState::Incomplete => (false, false),
+        NeighbourState::Failed | NeighbourState::None | NeighbourState::Other(_) | _ => (false, true),
+    }
+}

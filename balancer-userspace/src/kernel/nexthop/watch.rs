@@ -1,0 +1,185 @@
+//! Following the kernel's announcements.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use balancer_common::abi::{BackendId, Hop};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::{HopEvent, Problem, Targets, resolve};
+use crate::kernel::Error;
+use crate::kernel::net::{Net, match_neighbour};
+
+/// Time from one look-up of everything to the next. Below the kernel's `gc_stale_time` of 60 s, so that no neighbour is
+/// forgotten between two.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// Announcements come in bursts; they are answered together.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Least time between two requests to resolve the same neighbour: the kernel tries for 3 s itself.
+const NUDGE_AGAIN: Duration = Duration::from_secs(5);
+
+/// Multicast groups of `linux/rtnetlink.h`.
+const GROUPS: [u32; 6] = [
+    libc::RTNLGRP_LINK,
+    libc::RTNLGRP_NEIGH,
+    libc::RTNLGRP_IPV4_IFADDR,
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV6_IFADDR,
+    libc::RTNLGRP_IPV6_ROUTE,
+];
+
+/// Follows the next hops of the targets.
+pub struct Watcher {
+    net: Net,
+    announcements: TokioSocket,
+    targets: watch::Receiver<Targets>,
+    events: mpsc::Sender<HopEvent>,
+    /// What was sent last.
+    known: BTreeMap<BackendId, (Hop, Option<Problem>)>,
+    /// Neighbours whose announcements matter.
+    followed: BTreeSet<(u32, IpAddr)>,
+    nudged: BTreeMap<(u32, IpAddr), Instant>,
+}
+
+impl Watcher {
+    /// Opens the sockets, in the network namespace of this thread. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses a netlink socket.
+    pub fn new(targets: watch::Receiver<Targets>, events: mpsc::Sender<HopEvent>) -> Result<Self, Error> {
+        // The groups are joined before the first look-up, so that no change falls between the two.
+        let subscribe = || {
+            let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+            socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
+            GROUPS.iter().try_for_each(|&group| socket.socket_mut().add_membership(group))?;
+            Ok(socket)
+        };
+        let announcements =
+            subscribe().map_err(|source| Error::Netlink { what: "announcements of changes", source })?;
+        Ok(Self {
+            net: Net::open()?,
+            announcements,
+            targets,
+            events,
+            known: BTreeMap::new(),
+            followed: BTreeSet::new(),
+            nudged: BTreeMap::new(),
+        })
+    }
+
+    /// Sends what is known at once, then every change. Ends when the targets' sender or the events' receiver is gone.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel no longer answers.
+    pub async fn run(mut self) -> Result<(), Error> {
+        let mut period = interval(PERIOD);
+        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due: Option<Instant> = None;
+        loop {
+            let later = due.unwrap_or_else(|| Instant::now() + PERIOD);
+            tokio::select! {
+                // The first tick comes at once.
+                _ = period.tick() => {}
+                () = sleep_until(later), if due.is_some() => {}
+                changed = self.targets.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+                announced = self.announcements.recv_from_full() => {
+                    if self.matters(announced)? && due.is_none() {
+                        due = Some(Instant::now() + SETTLE);
+                    }
+                    continue;
+                }
+            }
+            due = None;
+            if !self.look_up().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether an announcement may change a hop.
+    fn matters(&self, announced: io::Result<(Vec<u8>, SocketAddr)>) -> Result<bool, Error> {
+        let datagram = match announced {
+            Ok((datagram, _)) => datagram,
+            // More was announced than the socket could hold: anything may have changed.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(true),
+            Err(source) => return Err(Error::Netlink { what: "announcements of changes", source }),
+        };
+        let mut rest = datagram.as_slice();
+        while !rest.is_empty() {
+            // What cannot be parsed is taken for a change.
+            let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) else {
+                return Ok(true);
+            };
+            rest = rest.get((message.header.length as usize).next_multiple_of(4)..).unwrap_or_default();
+            if let NetlinkPayload::InnerMessage(inner) = message.payload {
+                let other = match_neighbour(&inner)
+                    .is_some_and(|(ifindex, address, _)| !self.followed.contains(&(ifindex, address)));
+                if !other {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks every backend up and sends what changed. Says whether anybody still listens.
+    async fn look_up(&mut self) -> Result<bool, Error> {
+        let targets = self.targets.borrow_and_update().clone();
+        self.known.retain(|id, _| targets.backends.contains_key(id));
+        self.followed.clear();
+        let links = self.net.links()?;
+        for (&backend, &address) in &targets.backends {
+            let route = self.net.route(address)?;
+            let next = route.filter(|route| !route.local).map(|route| (route.ifindex, route.via));
+            let neighbour = match next {
+                Some((ifindex, via)) => self.net.neighbour(ifindex, via)?,
+                None => None,
+            };
+            let resolution = resolve(&links, route, neighbour, &targets.devices);
+            if let Some(next) = next {
+                self.followed.insert(next);
+                if resolution.nudge {
+                    self.nudge(next);
+                }
+            }
+            let now = match resolution.hop {
+                Ok(hop) => (hop, None),
+                Err(problem) => (Hop::UNKNOWN, Some(problem)),
+            };
+            if self.known.get(&backend) != Some(&now) {
+                let event = HopEvent { backend, hop: now.0, problem: now.1.clone() };
+                if self.events.send(event).await.is_err() {
+                    return Ok(false);
+                }
+                self.known.insert(backend, now);
+            }
+        }
+        self.nudged.retain(|next, _| self.followed.contains(next));
+        Ok(true)
+    }
+
+    /// Has the kernel look for a neighbour, unless it was asked to a moment ago.
+    fn nudge(&mut self, (ifindex, address): (u32, IpAddr)) {
+        let now = Instant::now();
+        let recently = self.nudged.get(&(ifindex, address)).is_some_and(|at| now - *at < NUDGE_AGAIN);
+        if !recently {
+            // A refusal (the interface went down meanwhile) shows in the next look-up.
+            let _ = self.net.nudge(ifindex, address);
+            self.nudged.insert((ifindex, address), now);
+        }
+    }
+}
