@@ -141,7 +141,7 @@ fn foreign_pins_are_refused_and_left_alone() {
         assert!(matches!(&refused, Error::ForeignPin { path: found, .. } if *found == path), "{refused}");
 
         let detached = detach(&site.pin_dir, &site.lock_path()).unwrap();
-        assert_eq!(detached.foreign, [path.clone()]);
+        assert_eq!(detached.foreign, std::slice::from_ref(&path));
         assert!(path.exists());
         let refused = Datapath::open(&site.options()).err().unwrap();
         assert!(matches!(refused, Error::ForeignPin { .. }), "{refused}");
