@@ -197,7 +197,7 @@ fn remove(pins: &Pins) -> Result<Detached, Error> {
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
     let missing = || Error::NoProgram { path: "given".to_owned(), name: names::PROGRAM };
     let program = ebpf.program_mut(names::PROGRAM).ok_or_else(missing)?;
-    program.try_into().map_err(|error| Error::Program(Box::new(error)))
+    program.try_into().map_err(Error::program)
 }
 
 /// Makes the maps in a directory of their own and gives them settings that work.
@@ -266,6 +266,6 @@ fn load(pins: &Pins, object: &Object, wanted: &[Wanted]) -> Result<Ebpf, Error> 
         loader.map_pin_path(map.name, pins.dir().join(map.name));
     }
     let mut ebpf = loader.load(object.bytes()).map_err(|error| Error::Object(Box::new(error)))?;
-    program(&mut ebpf)?.load().map_err(|error| Error::Program(Box::new(error)))?;
+    program(&mut ebpf)?.load().map_err(Error::program)?;
     Ok(ebpf)
 }

@@ -48,8 +48,19 @@ pub enum Error {
     /// The object could not be loaded.
     #[error("cannot load the program object")]
     Object(#[source] Box<EbpfError>),
-    /// The verifier refused the program, or loading it failed.
-    #[error("cannot load the XDP program")]
+    /// The kernel's verifier refused the program: this kernel lacks something that it needs, or it has a fault.
+    #[error("the kernel refused the XDP program: {reason}")]
+    Refused {
+        /// What the verifier said last.
+        reason: String,
+        /// All that it said.
+        log: String,
+        /// The system call's error.
+        #[source]
+        source: io::Error,
+    },
+    /// Something about a program could not be done or learnt.
+    #[error("cannot use the XDP program")]
     Program(#[source] Box<ProgramError>),
     /// A map operation failed.
     #[error("{operation} of map {name} failed")]
@@ -224,6 +235,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Keeps of the verifier's log, which may have thousands of lines, what matters for the message.
+    pub(super) fn program(error: ProgramError) -> Self {
+        let ProgramError::LoadError { io_error: source, verifier_log } = error else {
+            return Self::Program(Box::new(error));
+        };
+        let log = verifier_log.to_string();
+        let reason = last_words(&log).unwrap_or("no reason given").to_owned();
+        Self::Refused { reason, log, source }
+    }
+
     pub(super) fn map(name: &'static str, operation: &'static str) -> impl FnOnce(MapError) -> Self {
         move |source| Self::Map { name, operation, source: Box::new(source) }
     }
@@ -235,5 +256,27 @@ impl Error {
     pub(super) fn pin(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Pin { what, path, source }
+    }
+}
+
+/// The last line of a verifier's log that is neither statistics nor an instruction.
+fn last_words(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 4] = ["verification time", "stack depth", "processed ", "mark_precise"];
+    log.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    #[test]
+    fn the_verifiers_last_words_are_its_reason() {
+        let log = "0: (b7) r0 = 0\n2155: (7b) *(u64 *)(r10 -352) = r4\nR4 !read_ok\nverification time 15656 usec\n\
+                   stack depth 192+472\nprocessed 1857 insns (limit 1000000)\n";
+        assert_eq!(last_words(log), Some("R4 !read_ok"));
+        assert_eq!(last_words("\n"), None);
     }
 }

@@ -26,8 +26,8 @@ pub(super) fn attach(
         .iter()
         .map(|name| links.iter().find(|link| link.name == *name).ok_or_else(|| no_interface(name)))
         .collect::<Result<Vec<_>, _>>()?;
-    let info = program.info().map_err(program_error)?;
-    let fd = program.fd().map_err(program_error)?.as_fd();
+    let info = program.info().map_err(Error::program)?;
+    let fd = program.fd().map_err(Error::program)?.as_fd();
     let mut changed = !pins.program().exists();
     let mut attached = Vec::new();
     for link in wanted {
@@ -130,7 +130,7 @@ fn same_program(id: u32, ours: &ProgramInfo) -> Result<bool, Error> {
         return Ok(false);
     }
     let sorted = |info: &ProgramInfo| {
-        let mut ids = info.map_ids().map_err(program_error)?.unwrap_or_default();
+        let mut ids = info.map_ids().map_err(Error::program)?.unwrap_or_default();
         ids.sort_unstable();
         Ok::<_, Error>(ids)
     };
@@ -211,7 +211,7 @@ fn find_program(id: u32) -> Result<Option<ProgramInfo>, Error> {
             Ok(info) if info.id() == id => return Ok(Some(info)),
             // A program that was unloaded since it was listed is none of ours.
             Ok(_) | Err(ProgramError::SyscallError(_)) => {}
-            Err(error) => return Err(program_error(error)),
+            Err(error) => return Err(Error::program(error)),
         }
     }
     Ok(None)
@@ -232,10 +232,6 @@ fn unpin(path: &Path) -> Result<(), Error> {
 
 fn no_interface(name: &str) -> Error {
     Error::NoInterface { name: name.to_owned() }
-}
-
-fn program_error(error: ProgramError) -> Error {
-    Error::Program(Box::new(error))
 }
 
 const fn mode_name(native: bool) -> &'static str {

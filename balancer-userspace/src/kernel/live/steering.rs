@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
 use balancer_common::abi::{
-    Backend, BackendId, Draw, Endpoint, Hop, PortRoles, RING_SLOTS, Ring, Score, ScoreTable, ServiceFlags,
-    ServiceId, names,
+    Backend, BackendId, Draw, Endpoint, Hop, MAX_BACKENDS, PortRoles, RING_SLOTS, Ring, Score, ScoreTable,
+    ServiceFlags, ServiceId, names,
 };
 use balancer_control::ServiceSteering;
 
@@ -106,22 +106,19 @@ fn rings_and_scores_swap_halves() {
     in_namespace(|| {
         let site = Site::new();
         let mut maps = site.open().maps.steering;
-        let rings = [1, 2, 3].map(|id| Ring([BackendId(id); RING_SLOTS]));
-        for ring in &rings {
-            maps.put_ring(ServiceId(1), ring).unwrap();
-            assert!(maps.ring(ServiceId(1)).unwrap() == *ring);
+        let ring = |id| Box::new(Ring([BackendId(id); RING_SLOTS]));
+        for id in 1..4 {
+            maps.put_ring(ServiceId(1), &ring(id)).unwrap();
+            assert!(maps.ring(ServiceId(1)).unwrap() == ring(id));
         }
-        assert!(
-            maps.ring(ServiceId(0)).unwrap() == Ring([BackendId(0); RING_SLOTS]),
-            "each service has its own"
-        );
+        assert!(maps.ring(ServiceId(0)).unwrap() == ring(0), "each service has its own");
+        let mut scores = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
         for base in 1..4 {
-            let mut scores = ScoreTable([Score::default(); balancer_common::abi::MAX_BACKENDS]);
             scores.0[7].base = base;
             maps.put_scores(&scores).unwrap();
             assert!(maps.scores().unwrap() == scores);
         }
-        let refused = maps.put_ring(ServiceId(2), &rings[0]).unwrap_err();
+        let refused = maps.put_ring(ServiceId(2), &ring(1)).unwrap_err();
         assert!(matches!(refused, Error::OutOfRange { .. }), "{refused}");
     });
 }

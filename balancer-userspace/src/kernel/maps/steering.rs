@@ -127,10 +127,10 @@ impl Steering {
     /// # Errors
     ///
     /// When the service has no ring or a map cannot be read.
-    pub fn ring(&self, service: ServiceId) -> Result<Ring, Error> {
+    pub fn ring(&self, service: ServiceId) -> Result<Box<Ring>, Error> {
         self.check_service(service)?;
         let service = u32::from(service.0);
-        self.rings.get(2 * service + self.generations.get(1 + service)? % 2)
+        self.rings.get(2 * service + self.generations.get(1 + service)? % 2).map(Box::new)
     }
 
     /// The scores in force.
@@ -138,8 +138,8 @@ impl Steering {
     /// # Errors
     ///
     /// When a map cannot be read.
-    pub fn scores(&self) -> Result<ScoreTable, Error> {
-        self.scores.get(self.generations.get(0)? % 2)
+    pub fn scores(&self) -> Result<Box<ScoreTable>, Error> {
+        self.scores.get(self.generations.get(0)? % 2).map(Box::new)
     }
 
     /// Changes how a service that is in the maps draws candidates.
