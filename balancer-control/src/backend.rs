@@ -11,6 +11,7 @@ use crate::health::{Health, HealthState};
 use crate::history::History;
 use crate::load::{FORGET_AFTER, Load};
 use crate::ring::HOLD;
+use crate::sample::is_cores;
 use crate::snapshot::Basis;
 use crate::{BackendSpec, Counts, Moment, ProbeResult, Sample, ServiceSpec};
 
@@ -93,8 +94,10 @@ impl Backend {
 
     /// Cores, as configured or else as last reported.
     pub(crate) fn cores(&self) -> Option<f64> {
-        let positive = |cores: &f64| cores.is_finite() && *cores > 0.0;
-        self.spec.cores.filter(positive).or_else(|| self.sample.as_ref().and_then(|sample| sample.cores))
+        self.spec
+            .cores
+            .filter(|cores| is_cores(*cores))
+            .or_else(|| self.sample.as_ref().and_then(|sample| sample.cores))
     }
 
     pub(crate) const fn set_hint(&mut self, capacity: f64, now: Moment) {

@@ -65,12 +65,12 @@ pub struct BackendSpec {
     pub seed: u64,
     /// Capacity relative to the other backends, 1 to 1000: the prior until telemetry has taught better.
     pub weight: u32,
-    /// Cores the broker can use, when known; above zero. Takes precedence over `weight` and over what telemetry says.
+    /// Cores the broker can use, when known, 0.001 to 100,000. Takes precedence over `weight` and over what telemetry says.
     pub cores: Option<f64>,
     /// Used only when no other backend takes new flows. The first [`balancer_common::abi::MAX_STANDBY`] of a service
     /// are used.
     pub standby: bool,
-    /// Most live connections.
+    /// Most live connections, at least 1.
     pub cap: Option<u32>,
     /// Whether probes decide if it is in rotation. Without a probe a backend is always up.
     pub probed: bool,

@@ -7,6 +7,7 @@ use crate::Moment;
 mod refusal;
 
 pub use refusal::Refusal;
+pub(crate) use refusal::is_cores;
 
 /// One reading of one backend. Fields that a source cannot tell are `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,7 +17,7 @@ pub struct Sample {
     /// Utilisation of what the broker can use, 0.0 to 1.0: one core for a single-threaded broker, its quota in a
     /// cgroup, the host otherwise.
     pub utilisation: Option<f64>,
-    /// Cores that `utilisation` 1.0 stands for.
+    /// Cores that `utilisation` 1.0 stands for, 0.001 to 100,000.
     pub cores: Option<f64>,
     /// Client connections the broker counts, the agent's own taken off.
     pub connections: Option<u64>,

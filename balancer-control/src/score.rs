@@ -9,7 +9,7 @@ use crate::{Moment, Policy, ServiceSpec};
 
 /// The greatest utilisation that a score says, in Q32: far above any real one, far below an overflow when the data path
 /// adds connections.
-const MOST: f64 = (1_u64 << 48) as f64;
+const MOST: u64 = 1 << 48;
 
 /// The score of one backend, without flags and cap, and what it rests on. `cost` is that of one connection as
 /// utilisation of a backend of mean capacity.
@@ -55,7 +55,7 @@ fn adaptive(backend: &Backend, service: &ServiceSpec, cost: f64, now: Moment) ->
     };
     if backend.load.is_saturated(stale_after, now) {
         // Utilisation ends at 1.0 however far the demand exceeds it; connections do not.
-        let base = score.predict(live).max(to_q32(SATURATED / bias));
+        let base = score.predict(live).clamp(to_q32(SATURATED / bias), MOST);
         score = Score { base, counted: live, ..score };
     }
     (score, Basis::Count)
@@ -63,7 +63,7 @@ fn adaptive(backend: &Backend, service: &ServiceSpec, cost: f64, now: Moment) ->
 
 /// A utilisation as Q32; zero when it is negative.
 pub(crate) fn to_q32(value: f64) -> u64 {
-    (value * Score::ONE as f64).clamp(0.0, MOST) as u64
+    (value * Score::ONE as f64).clamp(0.0, MOST as f64) as u64
 }
 
 /// A Q32 number as a fraction.

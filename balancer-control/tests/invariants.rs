@@ -291,7 +291,7 @@ fn check(controller: &Controller, maps: &Maps, naive: &Naive, now: Moment) -> Re
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn whatever_comes(steps in steps()) {

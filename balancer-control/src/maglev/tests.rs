@@ -136,7 +136,7 @@ fn five_per_cent_of_weight_moves_a_few_per_cent_of_the_ring() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
 
     #[test]
     fn shares_follow_weights(weights in prop::collection::vec(0_u32..=1000, 1..64)) {

@@ -1,5 +1,6 @@
 //! Which readings are not believed, and why.
 
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::{Resource, Sample};
@@ -12,6 +13,10 @@ const UTILISATION_TOLERANCE: f64 = 1.05;
 /// Highest use of a resource that is still taken for 1.0. A broker may be above its own limit (RabbitMQ reports used
 /// memory against a high watermark); twice the limit is a mistake of the unit.
 const RESOURCE_TOLERANCE: f64 = 2.0;
+
+/// Numbers of cores that are taken for one: a thousandth of a core is the smallest quota of a Kubernetes pod, and no
+/// machine has a hundred thousand.
+const CORES: RangeInclusive<f64> = 0.001..=100_000.0;
 
 /// How far ahead of the controller's time a reading may be: the caller's `now` may be one turn of its loop old.
 const FUTURE_TOLERANCE: Duration = Duration::from_secs(1);
@@ -28,8 +33,8 @@ pub enum Refusal {
          (set `cores` of the backend), and by 100 where it reports per cent"
     )]
     Overfull(f64),
-    /// Cores is not a positive number.
-    #[error("{0} is not a number of cores; the source must report more than 0, or nothing")]
+    /// Cores is not a number that a machine can have.
+    #[error("{0} is not a number of cores; the source must report 0.001 to 100000, or nothing")]
     Cores(f64),
     /// The use of a resource is not a number, infinite or below zero.
     #[error("{0} use {1} is not a share; the source must report used / limit, 0.0 to 1.0")]
@@ -62,6 +67,11 @@ pub enum Refusal {
     },
 }
 
+/// Whether a number can be a number of cores.
+pub(crate) fn is_cores(cores: f64) -> bool {
+    CORES.contains(&cores)
+}
+
 impl Sample {
     /// Checks a reading and brings values that are above their end by mere jitter back to it.
     ///
@@ -86,7 +96,7 @@ impl Sample {
             }
             *utilisation = utilisation.min(1.0);
         }
-        if let Some(cores) = self.cores.filter(|cores| !cores.is_finite() || *cores <= 0.0) {
+        if let Some(cores) = self.cores.filter(|cores| !is_cores(*cores)) {
             return Err(Refusal::Cores(cores));
         }
         for resource in &mut self.resources {
@@ -169,7 +179,7 @@ mod tests {
 
     #[test]
     fn cores_and_resources_are_checked() {
-        for bad in [0.0, -2.0, f64::NAN] {
+        for bad in [0.0, -2.0, f64::NAN, f64::INFINITY, 1e9] {
             assert!(matches!(accept(Sample { cores: Some(bad), ..sample() }), Err(Refusal::Cores(_))));
         }
         let used =

@@ -133,6 +133,22 @@ fn a_broker_that_lies_about_its_load_is_not_herded() {
     assert!(share > 0.9 * bound(p) - noise, "the bound is what held it: {opened:?} at {p:.3}");
 }
 
+/// What the delay compensation is for: between two readings hundreds of clients come, and nobody's utilisation shows it.
+#[test]
+fn a_crowd_that_comes_back_at_once_is_spread() {
+    let weights = vec![100, 100, 200, 400];
+    let mut plant =
+        Plant::new(Setup { weights, stay: 2000.0, arrivals: 0.8, ..Setup::unequal(Policy::Adaptive) });
+    plant.crowd(1000);
+    plant.run(300, |_| {});
+    plant.kill(3);
+    plant.run(30, |_| {});
+    let used: Vec<f64> = [0, 1, 2].map(|i| plant.brokers[i].utilisation).to_vec();
+    let mean = used.iter().sum::<f64>() / 3.0;
+    let worst = used.iter().copied().fold(0.0, f64::max) / mean;
+    assert!(worst <= 1.10, "{used:.2?}");
+}
+
 #[test]
 fn a_drain_ends_by_itself_and_breaks_nothing() {
     let mut plant = Plant::new(Setup { stay: 30.0, ..Setup::unequal(Policy::Adaptive) });

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use balancer_common::abi::{BackendId, Draw, MAX_BACKENDS, Ring, Score, ScoreTable, Service, ServiceId};
+use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, Score, ScoreTable, Service, ServiceId};
 use balancer_common::steer::{Steering, choose, draw_bits};
 use balancer_control::snapshot::BackendSnapshot;
 use balancer_control::{
@@ -178,7 +178,7 @@ impl Plant {
         }
     }
 
-    pub(crate) fn now(&self) -> Moment {
+    pub(crate) const fn now(&self) -> Moment {
         Moment(Duration::from_millis(self.steps * 50))
     }
 
@@ -192,7 +192,7 @@ impl Plant {
             for _ in 0..20 {
                 self.step();
             }
-            if self.steps / 20 % PERIOD == 0 {
+            if (self.steps / 20).is_multiple_of(PERIOD) {
                 self.report();
                 self.tick();
             }
@@ -209,6 +209,11 @@ impl Plant {
             sum += used.iter().copied().fold(0.0, f64::max) / mean;
         });
         sum / seconds as f64
+    }
+
+    /// Clients that connect all at once.
+    pub(crate) fn crowd(&mut self, clients: u64) {
+        self.arrivals_due += clients as f64;
     }
 
     /// Kills a broker; its clients come back at once.
@@ -234,8 +239,7 @@ impl Plant {
     fn step(&mut self) {
         self.steps += 1;
         let micros = self.steps * 50_000;
-        while let Some(&Reverse((end, index, run, rate))) = self.ends.peek().filter(|end| end.0.0 <= micros) {
-            debug_assert!(end <= micros);
+        while let Some(&Reverse((_, index, run, rate))) = self.ends.peek().filter(|end| end.0.0 <= micros) {
             self.ends.pop();
             let broker = &mut self.brokers[index];
             if broker.run == run {
@@ -287,7 +291,6 @@ impl Plant {
         let (hash, random) = (self.draw(), self.draw());
         self.cursor += 1;
         let bits = draw_bits(steering.draw, hash, || self.cursor, || random);
-        debug_assert!(matches!(steering.draw, Draw::Hash | Draw::Counter | Draw::Random));
         choose(&View(self), ServiceId(0), &Service::default(), steering.draws, bits, |_| {})
             .map(|id| usize::from(id.0))
     }
@@ -340,7 +343,7 @@ impl Plant {
     }
 
     /// splitmix64.
-    fn draw(&mut self) -> u64 {
+    const fn draw(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.random;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,0 +1,138 @@
+//! Who takes new flows, and who keeps slots.
+
+use super::*;
+
+#[test]
+fn a_probed_backend_is_not_in_rotation_before_it_has_risen() {
+    let mut bench =
+        Bench::new(Policy::Adaptive, vec![BackendSpec { probed: true, ..backend(0) }, backend(1)]);
+    assert!(!bench.open(0) && bench.open(1));
+    assert_eq!(bench.seen(0, 0).state, BackendState::Starting);
+    bench.probe(0, ProbeResult::Up, 1);
+    assert!(!bench.open(0));
+    assert_eq!(bench.probe(0, ProbeResult::Up, 2), "scores", "its slots were waiting");
+    assert!(bench.open(0));
+}
+
+#[test]
+fn a_failing_backend_is_closed_at_once_and_loses_its_slots_after_a_minute() {
+    let probed = |id| BackendSpec { probed: true, ..backend(id) };
+    let mut bench = Bench::new(Policy::Maglev, vec![probed(0), probed(1), probed(2)]);
+    for id in 0..3 {
+        bench.probe(id, ProbeResult::Up, 1);
+        bench.probe(id, ProbeResult::Up, 2);
+    }
+    assert_eq!(bench.probe(1, down(), 3), "");
+    assert_eq!(bench.probe(1, down(), 4), "");
+    assert_eq!(bench.probe(1, down(), 5), "scores");
+    assert!(!bench.open(1) && bench.score(1).flags & ScoreFlags::DOWN != 0);
+    assert_eq!(bench.controller.next_deadline(at(6)), Some(at(65)));
+    assert_eq!(bench.tick(64), "");
+    assert_eq!(bench.tick(65), "ring");
+    assert_eq!(bench.slots().into_keys().collect::<Vec<_>>(), [0, 2]);
+    bench.probe(1, ProbeResult::Up, 70);
+    assert_eq!(bench.probe(1, ProbeResult::Up, 71), "scores ring");
+    assert_eq!(bench.slots().len(), 3);
+}
+
+#[test]
+fn all_down_stays_down_and_leaves_the_standby() {
+    let probed = |id| BackendSpec { probed: true, ..backend(id) };
+    let standby = BackendSpec { standby: true, ..backend(2) };
+    let mut bench = Bench::new(Policy::Adaptive, vec![probed(0), probed(1), standby]);
+    for second in 1..4 {
+        bench.probe(0, down(), second);
+        bench.probe(1, down(), second);
+    }
+    bench.tick(1000);
+    assert!(!bench.open(0) && !bench.open(1) && bench.open(2));
+    assert_eq!(bench.slots().len(), 2, "the ring is not left empty");
+}
+
+#[test]
+fn drains_close_keep_their_slots_and_end_with_the_last_flow() {
+    let mut bench = Bench::new(Policy::Maglev, vec![backend(0), backend(1), backend(2)]);
+    bench.count(&[5, 5, 5], 1);
+    let drain = |drain| Input::Drain { backend: BackendId(1), drain };
+    assert_eq!(bench.give(drain(true), 2), "scores");
+    assert!(!bench.open(1));
+    assert_eq!(bench.count(&[5, 5, 5], 1000), "", "slots stay while there are flows");
+    assert_eq!(bench.seen(1, 1000).state, BackendState::Draining);
+    assert_eq!(bench.count(&[5, 0, 5], 1002), "ring");
+    let seen = bench.seen(1, 1002);
+    assert_eq!((seen.state, seen.since, seen.drained_by_operator), (BackendState::Drained, at(2), true));
+    assert_eq!(bench.give(drain(false), 1003), "scores ring");
+    assert!(bench.open(1));
+}
+
+#[test]
+fn a_leaving_backend_is_drained_and_then_forgotten() {
+    let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
+    bench.count(&[1, 1], 1);
+    let leaving = BackendSpec { leaving: true, ..backend(1) };
+    bench.give(Input::Model(model(Policy::Adaptive, vec![backend(0), leaving])), 2);
+    assert!(!bench.open(1));
+    bench.count(&[1, 0], 20);
+    assert_eq!(bench.seen(1, 20).state, BackendState::Drained);
+    assert_eq!(bench.give(Input::Model(model(Policy::Adaptive, vec![backend(0)])), 21), "scores ring");
+    assert_eq!(bench.score(1), Score::default());
+}
+
+#[test]
+fn the_brokers_own_wish_drains() {
+    let mut bench =
+        Bench::new(Policy::Adaptive, vec![BackendSpec { probed: true, ..backend(0) }, backend(1)]);
+    bench.probe(0, ProbeResult::Up, 1);
+    bench.probe(0, ProbeResult::Draining("maintenance".to_owned()), 2);
+    assert_eq!(bench.seen(0, 2).state, BackendState::Draining);
+    assert!(bench.seen(0, 2).reason.contains("maintenance"));
+    bench.probe(0, ProbeResult::Up, 3);
+    assert!(bench.open(0));
+    bench.sample(1, 4, Sample { draining: true, ..utilisation(0.1) });
+    assert!(!bench.open(1));
+    bench.sample(1, 6, utilisation(0.1));
+    assert!(bench.open(1));
+    bench.sample(1, 8, Sample { draining: true, ..utilisation(0.1) });
+    bench.tick(8 + 181);
+    assert!(bench.open(1), "a source that fell silent drains nobody for ever");
+}
+
+#[test]
+fn exhaustion_closes_one_but_never_all() {
+    let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
+    bench.sample(0, 2, memory(0.97));
+    assert!(!bench.open(0) && bench.open(1));
+    assert_eq!(bench.seen(0, 2).state, BackendState::Exhausted);
+    bench.sample(1, 2, memory(0.99));
+    assert!(bench.open(0) && bench.open(1), "closing all would turn pressure into an outage");
+    assert!(bench.seen(0, 2).reason.contains("no backend is better off"), "{}", bench.seen(0, 2).reason);
+    bench.sample(1, 4, memory(0.5));
+    assert!(!bench.open(0) && bench.open(1));
+    bench.sample(0, 6, memory(0.84));
+    assert!(bench.open(0));
+}
+
+#[test]
+fn an_open_standby_is_relief_enough() {
+    let standby = BackendSpec { standby: true, ..backend(1) };
+    let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), standby]);
+    bench.sample(0, 2, memory(0.97));
+    assert!(!bench.open(0) && bench.open(1));
+}
+
+#[test]
+fn a_backend_that_comes_back_starts_at_level_zero() {
+    let mut bench =
+        Bench::new(Policy::Adaptive, vec![BackendSpec { probed: true, ..backend(0) }, backend(1)]);
+    bench.probe(0, ProbeResult::Up, 1);
+    bench.probe(0, ProbeResult::Up, 2);
+    bench.count(&[100, 100], 2);
+    bench.sample(0, 3, utilisation(0.8));
+    for second in 4..7 {
+        bench.probe(0, down(), second);
+    }
+    bench.count(&[0, 100], 8);
+    bench.probe(0, ProbeResult::Up, 8);
+    bench.probe(0, ProbeResult::Up, 9);
+    assert_eq!((bench.seen(0, 9).basis, bench.seen(0, 9).score), (Basis::Count, 0.0));
+}
