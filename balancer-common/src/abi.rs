@@ -1,6 +1,7 @@
 //! The maps' keys and values, shared by the kernel programs and the agent.
 //!
-//! Everything is `repr(C)` without implicit padding; sizes are asserted at compile time.
+//! Everything is `repr(C)` without implicit padding; sizes are asserted at compile time. What the program builds on
+//! its stack is aligned to eight bytes: the compiler merges stores there, and the verifier wants them aligned.
 //! Addresses and ports are bytes in network order, as on the wire; every other integer is in the host's order.
 //! A change of any layout or meaning here must raise [`ABI_VERSION`].
 

@@ -12,12 +12,11 @@ mod reply;
 mod request;
 
 use crate::{
-    abi::{BackendId, PortRoles, ServiceId},
+    abi::{BackendId, Endpoint, PortRoles, ServiceId},
     outcome::{Class, Outcome},
     packet::{Family, Frame, Ip, Link, Segment, V4, V6, link, reset},
     tables::{Direction, FamilyTables, Tables},
 };
-use egress::Egress;
 
 /// What is done with a packet, and why.
 #[must_use]
@@ -46,49 +45,134 @@ pub enum Action {
 #[inline(always)]
 pub fn run<P: Frame, T: FamilyTables<V4> + FamilyTables<V6>>(frame: &mut P, tables: &T) -> Verdict {
     let bytes = frame.len();
-    let end = match Link::parse(frame) {
-        Ok(link) => match link.ethertype {
-            link::IPV4 => classify::<V4, P, T>(frame, tables, link),
-            link::IPV6 => classify::<V6, P, T>(frame, tables, link),
-            _ => End::of(Outcome::PassNotIp),
-        },
-        Err(outcome) => End::of(outcome),
-    };
+    let end = handle(frame, tables);
     end.count(tables, bytes);
     Verdict { outcome: end.outcome, action: end.action(frame.ingress()) }
 }
 
-/// A parsed TCP packet.
-struct Packet<F: Family> {
-    ingress: u32,
-    link: Link,
-    ip: Ip<F::Addr>,
-    segment: Segment,
+/// A parsed TCP packet of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<F: Family> {
+    /// Interface it arrived on.
+    pub ingress: u32,
+    /// Its link header.
+    pub link: Link,
+    /// Its network header.
+    pub ip: Ip<F::Addr>,
+    /// Its TCP header.
+    pub segment: Segment,
+    /// The service it is sent to, or the backend it is sent by.
+    pub endpoint: Endpoint,
 }
 
-/// One function per family, because together they would need more stack than a BPF frame has.
+/// Whose a packet is. A plain number beside the outcome and no enum: the verifier refuses code that copies the bytes
+/// that a variant leaves unset.
+#[repr(align(8))]
+#[derive(Clone, Copy)]
+struct Found {
+    /// Why it is passed on, if it is not ours.
+    outcome: Outcome,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Other,
+    Request4,
+    Reply4,
+    Request6,
+    Reply6,
+}
+
+/// The steps of a packet. Each is a function of its own: inlined into one, or nested, their variables would add up to
+/// more than the 512 bytes of stack that a BPF program has.
+#[inline(always)]
+fn handle<P: Frame, T: FamilyTables<V4> + FamilyTables<V6>>(frame: &mut P, tables: &T) -> End {
+    let found = tables.blur(find(frame, tables));
+    match found.kind {
+        Kind::Other => End::of(found.outcome),
+        Kind::Request4 => request::<V4, P, T>(frame, tables),
+        Kind::Request6 => request::<V6, P, T>(frame, tables),
+        Kind::Reply4 => reply::<V4, P, T>(frame, tables),
+        Kind::Reply6 => reply::<V6, P, T>(frame, tables),
+    }
+}
+
+/// A packet to a service.
+#[inline(always)]
+fn request<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> End {
+    let Some(decision) = tables.with_parked(|packet| request::decide(tables, packet)) else {
+        return End::of(Outcome::DropUnconfigured);
+    };
+    let decision = tables.blur(decision);
+    let end = match decision.outcome.class() {
+        Class::Forward => tables.with_parked(|packet| request::forward(frame, tables, packet, decision)),
+        Class::Reset => tables.with_parked(|packet| refuse(frame, packet, decision.outcome)),
+        Class::Drop | Class::Pass => {
+            tables.with_parked(|packet: &Packet<F>| End::at(packet.endpoint.service, decision.outcome))
+        }
+    };
+    end.unwrap_or(End::of(Outcome::DropUnconfigured))
+}
+
+/// A packet from a backend.
+#[inline(always)]
+fn reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> End {
+    let end = match tables.with_parked(|packet| reply::established(frame, tables, packet)) {
+        Some(end) if end.outcome == Outcome::PassDirect => {
+            tables.with_parked(|packet| reply::others(frame, tables, packet))
+        }
+        end => end,
+    };
+    end.unwrap_or(End::of(Outcome::DropUnconfigured))
+}
+
+/// Reads the headers and finds out whose the packet is; parks it when it is ours.
 #[inline(never)]
-fn classify<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T, link: Link) -> End {
+fn find<P: Frame, T: FamilyTables<V4> + FamilyTables<V6>>(frame: &P, tables: &T) -> Found {
+    let link = match Link::parse(frame) {
+        Ok(link) => link,
+        Err(outcome) => return Found { outcome, kind: Kind::Other },
+    };
+    match link.ethertype {
+        link::IPV4 => classify::<V4, P, T>(frame, tables, link, (Kind::Request4, Kind::Reply4)),
+        link::IPV6 => classify::<V6, P, T>(frame, tables, link, (Kind::Request6, Kind::Reply6)),
+        _ => Found { outcome: Outcome::PassNotIp, kind: Kind::Other },
+    }
+}
+
+#[inline(always)]
+fn classify<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &P,
+    tables: &T,
+    link: Link,
+    (request, reply): (Kind, Kind),
+) -> Found {
+    let other = |outcome| Found { outcome, kind: Kind::Other };
     let ip = match F::parse(frame, link.l3) {
         Ok(ip) => ip,
-        Err(outcome) => return End::of(outcome),
+        Err(outcome) => return other(outcome),
     };
-    let Some(segment) = Segment::parse(frame, ip.l4, ip.len) else { return End::of(Outcome::PassMalformed) };
-    let Some(roles) = tables.roles() else { return End::of(Outcome::PassNotOurs) };
-    let packet = Packet { ingress: frame.ingress(), link, ip, segment };
+    let Some(segment) = Segment::parse(frame, ip.l4, ip.len) else { return other(Outcome::PassMalformed) };
+    let Some(roles) = tables.roles() else { return other(Outcome::PassNotOurs) };
+    let ours = |kind, endpoint: &Endpoint| {
+        let packet = Packet { ingress: frame.ingress(), link, ip, segment, endpoint: *endpoint };
+        tables.park(&packet);
+        Found { outcome: Outcome::PassNotOurs, kind }
+    };
     if has(roles, segment.destination, PortRoles::SERVICE)
         && let Some(endpoint) = tables.endpoint(ip.destination, segment.destination)
         && endpoint.is_service()
     {
-        return request::handle(frame, tables, &packet, endpoint.service);
+        return ours(request, endpoint);
     }
     if has(roles, segment.source, PortRoles::BACKEND)
         && let Some(endpoint) = tables.endpoint(ip.source, segment.source)
         && !endpoint.is_service()
     {
-        return reply::handle(frame, tables, &packet, endpoint);
+        return ours(reply, endpoint);
     }
-    End::of(Outcome::PassNotOurs)
+    other(Outcome::PassNotOurs)
 }
 
 #[inline(always)]
@@ -96,31 +180,37 @@ fn has(roles: &PortRoles, port: [u8; 2], role: u8) -> bool {
     roles.0[usize::from(u16::from_be_bytes(port))] & role != 0
 }
 
-/// How a packet ended, with what it is counted under.
+/// How a packet ended, with what it is counted under. Plain numbers and no options: the verifier refuses code that
+/// copies the bytes that an option leaves unset.
+#[repr(align(8))]
 #[derive(Clone, Copy)]
 struct End {
     outcome: Outcome,
-    service: Option<ServiceId>,
-    forwarded: Option<(BackendId, Direction, Egress)>,
+    direction: Direction,
+    service: ServiceId,
+    /// Who was forwarded to or from; [`BackendId::NONE`] otherwise.
+    backend: BackendId,
+    /// Interface that a forwarded packet leaves by; 0 for the host's stack, which resolves the neighbour.
+    egress: u32,
 }
 
 impl End {
     /// A packet of no service.
     #[inline(always)]
     const fn of(outcome: Outcome) -> Self {
-        Self { outcome, service: None, forwarded: None }
+        Self::at(ServiceId::NONE, outcome)
     }
 
     /// A packet of a service that is not forwarded.
     #[inline(always)]
     const fn at(service: ServiceId, outcome: Outcome) -> Self {
-        Self { outcome, service: Some(service), forwarded: None }
+        Self { outcome, direction: Direction::Request, service, backend: BackendId::NONE, egress: 0 }
     }
 
     #[inline(always)]
     fn count<T: Tables>(&self, tables: &T, bytes: usize) {
-        if let Some((backend, direction, _)) = self.forwarded {
-            tables.count_traffic(backend, direction, bytes);
+        if self.backend != BackendId::NONE {
+            tables.count_traffic(self.backend, self.direction, bytes);
             // The two outcomes of established flows are the sums of the backends' traffic: one write a packet.
             if matches!(self.outcome, Outcome::ForwardRequest | Outcome::ForwardReply) {
                 return;
@@ -135,23 +225,16 @@ impl End {
             Class::Pass => Action::Pass,
             Class::Drop => Action::Drop,
             Class::Reset => Action::Transmit,
-            Class::Forward => match self.forwarded {
-                Some((_, _, Egress::Link(ifindex))) if ifindex == ingress => Action::Transmit,
-                Some((_, _, Egress::Link(ifindex))) => Action::Redirect(ifindex),
-                Some((_, _, Egress::Stack)) | None => Action::Pass,
-            },
+            Class::Forward if self.egress == 0 => Action::Pass,
+            Class::Forward if self.egress == ingress => Action::Transmit,
+            Class::Forward => Action::Redirect(self.egress),
         }
     }
 }
 
 /// Answers with a RST.
 #[inline(never)]
-fn refuse<F: Family, P: Frame>(
-    frame: &mut P,
-    packet: &Packet<F>,
-    service: ServiceId,
-    outcome: Outcome,
-) -> End {
+fn refuse<F: Family, P: Frame>(frame: &mut P, packet: &Packet<F>, outcome: Outcome) -> End {
     let answered = reset::answer::<F, P>(frame, &packet.link, &packet.ip, &packet.segment);
-    End::at(service, if answered.is_some() { outcome } else { Outcome::DropRewrite })
+    End::at(packet.endpoint.service, if answered.is_some() { outcome } else { Outcome::DropRewrite })
 }

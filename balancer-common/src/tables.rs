@@ -7,6 +7,7 @@ use crate::{
     },
     outcome::Outcome,
     packet::Family,
+    path::Packet,
     steer::Steering,
 };
 
@@ -55,6 +56,10 @@ pub trait Tables: Steering {
     /// 64 random bits.
     fn random(&self) -> u64;
 
+    /// The same value, of eight bytes at most. The verifier loses what it knew of it, and so follows one path where
+    /// several have joined.
+    fn blur<V: Copy>(&self, value: V) -> V;
+
     /// Moves a flow from one state to the next; false when another CPU was faster.
     #[must_use]
     fn transition(&self, flow: &FlowCell, from: FlowState, to: FlowState) -> bool;
@@ -71,8 +76,8 @@ pub trait Tables: Steering {
     /// One SYN that the backend answered with a RST.
     fn count_refused(&self, backend: BackendId);
 
-    /// One packet with this outcome.
-    fn count_outcome(&self, service: Option<ServiceId>, outcome: Outcome);
+    /// One packet with this outcome, of a service or [`ServiceId::NONE`].
+    fn count_outcome(&self, service: ServiceId, outcome: Outcome);
 
     /// One packet of `bytes` forwarded.
     fn count_traffic(&self, backend: BackendId, direction: Direction, bytes: usize);
@@ -80,6 +85,12 @@ pub trait Tables: Steering {
 
 /// Maps of one address family.
 pub trait FamilyTables<F: Family>: Tables {
+    /// Keeps a packet where it takes nothing from the 512 bytes of stack that a BPF program has.
+    fn park(&self, packet: &Packet<F>);
+
+    /// Does something with the packet parked last, of which the verifier knows nothing by then; see [`Tables::blur`].
+    fn with_parked<R>(&self, f: impl FnOnce(&Packet<F>) -> R) -> Option<R>;
+
     /// What an address and port are to us.
     fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint>;
 

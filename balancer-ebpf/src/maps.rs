@@ -61,3 +61,9 @@ pub(crate) static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(ROW
 pub(crate) static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static DEVICES: DevMapHash = DevMapHash::with_max_entries(64, 0);
+/// Room for one parsed packet.
+pub(crate) type Scratch = [u64; 24];
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static BLUR: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

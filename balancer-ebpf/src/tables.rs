@@ -20,6 +20,7 @@ use balancer_common::{
     },
     outcome::Outcome,
     packet::{Family, V4, V6},
+    path::Packet,
     steer::Steering,
     tables::{Direction, FamilyTables, Route, Tables},
 };
@@ -27,9 +28,9 @@ use balancer_common::{
 use crate::{
     atomic,
     maps::{
-        BACKENDS, COUNTS, CPU_STATE, DEVICES, ENDPOINTS4, ENDPOINTS6, FLOWS4, FLOWS6, GENERATIONS,
-        HALF_OPEN4, HALF_OPEN6, OUTCOMES, PORTS, REMOVED, RINGS, SCORES, SERVICES, SETTINGS, TABLE_REMOVED,
-        TABLE_USE, TRAFFIC,
+        BACKENDS, BLUR, COUNTS, CPU_STATE, DEVICES, ENDPOINTS4, ENDPOINTS6, FLOWS4, FLOWS6, GENERATIONS,
+        HALF_OPEN4, HALF_OPEN6, OUTCOMES, PORTS, REMOVED, RINGS, SCORES, SCRATCH, SERVICES, SETTINGS,
+        Scratch, TABLE_REMOVED, TABLE_USE, TRAFFIC,
     },
 };
 
@@ -108,6 +109,19 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn blur<V: Copy>(&self, value: V) -> V {
+        const { assert!(size_of::<V>() <= size_of::<u64>() && align_of::<V>() <= 8) };
+        let Some(place) = BLUR.get_ptr_mut(0) else { return value };
+        let place = place.cast::<V>();
+        // SAFETY: the value is this CPU's own, large and aligned enough. Volatile, because the compiler must not see
+        // through it either.
+        unsafe {
+            place.write_volatile(value);
+            place.read_volatile()
+        }
+    }
+
+    #[inline(always)]
     fn transition(&self, flow: &FlowCell, from: FlowState, to: FlowState) -> bool {
         atomic::compare_and_swap(flow.state_word(), from.0, to.0)
     }
@@ -133,8 +147,9 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn count_outcome(&self, service: Option<ServiceId>, outcome: Outcome) {
-        let row = service.map_or(0, |service| 1 + u32::from(service.0));
+    fn count_outcome(&self, service: ServiceId, outcome: Outcome) {
+        // ServiceId::NONE wraps to row 0.
+        let row = u32::from(service.0.wrapping_add(1));
         if let Some(packets) = OUTCOMES.get_ptr_mut(row * Outcome::COUNT as u32 + outcome as u32) {
             // SAFETY: the value is this CPU's own.
             unsafe { *packets += 1 };
@@ -210,7 +225,7 @@ impl FamilyMaps for V6 {
 
     #[inline(always)]
     fn endpoint_key(addr: [u8; 16], port: [u8; 2]) -> Endpoint6 {
-        Endpoint6 { addr, port, reserved: [0; 2] }
+        Endpoint6 { addr, port, reserved: [0; 6] }
     }
 
     #[inline(always)]
@@ -229,6 +244,22 @@ impl FamilyMaps for V6 {
 }
 
 impl<F: FamilyMaps> FamilyTables<F> for Maps {
+    #[inline(always)]
+    fn park(&self, packet: &Packet<F>) {
+        const { assert!(size_of::<Packet<F>>() <= size_of::<Scratch>() && align_of::<Packet<F>>() <= 8) };
+        if let Some(place) = SCRATCH.get_ptr_mut(0) {
+            // SAFETY: the value is this CPU's own, large and aligned enough.
+            unsafe { place.cast::<Packet<F>>().write(*packet) };
+        }
+    }
+
+    #[inline(always)]
+    fn with_parked<R>(&self, f: impl FnOnce(&Packet<F>) -> R) -> Option<R> {
+        let place = SCRATCH.get_ptr_mut(0)?.cast::<Packet<F>>();
+        // SAFETY: as above; `park` has written it, and no other packet is handled on this CPU until this run ends.
+        Some(f(unsafe { &*place }))
+    }
+
     #[inline(always)]
     fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint> {
         // SAFETY: the agent never reuses the slot of a removed endpoint while packets need it, and a torn entry
@@ -314,13 +345,14 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
         const SUCCESS: i64 = 0;
         const NOT_FWDED: i64 = 4;
         // SAFETY: all fields are integers.
-        let mut fib: FibLookup = unsafe { mem::zeroed() };
-        F::fill(&mut fib, source, destination);
+        let mut aligned: Aligned<FibLookup> = unsafe { mem::zeroed() };
+        let fib = &mut aligned.0;
+        F::fill(fib, source, destination);
         // SAFETY: the context is the program's own.
         fib.ifindex = unsafe { (*self.context).ingress_ifindex };
         let size = size_of::<FibLookup>() as i32;
         // SAFETY: the context and the parameters are valid, and `size` is that of the parameters.
-        let found = unsafe { bpf_fib_lookup(self.context.cast(), ptr::from_mut(&mut fib), size, 0) };
+        let found = unsafe { bpf_fib_lookup(self.context.cast(), ptr::from_mut(fib), size, 0) };
         match found {
             // A device that cannot be redirected to, a VLAN device for one, is the stack's.
             SUCCESS if DEVICES.get_ifindex(fib.ifindex).is_some() => Route::Hop(Hop {
@@ -335,6 +367,10 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
         }
     }
 }
+
+/// For the stack, where the verifier wants merged stores to be aligned.
+#[repr(align(8))]
+struct Aligned<T>(T);
 
 #[inline(always)]
 fn count(backend: BackendId, field: impl FnOnce(*const BackendCounts) -> *const u64) {

@@ -6,7 +6,7 @@ use super::{BackendId, ServiceId};
 use crate::packet::checksum::Delta;
 
 /// An IPv4 address and TCP port, both in network order.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Endpoint4 {
     /// Address.
@@ -24,20 +24,20 @@ impl From<SocketAddrV4> for Endpoint4 {
 }
 
 /// An IPv6 address and TCP port, both in network order.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Endpoint6 {
     /// Address.
     pub addr: [u8; 16],
     /// Port.
     pub port: [u8; 2],
-    /// Keeps the size a multiple of four.
-    pub reserved: [u8; 2],
+    /// Keeps the size a multiple of eight.
+    pub reserved: [u8; 6],
 }
 
 impl From<SocketAddrV6> for Endpoint6 {
     fn from(addr: SocketAddrV6) -> Self {
-        Self { addr: addr.ip().octets(), port: addr.port().to_be_bytes(), reserved: [0; 2] }
+        Self { addr: addr.ip().octets(), port: addr.port().to_be_bytes(), reserved: [0; 6] }
     }
 }
 
@@ -134,5 +134,5 @@ impl PortRoles {
 }
 
 const _: () = assert!(size_of::<Endpoint4>() == 8);
-const _: () = assert!(size_of::<Endpoint6>() == 20);
+const _: () = assert!(size_of::<Endpoint6>() == 24);
 const _: () = assert!(size_of::<Endpoint>() == 28);

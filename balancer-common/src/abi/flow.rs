@@ -5,7 +5,7 @@ use core::cell::Cell;
 use super::{BackendId, Hop, ServiceId};
 
 /// Key of an IPv4 flow. Eight bytes: the service stands for the VIP, the port and the protocol.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey4 {
     /// Client address, network order.
@@ -17,7 +17,7 @@ pub struct FlowKey4 {
 }
 
 /// Key of an IPv6 flow.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey6 {
     /// Client address, network order.
@@ -26,6 +26,8 @@ pub struct FlowKey6 {
     pub port: [u8; 2],
     /// Service.
     pub service: ServiceId,
+    /// Keeps the size a multiple of eight.
+    pub reserved: u32,
 }
 
 /// Backend, state and age of a flow in one word, so that a transition is one compare-and-swap and is counted once.
@@ -203,6 +205,8 @@ pub struct HalfOpen {
     pub answered: u32,
     /// When (data path clock) it was steered.
     pub at: u32,
+    /// Keeps the hop aligned.
+    pub padding: u32,
     /// The client's next hop.
     pub hop: Hop,
 }
@@ -220,6 +224,7 @@ pub struct HalfOpenCell {
     backend_isn: Cell<u32>,
     answered: Cell<u32>,
     at: Cell<u32>,
+    padding: u32,
     /// The client's next hop.
     pub hop: Hop,
 }
@@ -269,6 +274,7 @@ impl HalfOpenCell {
             backend_isn: self.backend_isn.get(),
             answered: self.answered.get(),
             at: self.at.get(),
+            padding: 0,
             hop: self.hop,
         }
     }
@@ -284,14 +290,15 @@ impl From<HalfOpen> for HalfOpenCell {
             backend_isn: Cell::new(half.backend_isn),
             answered: Cell::new(half.answered),
             at: Cell::new(half.at),
+            padding: 0,
             hop: half.hop,
         }
     }
 }
 
 const _: () = assert!(size_of::<FlowKey4>() == 8);
-const _: () = assert!(size_of::<FlowKey6>() == 20);
+const _: () = assert!(size_of::<FlowKey6>() == 24);
 const _: () = assert!(size_of::<Flow>() == 40);
 const _: () = assert!(size_of::<FlowCell>() == size_of::<Flow>());
-const _: () = assert!(size_of::<HalfOpen>() == 44);
+const _: () = assert!(size_of::<HalfOpen>() == 48);
 const _: () = assert!(size_of::<HalfOpenCell>() == size_of::<HalfOpen>());

@@ -78,7 +78,7 @@ impl VlanTags {
 }
 
 /// Where a packet is sent: the interface, its own MAC address, the neighbour's, and the tags on that link.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hop {
     /// Interface index; 0 when the hop is not known.

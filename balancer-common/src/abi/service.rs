@@ -7,6 +7,11 @@ use super::BackendId;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceId(pub u16);
 
+impl ServiceId {
+    /// No service: what packets that are not ours are counted under.
+    pub const NONE: Self = Self(u16::MAX);
+}
+
 /// Most candidates drawn for a new flow: a 64-bit hash holds four 16-bit ring slots.
 pub const MAX_DRAWS: u8 = 4;
 

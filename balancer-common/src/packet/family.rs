@@ -11,6 +11,7 @@ use crate::{
 const TCP: u8 = 6;
 
 /// What the network header says of a TCP packet.
+#[repr(align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ip<A> {
     /// Source address, network order.
@@ -228,7 +229,7 @@ impl Family for V6 {
 
     #[inline(always)]
     fn key(client: [u8; 16], port: [u8; 2], service: ServiceId) -> FlowKey6 {
-        FlowKey6 { client, port, service }
+        FlowKey6 { client, port, service, reserved: 0 }
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@ use network_types::tcp::TcpHdr;
 use super::Frame;
 
 /// What the packet path needs of a TCP header.
+#[repr(align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Source port, network order.

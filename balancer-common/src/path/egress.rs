@@ -2,20 +2,11 @@
 
 use super::{End, Packet};
 use crate::{
-    abi::{Backend, BackendId, Endpoint, Hop, ServiceId},
+    abi::{Backend, BackendId, Hop, ServiceId},
     outcome::Outcome,
     packet::{Family, Frame, family::Side, rewrite},
     tables::{Direction, FamilyTables, Route},
 };
-
-/// Who puts a forwarded packet on the wire.
-#[derive(Clone, Copy)]
-pub(super) enum Egress {
-    /// We, on this interface.
-    Link(u32),
-    /// The host's stack, which resolves the neighbour.
-    Stack,
-}
 
 /// Sends a client's packet to `backend`.
 #[inline(always)]
@@ -23,7 +14,6 @@ pub(super) fn to_backend<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
     tables: &T,
     packet: &Packet<F>,
-    service: ServiceId,
     (id, backend): (BackendId, &Backend),
     outcome: Outcome,
 ) -> End {
@@ -37,7 +27,7 @@ pub(super) fn to_backend<F: Family, P: Frame, T: FamilyTables<F>>(
         let hop = if backend.hop.is_known() { &backend.hop } else { &asked };
         send(frame, packet, hop)
     });
-    end(egress, service, id, Direction::Request, outcome)
+    end(egress, packet.endpoint.service, id, Direction::Request, outcome)
 }
 
 /// Sends a backend's packet to its client by `hop`; by the host's stack when that is not known.
@@ -45,10 +35,10 @@ pub(super) fn to_backend<F: Family, P: Frame, T: FamilyTables<F>>(
 pub(super) fn to_client<F: Family, P: Frame>(
     frame: &mut P,
     packet: &Packet<F>,
-    endpoint: &Endpoint,
     hop: &Hop,
     outcome: Outcome,
 ) -> End {
+    let endpoint = &packet.endpoint;
     if packet.ip.hops <= 1 {
         return End::at(endpoint.service, Outcome::DropHopLimit);
     }
@@ -59,13 +49,14 @@ pub(super) fn to_client<F: Family, P: Frame>(
     end(egress, endpoint.service, endpoint.backend, Direction::Reply, outcome)
 }
 
+/// Gives the packet its link header; the interface it leaves by, 0 for the host's stack.
 #[inline(always)]
-fn send<F: Family, P: Frame>(frame: &mut P, packet: &Packet<F>, hop: &Hop) -> Option<Egress> {
+fn send<F: Family, P: Frame>(frame: &mut P, packet: &Packet<F>, hop: &Hop) -> Option<u32> {
     if !hop.is_known() {
-        return Some(Egress::Stack);
+        return Some(0);
     }
     packet.link.send(frame, hop)?;
-    Some(Egress::Link(hop.ifindex))
+    Some(hop.ifindex)
 }
 
 #[inline(never)]
@@ -78,16 +69,14 @@ fn ask<F: Family, T: FamilyTables<F>>(tables: &T, source: F::Addr, destination: 
 
 #[inline(always)]
 const fn end(
-    egress: Option<Egress>,
+    egress: Option<u32>,
     service: ServiceId,
     backend: BackendId,
     direction: Direction,
     outcome: Outcome,
 ) -> End {
     match egress {
-        Some(egress) => {
-            End { outcome, service: Some(service), forwarded: Some((backend, direction, egress)) }
-        }
+        Some(egress) => End { outcome, direction, service, backend, egress },
         None => End::at(service, Outcome::DropRewrite),
     }
 }

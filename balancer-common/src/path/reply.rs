@@ -2,54 +2,69 @@
 
 use super::{End, Packet, egress::to_client, request::ATTEMPTS};
 use crate::{
-    abi::{Endpoint, Flow, FlowCell, FlowState, HalfOpenCell, Hop},
+    abi::{Flow, FlowCell, FlowState, HalfOpenCell, Hop},
     outcome::Outcome,
     packet::{Family, Frame, Segment},
     tables::{FamilyTables, Route},
 };
 
-/// Handles a packet from a backend's address and port.
-#[inline(always)]
-pub(super) fn handle<F: Family, P: Frame, T: FamilyTables<F>>(
+/// Sends on a packet of an established flow; [`Outcome::PassDirect`] when it belongs to none.
+#[inline(never)]
+pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
     tables: &T,
     packet: &Packet<F>,
-    endpoint: &Endpoint,
 ) -> End {
-    let key = F::key(packet.ip.destination, packet.segment.destination, endpoint.service);
-    let reply = Reply { tables, packet, endpoint, key };
-    if let Some(flow) = tables.flow(&key)
-        && flow.state().backend() == endpoint.backend
-    {
-        reply.known(flow);
-        return to_client(frame, packet, endpoint, &flow.hop, Outcome::ForwardReply);
+    let reply = Reply::new(tables, packet);
+    match tables.flow(&reply.key) {
+        Some(flow) if flow.state().backend() == packet.endpoint.backend => {
+            reply.known(flow);
+            to_client(frame, packet, &flow.hop, Outcome::ForwardReply)
+        }
+        _ => End::of(Outcome::PassDirect),
     }
-    if let Some(half) = tables.half_open(&key)
-        && half.backend == endpoint.backend
+}
+
+/// Handles a packet that belongs to no established flow.
+#[inline(never)]
+pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+) -> End {
+    let reply = Reply::new(tables, packet);
+    if let Some(half) = tables.half_open(&reply.key)
+        && half.backend == packet.endpoint.backend
     {
         let hop = half.hop;
         reply.unproven(half);
-        return to_client(frame, packet, endpoint, &hop, Outcome::ForwardHalfOpen);
+        return to_client(frame, packet, &hop, Outcome::ForwardHalfOpen);
     }
     if !tables.is_adopting(tables.now()) {
         return End::of(Outcome::PassDirect);
     }
-    match tables.route(F::narrow(&endpoint.vip), packet.ip.destination) {
-        Route::Hop(hop) => to_client(frame, packet, endpoint, &hop, Outcome::ForwardReplyStateless),
-        Route::Stack => to_client(frame, packet, endpoint, &Hop::UNKNOWN, Outcome::ForwardReplyStateless),
-        Route::Local => End::of(Outcome::PassDirect),
-    }
+    let hop = match tables.route(F::narrow(&packet.endpoint.vip), packet.ip.destination) {
+        Route::Hop(hop) => hop,
+        Route::Stack => Hop::UNKNOWN,
+        Route::Local => return End::of(Outcome::PassDirect),
+    };
+    to_client(frame, packet, &hop, Outcome::ForwardReplyStateless)
 }
 
 /// A packet from a backend and where it belongs.
 struct Reply<'a, F: Family, T> {
     tables: &'a T,
     packet: &'a Packet<F>,
-    endpoint: &'a Endpoint,
     key: F::Key,
 }
 
-impl<F: Family, T: FamilyTables<F>> Reply<'_, F, T> {
+impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
+    #[inline(always)]
+    fn new(tables: &'a T, packet: &'a Packet<F>) -> Self {
+        let key = F::key(packet.ip.destination, packet.segment.destination, packet.endpoint.service);
+        Self { tables, packet, key }
+    }
+
     /// A packet of an established flow.
     #[inline(always)]
     fn known(&self, flow: &FlowCell) {
@@ -69,17 +84,17 @@ impl<F: Family, T: FamilyTables<F>> Reply<'_, F, T> {
         let segment = &self.packet.segment;
         if segment.any(Segment::RST) {
             if half.is_waiting() {
-                self.tables.count_refused(self.endpoint.backend);
+                self.tables.count_refused(self.packet.endpoint.backend);
             }
         } else if segment.is_syn_ack() {
             half.answer(segment.seq);
         } else if half.adopted != 0 && segment.any(Segment::ACK) {
             // The backend knows the connection: that is proof.
             let now = self.tables.now();
-            let state = FlowState::open(self.endpoint.backend, now);
+            let state = FlowState::open(self.packet.endpoint.backend, now);
             let flow = Flow { state, last_seen: now, acked: segment.ack, hop: half.hop };
             if self.tables.insert_flow(&self.key, &flow) {
-                self.tables.count_opened(self.endpoint.backend);
+                self.tables.count_opened(self.packet.endpoint.backend);
                 self.tables.remove_half_open(&self.key);
             }
         }

@@ -1,12 +1,12 @@
 //! Packets from clients.
 
-use super::{End, Packet, egress::to_backend, refuse};
+use super::{End, Packet, egress::to_backend};
 use crate::{
     abi::{
         Backend, BackendId, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, ScoreFlags, ServiceFlags,
         ServiceId,
     },
-    outcome::Outcome,
+    outcome::{Class, Outcome},
     packet::{Family, Frame, Segment},
     steer::{self, hash},
     tables::FamilyTables,
@@ -15,38 +15,56 @@ use crate::{
 /// Attempts at a state transition. Each failure means that another CPU has just moved the same flow.
 pub(super) const ATTEMPTS: usize = 4;
 
-/// Handles a packet to a service.
-#[inline(always)]
-pub(super) fn handle<F: Family, P: Frame, T: FamilyTables<F>>(
-    frame: &mut P,
-    tables: &T,
-    packet: &Packet<F>,
-    service: ServiceId,
-) -> End {
+/// Decides what is to be done with a packet to a service, and updates the tables.
+#[inline(never)]
+pub(super) fn decide<F: Family, T: FamilyTables<F>>(tables: &T, packet: &Packet<F>) -> Decision {
+    let service = packet.endpoint.service;
     let key = F::key(packet.ip.source, packet.segment.source, service);
     let request = Request { tables, packet, service, key, now: tables.now() };
     let decision = request.decide();
-    let (id, outcome) = match decision {
-        Decision::Forward(id, outcome) => (id, outcome),
-        Decision::Refuse(outcome) => return refuse(frame, packet, service, outcome),
-        Decision::Stop(outcome) => return End::at(service, outcome),
-    };
-    match request.usable(id) {
-        Some(backend) => to_backend(frame, tables, packet, service, (id, backend), outcome),
-        None if packet.segment.any(Segment::RST) => End::at(service, Outcome::DropStrayReset),
-        None => refuse(frame, packet, service, Outcome::ResetBackendGone),
+    if !matches!(decision.outcome.class(), Class::Forward) || request.usable(decision.backend).is_some() {
+        return decision;
+    }
+    if packet.segment.any(Segment::RST) {
+        return Decision::stop(Outcome::DropStrayReset);
+    }
+    Decision::stop(Outcome::ResetBackendGone)
+}
+
+/// Sends a packet to the backend that was decided on.
+#[inline(never)]
+pub(super) fn forward<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+    decision: Decision,
+) -> End {
+    match tables.backend(decision.backend) {
+        Some(backend) => to_backend(frame, tables, packet, (decision.backend, backend), decision.outcome),
+        None => End::at(packet.endpoint.service, Outcome::DropUnconfigured),
     }
 }
 
-/// What is to be done with a client's packet.
+/// What is to be done with a client's packet. Not an enum with a backend in some variants: the verifier refuses code
+/// that copies the bytes that such a variant leaves unset.
+#[repr(align(8))]
 #[derive(Clone, Copy)]
-enum Decision {
-    /// It goes to this backend.
-    Forward(BackendId, Outcome),
-    /// It is answered with a RST.
-    Refuse(Outcome),
-    /// It goes no further.
-    Stop(Outcome),
+pub(super) struct Decision {
+    pub(super) outcome: Outcome,
+    /// Where it goes, if it is forwarded.
+    backend: BackendId,
+}
+
+impl Decision {
+    #[inline(always)]
+    const fn forward(backend: BackendId, outcome: Outcome) -> Self {
+        Self { outcome, backend }
+    }
+
+    #[inline(always)]
+    const fn stop(outcome: Outcome) -> Self {
+        Self { outcome, backend: BackendId::NONE }
+    }
 }
 
 /// A packet from a client and where it belongs.
@@ -65,7 +83,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     fn decide(&self) -> Decision {
         // The host's stack would deliver a packet to the VIP locally, whatever its hops, and answer with a RST.
         if self.packet.ip.hops <= 1 {
-            return Decision::Stop(Outcome::DropHopLimit);
+            return Decision::stop(Outcome::DropHopLimit);
         }
         if self.packet.segment.is_syn() {
             return self.syn();
@@ -90,7 +108,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             self.note_end(flow);
         }
         flow.touch(self.now);
-        Decision::Forward(state.backend(), Outcome::ForwardRequest)
+        Decision::forward(state.backend(), Outcome::ForwardRequest)
     }
 
     /// A packet, not a SYN, of a flow that is not in the flow table.
@@ -107,39 +125,39 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     fn unproven(&self, half: &HalfOpenCell) -> Decision {
         let backend = half.backend;
         if half.adopted != 0 {
-            return Decision::Forward(backend, Outcome::ForwardAdopted);
+            return Decision::forward(backend, Outcome::ForwardAdopted);
         }
         if !self.is_proof(half) {
-            return Decision::Forward(backend, Outcome::ForwardHalfOpen);
+            return Decision::forward(backend, Outcome::ForwardHalfOpen);
         }
         if self.tables.insert_flow(&self.key, &self.fresh(half)) {
             self.tables.count_opened(backend);
             self.tables.remove_half_open(&self.key);
-            return Decision::Forward(backend, Outcome::ForwardPromoted);
+            return Decision::forward(backend, Outcome::ForwardPromoted);
         }
         // The half-open entry goes on for the flow, as long as the table of those has room.
         self.tables.adopt_from(self.now);
-        Decision::Forward(backend, Outcome::ForwardUntracked)
+        Decision::forward(backend, Outcome::ForwardUntracked)
     }
 
     /// A packet, not a SYN, of a flow that nobody knows.
     #[inline(always)]
     fn unknown(&self) -> Decision {
         if self.packet.segment.any(Segment::RST) {
-            return Decision::Stop(Outcome::DropStrayReset);
+            return Decision::stop(Outcome::DropStrayReset);
         }
         let Some(service) = self.tables.service(self.service) else {
-            return Decision::Stop(Outcome::DropUnconfigured);
+            return Decision::stop(Outcome::DropUnconfigured);
         };
         if service.flags & ServiceFlags::ADOPT == 0 && !self.tables.is_adopting(self.now) {
-            return Decision::Refuse(Outcome::ResetUnknownFlow);
+            return Decision::stop(Outcome::ResetUnknownFlow);
         }
-        let Some(hash) = self.hash() else { return Decision::Stop(Outcome::DropUnconfigured) };
+        let Some(hash) = self.hash() else { return Decision::stop(Outcome::DropUnconfigured) };
         let Some(backend) = steer::by_ring(self.tables, self.service, hash) else {
-            return Decision::Refuse(Outcome::ResetNoBackend);
+            return Decision::stop(Outcome::ResetNoBackend);
         };
         self.tables.put_half_open(&self.key, &self.half_open(backend, 1));
-        Decision::Forward(backend, Outcome::ForwardAdopted)
+        Decision::forward(backend, Outcome::ForwardAdopted)
     }
 
     /// A request for a connection.
@@ -157,18 +175,18 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         {
             self.remember(backend);
             self.expect_successor(flow);
-            return Decision::Forward(backend, Outcome::ForwardSynAgain);
+            return Decision::forward(backend, Outcome::ForwardSynAgain);
         }
         if let Some(half) = self.tables.half_open(&self.key)
             && half.adopted == 0
             && self.takes_new(half.backend)
         {
             half.resyn(self.packet.segment.seq, self.now);
-            return Decision::Forward(half.backend, Outcome::ForwardSynAgain);
+            return Decision::forward(half.backend, Outcome::ForwardSynAgain);
         }
         let decision = self.steer();
-        if let Decision::Forward(backend, Outcome::ForwardSyn) = decision {
-            self.remember(backend);
+        if decision.outcome == Outcome::ForwardSyn {
+            self.remember(decision.backend);
             self.expect_successor(flow);
         }
         decision
@@ -178,9 +196,9 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     #[inline(never)]
     fn steer(&self) -> Decision {
         let Some(service) = self.tables.service(self.service) else {
-            return Decision::Stop(Outcome::DropUnconfigured);
+            return Decision::stop(Outcome::DropUnconfigured);
         };
-        let Some(hash) = self.hash() else { return Decision::Stop(Outcome::DropUnconfigured) };
+        let Some(hash) = self.hash() else { return Decision::stop(Outcome::DropUnconfigured) };
         let limit = self.tables.settings().map_or(0, |settings| settings.flood_syns);
         let flooded = self.tables.with_cpu(|cpu, _| steer::note_syn(cpu, self.now, limit)).unwrap_or(false);
         let stateless = flooded || self.tables.is_crowded();
@@ -191,13 +209,13 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             let bits = steer::draw_bits(service.draw(), hash, cursor, || self.tables.random());
             steer::choose(self.tables, self.service, service, service.draws, bits, |_| {})
         };
-        let Some(backend) = chosen else { return Decision::Refuse(Outcome::ResetNoBackend) };
+        let Some(backend) = chosen else { return Decision::stop(Outcome::ResetNoBackend) };
         self.tables.count_syn(backend);
         if stateless {
             self.tables.adopt_from(self.now);
-            return Decision::Forward(backend, Outcome::ForwardSynStateless);
+            return Decision::forward(backend, Outcome::ForwardSynStateless);
         }
-        Decision::Forward(backend, Outcome::ForwardSyn)
+        Decision::forward(backend, Outcome::ForwardSyn)
     }
 
     /// The connection on the tuple of `flow` is over: its proven successor takes the entry.
@@ -213,7 +231,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             self.tables.replace_flow(&self.key, &self.fresh(half));
             self.tables.remove_half_open(&self.key);
         }
-        Decision::Forward(backend, Outcome::ForwardPromoted)
+        Decision::forward(backend, Outcome::ForwardPromoted)
     }
 
     /// Notes the client's FIN or RST.
