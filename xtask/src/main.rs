@@ -1,6 +1,7 @@
 //! `cargo xtask`: sets the machine up, builds, tests and shows what this workspace makes.
 
 mod build;
+mod demo;
 mod process;
 mod setup;
 mod test;
@@ -21,6 +22,8 @@ enum Task {
     Setup(setup::Args),
     /// Builds the kernel object and the binary `balancer` with the object inside.
     Build(build::Args),
+    /// Steers real MQTT clients to real brokers, and does to them what life does; needs root.
+    Demo(demo::Args),
     /// Runs every check and test; needs root for the layers that touch the kernel.
     Test(test::Args),
     /// Runs what continuous integration runs.
@@ -42,6 +45,7 @@ fn run(task: &Task) -> Result<()> {
     match task {
         Task::Setup(args) => setup::run(&workspace, args),
         Task::Build(args) => build::run(&workspace, args),
+        Task::Demo(args) => demo::run(&workspace, args),
         Task::Test(args) => test::run(&workspace, args),
         Task::Ci => test::ci(&workspace),
     }
