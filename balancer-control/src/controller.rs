@@ -13,6 +13,18 @@ mod report;
 /// [`Controller::handle`] takes note; [`Controller::tick`] decides. The agent reads the program's counts, hands them
 /// over and ticks every two seconds or so, at [`Controller::next_deadline`], and at once after an input that should
 /// not wait.
+///
+/// ```
+/// use balancer_control::{Controller, Input, Model, Moment};
+/// use std::time::Duration;
+///
+/// let mut controller = Controller::new();
+/// let start = Moment(Duration::ZERO);
+/// controller.handle(Input::Model(Model::default()), start);
+/// assert_eq!(controller.tick(start).len(), 1); // the scores, all closed
+/// assert!(controller.tick(start).is_empty()); // nothing is said twice
+/// assert_eq!(controller.next_deadline(start), None);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Controller {
     /// In the order of the model.
@@ -62,7 +74,7 @@ impl Controller {
         }
     }
 
-    /// What has to change in the maps. Says nothing twice.
+    /// What has to change in the maps, in the order to apply it. Says nothing twice.
     pub fn tick(&mut self, now: Moment) -> Vec<Command> {
         self.dirty = false;
         self.ticked = self.ticked.max(now);
@@ -95,8 +107,8 @@ impl Controller {
         scores.into_iter().chain(services).collect()
     }
 
-    /// When the next tick is due although nothing happens; `None` is never. At the latest moment that a tick was not
-    /// given, it is `now`.
+    /// When the next tick is due although nothing happens; `None` is never. `now` when it is due already, as after
+    /// every input.
     #[must_use]
     pub fn next_deadline(&self, now: Moment) -> Option<Moment> {
         if self.dirty {

@@ -66,6 +66,18 @@ fn drains_close_keep_their_slots_and_end_with_the_last_flow() {
 }
 
 #[test]
+fn a_drained_backend_loses_its_slots_a_minute_after_the_drain_began() {
+    let mut bench = Bench::new(Policy::Maglev, vec![backend(0), backend(1), backend(2)]);
+    bench.give(Input::Drain { backend: BackendId(1), drain: true }, 2);
+    assert_eq!(bench.count(&[5, 0, 5], 20), "");
+    assert_eq!(bench.seen(1, 20).state, BackendState::Drained);
+    assert_eq!(bench.controller.next_deadline(at(20)), Some(at(62)));
+    assert_eq!(bench.tick(61), "");
+    assert_eq!(bench.tick(62), "ring");
+    assert_eq!(bench.slots().into_keys().collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
 fn a_leaving_backend_is_drained_and_then_forgotten() {
     let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
     bench.count(&[1, 1], 1);
