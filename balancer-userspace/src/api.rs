@@ -3,6 +3,10 @@
 //! The server knows nothing of the agent but [`Call`]: it checks a request, sends the call and waits for the reply.
 //! Whatever holds the other end of the channel is the agent: the event loop in production, a fake in tests.
 
+pub mod client;
+pub(crate) mod http;
+pub mod server;
+pub mod socket;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -70,6 +74,25 @@ pub struct BackendName {
     pub service: String,
     /// Name of the backend in it.
     pub backend: String,
+}
+
+impl std::fmt::Display for BackendName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.service, self.backend)
+    }
+}
+
+impl std::str::FromStr for BackendName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((service, backend)) if !service.is_empty() && !backend.is_empty() => {
+                Ok(Self { service: service.to_owned(), backend: backend.to_owned() })
+            }
+            _ => Err("write SERVICE/BACKEND, as \"balancer backend list\" shows them".to_owned()),
+        }
+    }
 }
 
 /// Which flows are listed. Every condition that is given must hold.

@@ -3,13 +3,16 @@
 //! - [`api`]: the control API on the unix socket, server and client.
 //! - [`config`]: the file, checked into a [`config::Config`].
 //! - [`kernel`]: the program, its maps, and the network around them.
+//! - [`logging`], [`metrics`]: what the agent says of itself.
 //! - [`preset`]: what the telemetry of known brokers means.
-//! - [`telemetry`]: how loaded each broker says it is.
 //! - [`probe`]: whether each broker is up.
+//! - [`telemetry`]: how loaded each broker says it is.
 
 pub mod api;
 pub mod config;
 pub mod kernel;
+pub mod logging;
+pub mod metrics;
 pub mod preset;
 pub mod probe;
 pub mod telemetry;

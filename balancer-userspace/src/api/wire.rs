@@ -381,6 +381,64 @@ pub enum ErrorCode {
     Failed,
 }
 
+impl BackendState {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Up, Self::Down, Self::Draining, Self::Drained, Self::Exhausted];
+
+    /// The word in JSON, tables and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
+impl XdpMode {
+    /// The word in JSON, tables and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+impl Policy {
+    /// The word in JSON and tables.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Adaptive => "adaptive",
+            Self::LeastConn => "least-conn",
+            Self::WeightedCpu => "weighted-cpu",
+            Self::RoundRobin => "round-robin",
+            Self::Random => "random",
+            Self::Maglev => "maglev",
+        }
+    }
+}
+
+impl FlowState {
+    /// The word in JSON and tables.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Established => "established",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 impl From<ControlPolicy> for Policy {
     fn from(policy: ControlPolicy) -> Self {
         match policy {

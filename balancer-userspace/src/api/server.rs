@@ -1,0 +1,233 @@
+//! The routes of the API: each checks its request, asks the agent, and answers in JSON.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::http::{UnixPeer, serve};
+use super::socket::Socket;
+use super::wire::{self, API_VERSION, ApiError, ErrorCode, MAX_FLOWS};
+use super::{BackendName, Call, Calls, FlowFilter, Reply};
+
+/// Header of every answer: [`API_VERSION`].
+pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("balancer-api");
+
+/// Most bytes of a request's body.
+const MAX_BODY: usize = 4 << 10;
+
+/// Time that the agent has for an answer. Reading a flow table of millions takes seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Flows in an answer, unless the request says otherwise.
+const DEFAULT_FLOWS: usize = 1000;
+
+/// Serves the API on `socket` until the future is dropped.
+pub async fn run(mut socket: Socket, calls: Calls) -> Infallible {
+    serve(socket.take(), router(calls)).await
+}
+
+fn router(calls: Calls) -> Router {
+    Router::new()
+        .route("/v1/version", get(version))
+        .route("/v1/health", get(health))
+        .route("/v1/status", get(status))
+        .route("/v1/services", get(services))
+        .route("/v1/backends", get(backends))
+        .route("/v1/backends/{service}/{backend}/drain", post(drain))
+        .route("/v1/backends/{service}/{backend}/undrain", post(undrain))
+        .route("/v1/backends/{service}/{backend}/weight", put(weight))
+        .route("/v1/flows", get(flows))
+        .route("/v1/explain", get(explain))
+        .route("/v1/reload", post(reload))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::map_response(stamp))
+        .with_state(calls)
+}
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// Asks the agent.
+pub(crate) async fn ask<T>(calls: &Calls, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, ApiError> {
+    let (reply, answer) = oneshot::channel();
+    calls.try_send(call(reply)).map_err(|error| match error {
+        tokio::sync::mpsc::error::TrySendError::Full(_) => {
+            ApiError::new(ErrorCode::Busy, "the agent has too many requests waiting; try again")
+        }
+        tokio::sync::mpsc::error::TrySendError::Closed(_) => {
+            ApiError::new(ErrorCode::Failed, "the agent is stopping")
+        }
+    })?;
+    match timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(ApiError::new(ErrorCode::Failed, "the agent gave no answer; see its log")),
+        Err(_) => Err(ApiError::new(
+            ErrorCode::Busy,
+            "the agent did not answer in time; try again, and see its log",
+        )),
+    }
+}
+
+async fn version() -> Json<wire::Version> {
+    Json(wire::Version { api: API_VERSION, version: env!("CARGO_PKG_VERSION").to_owned() })
+}
+
+async fn health(State(calls): State<Calls>) -> Result<Response, ApiError> {
+    let problems = ask(&calls, Call::Status).await?.problems;
+    let health = wire::Health { ok: problems.is_empty(), problems };
+    let code = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((code, Json(health)).into_response())
+}
+
+async fn status(State(calls): State<Calls>) -> Answer<wire::Status> {
+    ask(&calls, Call::Status).await.map(Json)
+}
+
+async fn services(State(calls): State<Calls>) -> Answer<Vec<wire::Service>> {
+    Ok(Json(ask(&calls, Call::Status).await?.services))
+}
+
+async fn backends(State(calls): State<Calls>) -> Answer<Vec<wire::Backend>> {
+    Ok(Json(ask(&calls, Call::Status).await?.backends))
+}
+
+type Named = Path<(String, String)>;
+
+async fn drain(State(calls): State<Calls>, peer: Extension<UnixPeer>, named: Named) -> Answer<wire::Backend> {
+    set_drain(&calls, *peer, named, true).await
+}
+
+async fn undrain(
+    State(calls): State<Calls>,
+    peer: Extension<UnixPeer>,
+    named: Named,
+) -> Answer<wire::Backend> {
+    set_drain(&calls, *peer, named, false).await
+}
+
+async fn set_drain(calls: &Calls, peer: UnixPeer, named: Named, drain: bool) -> Answer<wire::Backend> {
+    let Path((service, backend)) = named;
+    let action = if drain { "drain" } else { "undrain" };
+    tracing::info!(uid = peer.uid, pid = peer.pid, action, service, backend, "asked by API");
+    let backend = BackendName { service, backend };
+    ask(calls, |reply| Call::Drain { backend, drain, reply }).await.map(Json)
+}
+
+async fn weight(
+    State(calls): State<Calls>,
+    Extension(peer): Extension<UnixPeer>,
+    Path((service, backend)): Named,
+    body: Bytes,
+) -> Answer<wire::Backend> {
+    // Whatever the content type: curl's default is a form.
+    let wire::WeightRequest { weight } = serde_json::from_slice(&body).map_err(|error| {
+        invalid(format!("{error}; send {{\"weight\": 1 to 1000}}, or null to end an override"))
+    })?;
+    if let Some(weight) = weight
+        && !(1..=1000).contains(&weight)
+    {
+        return Err(invalid(format!("{weight} is not a weight; use 1 to 1000, or drain the backend")));
+    }
+    tracing::info!(
+        uid = peer.uid,
+        pid = peer.pid,
+        action = "weight",
+        service,
+        backend,
+        weight,
+        "asked by API"
+    );
+    let backend = BackendName { service, backend };
+    ask(&calls, |reply| Call::Weight { backend, weight, reply }).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlowQuery {
+    service: Option<String>,
+    backend: Option<String>,
+    client: Option<IpAddr>,
+    limit: Option<usize>,
+}
+
+async fn flows(
+    State(calls): State<Calls>,
+    query: Result<Query<FlowQuery>, QueryRejection>,
+) -> Answer<wire::Flows> {
+    let Query(query) = query.map_err(|error| invalid(error.body_text()))?;
+    let limit = query.limit.unwrap_or(DEFAULT_FLOWS);
+    if !(1..=MAX_FLOWS).contains(&limit) {
+        return Err(invalid(format!("limit {limit} is out of range; use 1 to {MAX_FLOWS}")));
+    }
+    let filter = FlowFilter { service: query.service, backend: query.backend, client: query.client, limit };
+    ask(&calls, |reply| Call::Flows { filter, reply }).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExplainQuery {
+    service: String,
+    client: SocketAddr,
+}
+
+async fn explain(
+    State(calls): State<Calls>,
+    query: Result<Query<ExplainQuery>, QueryRejection>,
+) -> Answer<wire::Explanation> {
+    let Query(ExplainQuery { service, client }) = query.map_err(|error| {
+        invalid(format!("{}; write ?service=NAME&client=ADDRESS:PORT", error.body_text()))
+    })?;
+    ask(&calls, |reply| Call::Explain { service, client, reply }).await.map(Json)
+}
+
+async fn reload(State(calls): State<Calls>, Extension(peer): Extension<UnixPeer>) -> Answer<wire::Reload> {
+    tracing::info!(uid = peer.uid, pid = peer.pid, action = "reload", "asked by API");
+    ask(&calls, Call::Reload).await.map(Json)
+}
+
+async fn no_route(uri: Uri) -> ApiError {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("no route {}; the routes of /v1/ are in docs/api.md", uri.path()),
+    )
+}
+
+async fn no_method(uri: Uri) -> Response {
+    let error =
+        ApiError::new(ErrorCode::Invalid, format!("{} takes another method; see docs/api.md", uri.path()));
+    (StatusCode::METHOD_NOT_ALLOWED, Json(error)).into_response()
+}
+
+async fn stamp(mut response: Response) -> Response {
+    response.headers_mut().insert(VERSION_HEADER, HeaderValue::from(API_VERSION));
+    response
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::Invalid, message)
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = match self.code {
+            ErrorCode::Invalid => StatusCode::BAD_REQUEST,
+            ErrorCode::NotFound => StatusCode::NOT_FOUND,
+            ErrorCode::BadConfiguration => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorCode::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(self)).into_response()
+    }
+}

@@ -1,0 +1,65 @@
+//! The log: one line per event on standard error, which systemd's journal keeps.
+//!
+//! - `error`: the agent cannot do something it is there for. Somebody should get up.
+//! - `warn`: it does it in a worse way, or an outside thing is wrong. Somebody should look in the morning.
+//! - `info`: what changed: states of backends, commands of people, reloads.
+//! - `debug`: every probe, reading and command. `trace`: libraries too.
+//!
+//! Never logged: passwords, tokens, the hash key.
+
+use std::io::{self, IsTerminal};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::LogLevel;
+
+/// Changes the level of a log that is running.
+#[derive(Clone, Debug)]
+pub struct Log(reload::Handle<Targets, tracing_subscriber::Registry>);
+
+/// Starts the log of this process. A second call in one process changes nothing.
+pub fn start(level: LogLevel) -> Log {
+    let (filter, handle) = reload::Layer::new(targets(level));
+    let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let coloured =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(coloured).with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    // The journal has times of its own.
+    let result = if in_journal {
+        registry.with(lines.without_time()).try_init()
+    } else {
+        registry.with(lines).try_init()
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "the log is started already");
+    }
+    Log(handle)
+}
+
+impl Log {
+    /// Takes another level, as after a reload.
+    pub fn set(&self, level: LogLevel) {
+        if let Err(error) = self.0.reload(targets(level)) {
+            tracing::warn!(%error, "failed to change the level of the log");
+        }
+    }
+}
+
+/// The agent's own events from `level` on; libraries' from `warn` on, or all at `trace`.
+fn targets(level: LogLevel) -> Targets {
+    let filter = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let libraries = if level == LogLevel::Trace { LevelFilter::TRACE } else { filter.min(LevelFilter::WARN) };
+    Targets::new().with_default(libraries).with_target("balancer", filter)
+}

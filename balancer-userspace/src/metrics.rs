@@ -1,0 +1,43 @@
+//! Metrics for Prometheus, read when they are scraped.
+//!
+//! Every family is a row of a table in [`families`]: its name, its help, and where its value is in the agent's status. The
+//! page is made from the same [`Status`] as `balancer status`, so the two cannot disagree.
+
+mod families;
+mod http;
+
+pub use families::reference;
+pub use http::{ListenError, Listener, run};
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::Registry;
+
+use crate::api::wire::Status;
+
+/// The page in OpenMetrics text.
+///
+/// # Errors
+///
+/// None that writing to a string could have.
+pub fn page(status: Status) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Page(status)));
+    let mut page = String::new();
+    text::encode(&mut page, &registry)?;
+    Ok(page)
+}
+
+#[derive(Debug)]
+struct Page(Status);
+
+impl Collector for Page {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for family in families::all() {
+            family.encode(&self.0, &mut encoder)?;
+        }
+        Ok(())
+    }
+}
