@@ -21,7 +21,7 @@ pub(super) const LLVM_MAJOR: u32 = 22;
 /// What its build needs: LLVM with Polly, the compression libraries LLVM is linked with, and a C++ compiler.
 const DEBIAN_PACKAGES: &[&str] = &["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev", "g++"];
 
-const BUILD_LIMIT: Duration = Duration::from_secs(1200);
+const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 
 /// A bpf-linker of the right version that reads what `compiler` writes, or why there is none.
 pub(super) fn find(workspace: &Workspace, compiler: &Compiler) -> Result<PathBuf, String> {
