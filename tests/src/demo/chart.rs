@@ -37,7 +37,8 @@ fn draw_on(
     let values =
         history.iter().flat_map(|m| (0..names.len()).filter_map(|i| value(m, i)).collect::<Vec<_>>());
     let top = values.fold(0.0, f64::max).max(f64::MIN_POSITIVE) * 1.15;
-    let end = history.last().map_or(1.0, |moment| moment.at);
+    // The legend stands to the right of the lines.
+    let end = history.last().map_or(1.0, |moment| moment.at) * 1.12;
 
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;

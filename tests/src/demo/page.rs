@@ -99,3 +99,65 @@ fn write_phases(page: &mut String, report: &Report) -> std::fmt::Result {
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use balancer_userspace::api::wire::BackendState;
+
+    use super::*;
+    use crate::{
+        demo::watch::{Said, Sight},
+        load::Records,
+    };
+
+    /// The agent is dead in the middle.
+    fn moment(at: f64) -> Moment {
+        let sight = |index: u64| Sight {
+            name: format!("broker{index}"),
+            cores: 0.1,
+            connections: (at as u64) * (3 - index),
+            cpu: 0.2 * index as f64 + (at / 10.0).sin().abs() / 4.0,
+            said: (!(20.0..30.0).contains(&at)).then_some(Said {
+                live: 1,
+                score: 0.1 * index as f64 + at / 100.0,
+                state: BackendState::Up,
+            }),
+        };
+        Moment {
+            at,
+            agent: true,
+            totals: Default::default(),
+            message_rate: 1.0,
+            brokers: (0..3).map(sight).collect(),
+        }
+    }
+
+    #[test]
+    fn the_page_stands_alone_and_shows_every_phase_and_broker() {
+        let history: Vec<Moment> = (0..100).map(|n| moment(f64::from(n) / 2.0)).collect();
+        let phase = |name, start: f64| Phase {
+            name,
+            what: format!("<{name}> & more"),
+            start,
+            end: start + 20.0,
+            flows: BTreeMap::from([("broker1".to_owned(), 3), ("broker2".to_owned(), 1)]),
+            broken: 0..0,
+            failed: 0,
+        };
+        let phases = [phase("spread", 0.0), phase("load", 20.0)];
+        let report = Report::new(&phases, &history, &Records::default(), Err("broker0 has 1 & 2".to_owned()));
+        let page = render(&report, &phases, &history).unwrap();
+        assert_eq!(page.matches("<svg").count(), 3);
+        // One line and one entry of the legend each; the score has a gap, so two lines.
+        assert_eq!(page.matches("stroke-width=\"2\"").count(), 3 * (2 + 2 + 3));
+        assert!(page.contains("&lt;load&gt; &amp; more") && page.contains("broker0 has 1 &amp; 2"));
+        assert!(page.contains("<td class=\"n\">75 %<td class=\"n\">25 %"));
+        assert_eq!(
+            page.matches("http").count(),
+            page.matches("xmlns=\"http://www.w3.org/2000/svg\"").count()
+        );
+        assert!(!page.contains("<script") && !page.contains("src="));
+    }
+}
