@@ -24,6 +24,8 @@ use super::{
 
 /// How long messages may be on the way after the end of publishing.
 const LAST_CALL: Duration = Duration::from_secs(15);
+/// Time between lines of totals.
+const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 /// A SYN is sent again after 1, 3 and 7 seconds.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -119,8 +121,8 @@ impl Program {
 
     async fn run(mut self) -> Result<()> {
         let mut orders = BufReader::new(stdin()).lines();
-        let mut second = interval(Duration::from_secs(1));
-        second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut report = interval(REPORT_INTERVAL);
+        report.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 order = next_order(&mut orders) => match order? {
@@ -129,7 +131,7 @@ impl Program {
                     Some(Order::StopProbe) => self.stop_probe(),
                     Some(Order::Finish) | None => break,
                 },
-                _ = second.tick() => self.office.say_totals(false),
+                _ = report.tick() => self.office.say_totals(false),
             }
         }
         self.stop_probe();
@@ -137,7 +139,7 @@ impl Program {
         while !self.groups.is_empty() {
             tokio::select! {
                 _ = self.groups.join_next() => {}
-                _ = second.tick() => self.office.say_totals(false),
+                _ = report.tick() => self.office.say_totals(false),
             }
         }
         self.office.say_totals(true);

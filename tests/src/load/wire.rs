@@ -40,7 +40,7 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
 pub enum Line {
-    /// Every second, and once more at the end.
+    /// Four times a second, and once more at the end.
     Totals(Totals),
     /// A client has an established flow and knows its broker.
     Connected {
