@@ -1,5 +1,6 @@
 //! The agent and its client.
 //!
+//! - [`agent`]: the event loop around the controller.
 //! - [`api`]: the control API on the unix socket, server and client.
 //! - [`config`]: the file, checked into a [`config::Config`].
 //! - [`kernel`]: the program, its maps, and the network around them.
@@ -8,6 +9,7 @@
 //! - [`probe`]: whether each broker is up.
 //! - [`telemetry`]: how loaded each broker says it is.
 
+pub mod agent;
 pub mod api;
 pub mod config;
 pub mod kernel;

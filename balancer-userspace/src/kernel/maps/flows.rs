@@ -27,7 +27,7 @@ impl FlowKey {
         let port = client.port().to_be_bytes();
         match client {
             SocketAddr::V4(v4) => Self::V4(FlowKey4 { client: v4.ip().octets(), port, service }),
-            SocketAddr::V6(v6) => Self::V6(FlowKey6 { client: v6.ip().octets(), port, service }),
+            SocketAddr::V6(v6) => Self::V6(FlowKey6 { client: v6.ip().octets(), port, service, reserved: 0 }),
         }
     }
 

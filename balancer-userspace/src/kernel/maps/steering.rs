@@ -174,6 +174,22 @@ impl Steering {
         self.backends.get(u32::from(id.0))
     }
 
+    /// Every endpoint in the maps: the address and port, and what it is.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn endpoints(&self) -> Result<Vec<(SocketAddr, Endpoint)>, Error> {
+        let mut all = Vec::new();
+        for (Endpoint4 { addr, port, .. }, endpoint) in self.endpoints4.entries()? {
+            all.push(((addr, u16::from_be_bytes(port)).into(), endpoint));
+        }
+        for (Endpoint6 { addr, port, .. }, endpoint) in self.endpoints6.entries()? {
+            all.push(((addr, u16::from_be_bytes(port)).into(), endpoint));
+        }
+        Ok(all)
+    }
+
     /// Changes next hops. A packet sees the old hop, none, or the new one, but never a mixture: the interface index
     /// is taken away first and given back last, with a grace period after each step.
     ///

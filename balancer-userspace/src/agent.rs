@@ -1,0 +1,93 @@
+//! The agent: tasks around the pure controller, and one lower half that writes the maps.
+//!
+//! ```text
+//!  probes, telemetry ──┐                          ┌── Steering (maps)
+//!  hops, sweeps ───────┤──► Agent ── Controller ──┤
+//!  API calls, SIGHUP ──┘                          └── answers, metrics
+//! ```
+//!
+//! The packet path needs none of this to run: maps, program and links are pinned.
+
+mod answers;
+mod clock;
+mod core;
+mod explain;
+mod overrides;
+mod registry;
+mod reload;
+mod start;
+mod sweeping;
+mod watchers;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use self::core::Agent;
+use crate::config::Checked;
+
+/// What `balancer run` is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file, read again at each reload.
+    pub config: PathBuf,
+    /// An object file to load in place of the one inside the binary.
+    pub object: Option<PathBuf>,
+}
+
+/// Runs the agent until it is asked to stop. What is pinned stays and goes on steering.
+///
+/// # Errors
+///
+/// When the data path cannot be opened or attached, or a socket cannot be listened on.
+pub async fn run(options: Options, checked: Checked) -> Result<()> {
+    let (mut agent, mut inputs) = start::start(options, checked).await?;
+    let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let mut ticks = tokio::time::interval(agent.tick_period());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // Calls and signals come from people; the rest comes again.
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => agent.reload_on_signal(),
+            Some(call) = inputs.calls.recv() => agent.answer(call),
+            Some(event) = inputs.probes.recv() => agent.probed(event),
+            Some(event) = inputs.samples.recv() => agent.sampled(event),
+            Some(event) = inputs.hops.recv() => agent.hopped(event, &mut inputs.hops),
+            Some(event) = inputs.sweeps.recv() => agent.swept(event),
+            _ = ticks.tick() => agent.tick(),
+            ended = &mut inputs.watcher => {
+                warn!("the next-hop watcher ended: {ended:?}; next hops stay as they are until a restart");
+                inputs.replace_watcher();
+            }
+        }
+        if let Some(period) = agent.period_changed() {
+            ticks = tokio::time::interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+    }
+    info!("stopping; the program goes on steering with the last scores");
+    Ok(())
+}
+
+/// Map writes are short, but some wait for packets that may still see the old value.
+fn blocking<T>(write: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(write)
+}
+
+impl Agent {
+    fn reload_on_signal(&mut self) {
+        match self.reload() {
+            Ok(reload) if reload.changes.is_empty() => info!("configuration reloaded: nothing has changed"),
+            Ok(reload) => info!("configuration reloaded: {}", reload.changes.join("; ")),
+            Err(error) => warn!("configuration not reloaded: {error}: {}", error.problems.join("; ")),
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Answers to API calls.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use balancer_common::abi::{BackendId, CLOCK_SHIFT, Flow, FlowState, ServiceId};
+use balancer_common::outcome::{Class, Outcome};
+use balancer_control::Input;
+use balancer_control::snapshot::{BackendSnapshot, BackendState};
+
+use super::core::{Agent, high};
+use super::{blocking, clock};
+use crate::api::wire::{self, ApiError, ErrorCode};
+use crate::api::{BackendName, Call, FlowFilter};
+use crate::kernel::{self, Error, FlowKey};
+
+impl Agent {
+    /// Answers one call. Whoever has stopped waiting is not told.
+    pub(super) fn answer(&mut self, call: Call) {
+        match call {
+            Call::Status(reply) => drop(reply.send(self.status().map_err(failed))),
+            Call::Drain { backend, drain, reply } => drop(reply.send(self.drain(&backend, drain))),
+            Call::Weight { backend, weight, reply } => drop(reply.send(self.weight(&backend, weight))),
+            Call::Flows { filter, reply } => {
+                let listed = blocking(|| self.list(&filter));
+                drop(reply.send(listed));
+            }
+            Call::Explain { service, client, reply } => drop(reply.send(self.explain(&service, client))),
+            Call::Reload(reply) => drop(reply.send(self.reload())),
+        }
+    }
+
+    fn drain(&mut self, name: &BackendName, drain: bool) -> Result<wire::Backend, ApiError> {
+        let (id, configured) = self.find(name)?;
+        let differs = drain != configured;
+        self.remember(name, |entry| entry.drain = differs.then_some(drain))?;
+        self.controller.handle(Input::Drain { backend: id, drain }, clock::now());
+        self.tick();
+        self.one(id)
+    }
+
+    fn weight(&mut self, name: &BackendName, weight: Option<u32>) -> Result<wire::Backend, ApiError> {
+        let (id, _) = self.find(name)?;
+        self.remember(name, |entry| entry.weight = weight)?;
+        self.controller.handle(Input::Weight { backend: id, weight }, clock::now());
+        self.tick();
+        self.one(id)
+    }
+
+    fn remember(
+        &mut self,
+        name: &BackendName,
+        change: impl FnOnce(&mut super::overrides::Override),
+    ) -> Result<(), ApiError> {
+        self.overrides.change(name, change).map_err(|error| {
+            let message = format!("failed to write down what was asked for, so that a restart keeps it: {error}; nothing was changed");
+            ApiError::new(ErrorCode::Failed, message)
+        })
+    }
+
+    /// A configured backend, and whether the configuration drains it.
+    fn find(&self, name: &BackendName) -> Result<(BackendId, bool), ApiError> {
+        let missing = |what: String| ApiError::new(ErrorCode::NotFound, what);
+        let service =
+            self.config.services.iter().find(|service| service.name == name.service).ok_or_else(|| {
+                let known: Vec<&str> =
+                    self.config.services.iter().map(|service| service.name.as_str()).collect();
+                missing(format!("no service {}; there are: {}", name.service, known.join(", ")))
+            })?;
+        let backend =
+            service.backends.iter().find(|backend| backend.name == name.backend).ok_or_else(|| {
+                let known: Vec<&str> = service.backends.iter().map(|backend| backend.name.as_str()).collect();
+                missing(format!(
+                    "no backend {} in service {}; there are: {}",
+                    name.backend,
+                    name.service,
+                    known.join(", ")
+                ))
+            })?;
+        let id = self.registry.service_id(service.vip).expect("configured services are registered");
+        let id = self.registry.backend_id(id, backend.address).expect("configured backends are registered");
+        Ok((id, backend.drain))
+    }
+
+    fn one(&self, id: BackendId) -> Result<wire::Backend, ApiError> {
+        let backends = self.backends().map_err(failed)?;
+        let found = backends.into_iter().find(|(other, _)| *other == id);
+        found
+            .map(|(_, backend)| backend)
+            .ok_or_else(|| ApiError::new(ErrorCode::NotFound, "the backend has just gone"))
+    }
+
+    fn status(&self) -> Result<wire::Status, Error> {
+        let backends = self.backends()?;
+        let backends: Vec<wire::Backend> = backends.into_iter().map(|(_, backend)| backend).collect();
+        let mut status = wire::Status {
+            agent: self.about(),
+            interfaces: self.interfaces(),
+            tables: self.tables()?,
+            services: self.services(&backends),
+            outcomes: self.outcomes(&backends)?,
+            problems: Vec::new(),
+            backends,
+        };
+        status.problems = self.problems(&status);
+        Ok(status)
+    }
+
+    fn about(&self) -> wire::Agent {
+        wire::Agent {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: clock::now().0.as_secs_f64(),
+            config: self.options.config.display().to_string(),
+            config_age_seconds: clock::now().since(self.configured_at).as_secs_f64(),
+            pins: self.config.agent.pins.display().to_string(),
+            adopted: self.adopted,
+            commands: self.done.commands,
+            resyncs: self.done.resyncs,
+            reloads_applied: self.done.reloads_applied,
+            reloads_refused: self.done.reloads_refused,
+        }
+    }
+
+    fn interfaces(&self) -> Vec<wire::Interface> {
+        let attached = self.datapath.attached().iter();
+        let mode = |native| if native { wire::XdpMode::Native } else { wire::XdpMode::Generic };
+        attached
+            .map(|one| wire::Interface {
+                name: one.interface.clone(),
+                index: one.ifindex,
+                mode: mode(one.native),
+            })
+            .collect()
+    }
+
+    fn tables(&self) -> Result<Vec<wire::Table>, Error> {
+        let capacities = [("ipv4", self.flows.v4.capacity()), ("ipv6", self.flows.v6.capacity())];
+        let tables = capacities.into_iter().zip(self.counters.tables()?);
+        Ok(tables
+            .map(|((name, capacity), usage)| wire::Table {
+                name: name.to_owned(),
+                used: usage.used(),
+                capacity: u64::from(capacity),
+                high: u64::from(high(capacity)),
+            })
+            .collect())
+    }
+
+    fn services(&self, backends: &[wire::Backend]) -> Vec<wire::Service> {
+        let vips: BTreeMap<ServiceId, SocketAddr> =
+            self.registry.services().map(|(vip, id)| (id, vip)).collect();
+        let snapshot = self.controller.snapshot(clock::now());
+        let services =
+            snapshot.services.iter().filter_map(|service| Some((service, *vips.get(&service.id)?)));
+        services
+            .map(|(service, vip)| {
+                let own = || backends.iter().filter(|backend| backend.service == service.name);
+                wire::Service {
+                    name: service.name.clone(),
+                    vip,
+                    policy: service.policy.into(),
+                    draws: service.draws,
+                    backends: own().count(),
+                    backends_up: own().filter(|backend| backend.state == wire::BackendState::Up).count(),
+                    live: own().map(|backend| backend.live).sum(),
+                    opened: own().map(|backend| backend.opened).sum(),
+                }
+            })
+            .collect()
+    }
+
+    /// Every backend, those included that are leaving.
+    fn backends(&self) -> Result<Vec<(BackendId, wire::Backend)>, Error> {
+        let addresses: BTreeMap<BackendId, SocketAddr> =
+            self.registry.backends().map(|(_, address, id, ..)| (id, address)).collect();
+        let mut all = Vec::new();
+        for service in &self.controller.snapshot(clock::now()).services {
+            for backend in &service.backends {
+                let Some(address) = addresses.get(&backend.id) else { continue };
+                all.push((backend.id, self.backend(&service.name, backend, *address)?));
+            }
+        }
+        Ok(all)
+    }
+
+    fn backend(
+        &self,
+        service: &str,
+        known: &BackendSnapshot,
+        address: SocketAddr,
+    ) -> Result<wire::Backend, Error> {
+        let now = clock::now();
+        let counts = self.counters.backend(known.id)?;
+        let traffic = self.counters.traffic(known.id)?;
+        let configured = self.config.services.iter().flat_map(|service| &service.backends);
+        let configured = configured.into_iter().find(|backend| backend.address == address);
+        let sample = known.sample.as_ref();
+        Ok(wire::Backend {
+            service: service.to_owned(),
+            name: known.name.clone(),
+            address,
+            state: known.state.into(),
+            reason: known.reason.clone(),
+            state_seconds: now.since(known.since).as_secs_f64(),
+            standby: known.standby,
+            weight: known.weight,
+            configured_weight: configured.map_or(known.weight, |backend| backend.weight),
+            max_connections: known.cap,
+            live: self.counters.live(known.id)?,
+            opened: counts.opened,
+            syns: counts.syns,
+            refused: counts.refused,
+            traffic: wire::Traffic {
+                packets_in: traffic.packets_in,
+                bytes_in: traffic.bytes_in,
+                packets_out: traffic.packets_out,
+                bytes_out: traffic.bytes_out,
+            },
+            ring_share: known.ring_share,
+            score: known.score,
+            utilisation: known.utilisation,
+            cost: known.cost,
+            basis: known.basis.into(),
+            sample_age_seconds: sample.map(|sample| now.since(sample.taken).as_secs_f64()),
+            broker_connections: sample.and_then(|sample| sample.connections),
+            telemetry_problem: self.silent.get(&known.id).cloned().or_else(|| known.refused.clone()),
+            next_hop: self.hop_text(known.id),
+        })
+    }
+
+    fn hop_text(&self, id: BackendId) -> Option<String> {
+        let (hop, _) = self.hops.get(&id).filter(|(hop, _)| hop.is_known())?;
+        let interface = self.datapath.attached().iter().find(|one| one.ifindex == hop.ifindex);
+        let interface =
+            interface.map_or_else(|| format!("interface {}", hop.ifindex), |one| one.interface.clone());
+        let mac: Vec<String> = hop.neighbour.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(format!("{} via {interface}", mac.join(":")))
+    }
+
+    /// Packets by outcome. Those of established flows are not counted apart: they are what the backends' traffic is
+    /// more than the rest.
+    fn outcomes(&self, backends: &[wire::Backend]) -> Result<Vec<wire::Outcome>, Error> {
+        let mut all = Vec::new();
+        let named = self.controller.snapshot(clock::now()).services;
+        let rows =
+            std::iter::once((None, None)).chain(named.iter().map(|s| (Some(s.id), Some(s.name.clone()))));
+        for (id, service) in rows {
+            let mut packets = self.counters.outcomes(id)?;
+            if let Some(name) = &service {
+                derive_established(&mut packets, backends.iter().filter(|backend| backend.service == *name));
+            }
+            for (outcome, packets) in
+                Outcome::ALL.into_iter().zip(packets).filter(|(_, packets)| *packets > 0)
+            {
+                let (service, outcome) = (service.clone(), outcome.as_str().to_owned());
+                all.push(wire::Outcome { service, outcome, packets });
+            }
+        }
+        Ok(all)
+    }
+
+    fn problems(&self, status: &wire::Status) -> Vec<String> {
+        let mut problems = self.warnings.clone();
+        for interface in status.interfaces.iter().filter(|one| one.mode == wire::XdpMode::Generic) {
+            problems.push(format!(
+                "{} runs the program in generic mode, at several times the cost",
+                interface.name
+            ));
+        }
+        for table in status.tables.iter().filter(|table| table.used >= table.high) {
+            problems.push(format!(
+                "the {} flow table is nearly full ({} of {}): new flows are steered by the ring alone; set \
+                 datapath.flows_{} higher",
+                table.name,
+                table.used,
+                table.capacity,
+                table.name.replace("ipv", "v")
+            ));
+        }
+        for service in status.services.iter().filter(|service| service.backends_up == 0) {
+            problems.push(format!("service {} has no backend that takes new flows", service.name));
+        }
+        for (id, (_, problem)) in &self.hops {
+            problems
+                .extend(problem.as_ref().map(|problem| format!("next hop of {}: {problem}", self.name(*id))));
+        }
+        problems.extend(
+            self.silent.iter().map(|(id, problem)| format!("telemetry of {}: {problem}", self.name(*id))),
+        );
+        problems.extend(self.doubt.iter().map(|problem| format!("a map could not be written: {problem}")));
+        problems
+    }
+
+    fn list(&mut self, filter: &FlowFilter) -> Result<wire::Flows, ApiError> {
+        let (service, backends) = self.conditions(filter)?;
+        let mut found = Vec::new();
+        let mut truncated = false;
+        let matches = |key: &FlowKey, flow: &Flow| {
+            service.is_none_or(|id| key.service() == id)
+                && filter.client.is_none_or(|client| key.client().ip() == client)
+                && backends.as_ref().is_none_or(|ids| ids.contains(&flow.state.backend()))
+        };
+        let walked = self.flows.for_each(|key, flow| {
+            if matches(&key, &flow) {
+                if found.len() < filter.limit { found.push((key, flow)) } else { truncated = true }
+            }
+        });
+        walked.map_err(failed)?;
+        Ok(wire::Flows {
+            flows: found.iter().map(|(key, flow)| self.wire_flow(key, flow)).collect(),
+            truncated,
+        })
+    }
+
+    /// The ids that a filter's names stand for.
+    fn conditions(
+        &self,
+        filter: &FlowFilter,
+    ) -> Result<(Option<ServiceId>, Option<Vec<BackendId>>), ApiError> {
+        let service = filter.service.as_ref().map(|name| {
+            let service = self.config.services.iter().find(|service| service.name == *name);
+            let id = service.and_then(|service| self.registry.service_id(service.vip));
+            id.ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("no service {name}")))
+        });
+        let backends = filter.backend.as_ref().map(|name| {
+            let ids: Vec<BackendId> = self
+                .registry
+                .backends()
+                .filter(|(_, _, _, other, _)| other == name)
+                .map(|(_, _, id, ..)| id)
+                .collect();
+            if ids.is_empty() {
+                Err(ApiError::new(ErrorCode::NotFound, format!("no backend {name}")))
+            } else {
+                Ok(ids)
+            }
+        });
+        Ok((service.transpose()?, backends.transpose()?))
+    }
+
+    pub(super) fn wire_flow(&self, key: &FlowKey, flow: &Flow) -> wire::Flow {
+        let now = kernel::clock();
+        let service = self.registry.services().find(|(_, id)| *id == key.service());
+        let vip = service.map(|(vip, _)| vip);
+        let named = self.config.services.iter().find(|service| Some(service.vip) == vip);
+        wire::Flow {
+            service: named
+                .map_or_else(|| vip.map(|vip| vip.to_string()).unwrap_or_default(), |s| s.name.clone()),
+            client: key.client(),
+            backend: self.short_name(flow.state.backend()),
+            state: state_of(flow.state),
+            age_seconds: seconds(now.wrapping_sub(flow.state.opened())),
+            idle_seconds: seconds(now.wrapping_sub(flow.last_seen)),
+        }
+    }
+
+    /// The name of a backend in its service.
+    pub(super) fn short_name(&self, id: BackendId) -> String {
+        let found = self.registry.backends().find(|(_, _, other, ..)| *other == id);
+        found.map_or_else(|| format!("#{}", id.0), |(_, _, _, name, _)| name.to_owned())
+    }
+
+    /// Backends that the controller has seen drained to the end.
+    pub(super) fn drained(&self) -> Vec<BackendId> {
+        let snapshot = self.controller.snapshot(clock::now());
+        let backends = snapshot.services.into_iter().flat_map(|service| service.backends);
+        backends.filter(|backend| backend.state == BackendState::Drained).map(|backend| backend.id).collect()
+    }
+}
+
+fn failed(error: Error) -> ApiError {
+    ApiError::new(ErrorCode::Failed, error.to_string())
+}
+
+/// Fills in the two outcomes that the program leaves to the backends' traffic: one write a packet.
+fn derive_established<'a>(packets: &mut [u64], backends: impl Iterator<Item = &'a wire::Backend>) {
+    let (requests, replies) = backends
+        .fold((0, 0), |(i, o), backend| (i + backend.traffic.packets_in, o + backend.traffic.packets_out));
+    let forwarded = |ours: fn(Outcome) -> bool| -> u64 {
+        let counted = Outcome::ALL.into_iter().zip(packets.iter());
+        counted
+            .filter(|(outcome, _)| outcome.class() == Class::Forward && ours(*outcome))
+            .map(|(_, n)| *n)
+            .sum()
+    };
+    // Half-open packets of both directions are one outcome; nearly all of them are SYN-ACKs.
+    let other_replies = forwarded(is_reply);
+    let other_requests = forwarded(|outcome| !is_reply(outcome));
+    packets[Outcome::ForwardRequest as usize] = requests.saturating_sub(other_requests);
+    packets[Outcome::ForwardReply as usize] = replies.saturating_sub(other_replies);
+}
+
+const fn is_reply(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::ForwardReply | Outcome::ForwardReplyStateless | Outcome::ForwardHalfOpen)
+}
+
+const fn state_of(state: FlowState) -> wire::FlowState {
+    if !state.is_live() {
+        wire::FlowState::Closed
+    } else if state.0 & (FlowState::FIN_CLIENT | FlowState::FIN_BACKEND | FlowState::RST_UNPROVEN) != 0 {
+        wire::FlowState::Closing
+    } else {
+        wire::FlowState::Established
+    }
+}
+
+fn seconds(units: u32) -> f64 {
+    f64::from(units) * (1_u64 << CLOCK_SHIFT) as f64 / 1e9
+}

@@ -1,0 +1,324 @@
+//! The agent's state and what each event does to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc as threads;
+use std::time::Duration;
+
+use balancer_common::abi::{BackendId, Hop, Score, ScoreTable, ServiceId, clock_from_seconds};
+use balancer_control::controller::Controller;
+use balancer_control::{Command, Counts, Input, Moment, ServiceSteering};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, error, info, warn};
+
+use super::overrides::Overrides;
+use super::registry::Registry;
+use super::sweeping::{Order, SweepEvent};
+use super::watchers::{Watched, Watchers};
+use super::{Options, blocking, clock};
+use crate::api::BackendName;
+use crate::config::{Config, DatapathConfig};
+use crate::kernel::sweep::Timeouts;
+use crate::kernel::{Counters, Datapath, Error, Flows, HopEvent, Layout, Steering, Targets};
+use crate::probe::ProbeEvent;
+use crate::telemetry::TelemetryEvent;
+
+/// The agent.
+pub(super) struct Agent {
+    pub(super) options: Options,
+    pub(super) config: Config,
+    pub(super) configured_at: Moment,
+    /// What is odd about the configuration or the machine, for people.
+    pub(super) warnings: Vec<String>,
+    pub(super) registry: Registry,
+    pub(super) controller: Controller,
+    pub(super) datapath: Datapath,
+    pub(super) adopted: bool,
+    pub(super) steering: Steering,
+    pub(super) counters: Counters,
+    /// For reading; the sweeper has the handle that writes.
+    pub(super) flows: Flows,
+    pub(super) overrides: Overrides,
+    pub(super) watchers: Watchers,
+    pub(super) targets: watch::Sender<Targets>,
+    pub(super) orders: threads::Sender<Order>,
+    /// How services draw, as last said by the controller.
+    pub(super) drawing: BTreeMap<ServiceId, ServiceSteering>,
+    pub(super) hops: BTreeMap<BackendId, (Hop, Option<String>)>,
+    /// Why telemetry of a backend is not in use.
+    pub(super) silent: BTreeMap<BackendId, String>,
+    /// Backends whose remains the sweeper was asked to remove.
+    pub(super) purging: BTreeSet<BackendId>,
+    /// Set when a write failed, so that nobody knows what the maps hold.
+    pub(super) doubt: Option<String>,
+    pub(super) done: Done,
+    pub(super) period: Duration,
+}
+
+/// What the agent has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Done {
+    pub(super) commands: u64,
+    pub(super) resyncs: u64,
+    pub(super) reloads_applied: u64,
+    pub(super) reloads_refused: u64,
+}
+
+impl Agent {
+    pub(super) const fn tick_period(&self) -> Duration {
+        self.config.agent.tick
+    }
+
+    /// The new tick period, once, after it has changed.
+    pub(super) fn period_changed(&mut self) -> Option<Duration> {
+        let changed = self.period != self.config.agent.tick;
+        self.period = self.config.agent.tick;
+        changed.then_some(self.period)
+    }
+
+    /// Runs the controller and applies what it asks for.
+    pub(super) fn tick(&mut self) {
+        self.count();
+        if self.doubt.is_some() {
+            return self.resync();
+        }
+        let commands = self.controller.tick(clock::now());
+        if let Err(error) = blocking(|| self.apply(commands)) {
+            self.note_doubt(&error);
+        }
+        self.let_go();
+    }
+
+    /// Tells the controller what the program has counted.
+    pub(super) fn count(&mut self) {
+        let read = |id| -> Result<Counts, Error> {
+            let counts = self.counters.backend(id)?;
+            let live = self.counters.live(id)?;
+            Ok(Counts { live, opened: counts.opened, syns: counts.syns, refused: counts.refused })
+        };
+        let all: Result<Vec<_>, Error> =
+            self.registry.backends().map(|(_, _, id, ..)| Ok((id, read(id)?))).collect();
+        match all {
+            Ok(counts) => self.controller.handle(Input::Counts(counts), clock::now()),
+            Err(error) => error!("counters cannot be read: {error}; scores rest on the last ones"),
+        }
+    }
+
+    /// Writes everything again.
+    pub(super) fn resync(&mut self) {
+        self.done.resyncs += 1;
+        let commands = self.controller.resync(clock::now());
+        match blocking(|| self.apply(commands).and_then(|()| self.write_layout())) {
+            Ok(()) => {
+                if let Some(reason) = self.doubt.take() {
+                    info!("maps written again after: {reason}");
+                }
+            }
+            Err(error) => self.note_doubt(&error),
+        }
+    }
+
+    fn note_doubt(&mut self, error: &Error) {
+        error!("a map could not be written: {error}; everything is written again at the next tick");
+        self.doubt = Some(error.to_string());
+    }
+
+    /// The lower half: applies commands in the order given.
+    fn apply(&mut self, commands: Vec<Command>) -> Result<(), Error> {
+        for command in commands {
+            match command {
+                Command::Scores(scores) => self.steering.put_scores(&scores)?,
+                Command::Ring { service, ring } => self.steering.put_ring(service, &ring)?,
+                Command::Service { service, steering } => {
+                    self.steering.put_steering(service, &steering)?;
+                    self.drawing.insert(service, steering);
+                }
+            }
+            self.done.commands += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes the maps hold the registry's services and backends, with their hops.
+    pub(super) fn write_layout(&mut self) -> Result<(), Error> {
+        let mut layout = Layout::default();
+        for (vip, id) in self.registry.services() {
+            let Some(drawing) = self.drawing.get(&id) else { continue };
+            layout.services.insert(id, (vip, drawing.clone()));
+        }
+        for (service, address, id, ..) in self.registry.backends() {
+            layout.backends.insert(id, (address, service));
+        }
+        self.steering.sync(&layout)?;
+        let hops: Vec<(BackendId, Hop)> = self.hops.iter().map(|(id, (hop, _))| (*id, *hop)).collect();
+        self.steering.put_hops(&hops)
+    }
+
+    /// Writes the settings that follow from the configuration.
+    pub(super) fn write_settings(&mut self) -> Result<(), Error> {
+        let datapath = &self.config.datapath;
+        let (flood, idle, key) = (datapath.flood_syns, datapath.idle_timeout, datapath.hash_key);
+        let flows = (high(self.flows.v4.capacity()), high(self.flows.v6.capacity()));
+        self.steering.change_settings(|settings| {
+            settings.flood_syns = flood;
+            settings.adopt_for = clock_from_seconds(idle.as_secs());
+            (settings.flows4_high, settings.flows6_high) = flows;
+            if let Some(key) = key {
+                settings.hash_key = key;
+            }
+        })
+    }
+
+    /// Watches what the configuration says, and nothing else.
+    pub(super) fn watch(&mut self) {
+        let mut wanted = BTreeMap::new();
+        let mut addresses = BTreeMap::new();
+        for service in &self.config.services {
+            let Some(id) = self.registry.service_id(service.vip) else { continue };
+            for backend in &service.backends {
+                let Some(id) = self.registry.backend_id(id, backend.address) else { continue };
+                let (health, telemetry) = (backend.health.clone(), backend.telemetry.clone());
+                wanted.insert(id, Watched { health, telemetry, cores: backend.cores });
+            }
+        }
+        for (_, address, id, ..) in self.registry.backends() {
+            addresses.insert(id, address.ip());
+        }
+        self.hops.retain(|id, _| addresses.contains_key(id));
+        self.silent.retain(|id, _| wanted.contains_key(id));
+        self.watchers.follow(wanted);
+        self.targets.send_replace(Targets { backends: addresses, devices: self.datapath.redirect_targets() });
+    }
+
+    /// Repeats drains and weights of the configuration and of the operator to the controller.
+    pub(super) fn repeat_overrides(&mut self) {
+        let now = clock::now();
+        for service in &self.config.services {
+            let Some(id) = self.registry.service_id(service.vip) else { continue };
+            for configured in &service.backends {
+                let Some(backend) = self.registry.backend_id(id, configured.address) else { continue };
+                let name = BackendName { service: service.name.clone(), backend: configured.name.clone() };
+                let entry = self.overrides.get(&name);
+                let drain = entry.drain.unwrap_or(configured.drain);
+                self.controller.handle(Input::Drain { backend, drain }, now);
+                self.controller.handle(Input::Weight { backend, weight: entry.weight }, now);
+            }
+        }
+    }
+
+    /// Asks for the remains of leaving backends that have drained to the end to be removed.
+    fn let_go(&mut self) {
+        if self.registry.leaving().next().is_none() {
+            return;
+        }
+        let drained = self.drained();
+        let is_ready = |id: &BackendId| drained.contains(id) && !self.purging.contains(id);
+        let ready: BTreeSet<BackendId> = self.registry.leaving().filter(is_ready).collect();
+        if !ready.is_empty() && self.orders.send(Order::Purge(ready.clone())).is_ok() {
+            self.purging.extend(ready);
+        }
+    }
+
+    pub(super) fn probed(&mut self, event: ProbeEvent) {
+        debug!("probe of backend {}: {:?}", event.backend.0, event.result);
+        self.controller.handle(Input::Probe { backend: event.backend, result: event.result }, clock::now());
+    }
+
+    pub(super) fn sampled(&mut self, event: TelemetryEvent) {
+        let backend = event.backend;
+        let problem = match event.result {
+            Ok(sample) => {
+                self.controller.handle(Input::Sample { backend, sample }, clock::now());
+                (!event.problems.is_empty()).then(|| event.problems.join("; "))
+            }
+            Err(problem) => Some(problem),
+        };
+        match problem {
+            Some(problem) => {
+                if self.silent.insert(backend, problem.clone()).as_ref() != Some(&problem) {
+                    warn!("telemetry of {}: {problem}", self.name(backend));
+                }
+            }
+            None => {
+                if self.silent.remove(&backend).is_some() {
+                    info!("telemetry of {} is back", self.name(backend));
+                }
+            }
+        }
+    }
+
+    /// Applies hops, all that are waiting at once: each change costs a wait for packets.
+    pub(super) fn hopped(&mut self, first: HopEvent, more: &mut mpsc::Receiver<HopEvent>) {
+        let mut changed = Vec::new();
+        let mut next = Some(first);
+        while let Some(HopEvent { backend, hop, problem }) = next {
+            let problem = problem.map(|problem| problem.to_string());
+            if let Some(problem) = &problem {
+                warn!("next hop of {}: {problem}; the kernel is asked for each packet", self.name(backend));
+            }
+            self.hops.insert(backend, (hop, problem));
+            changed.push((backend, hop));
+            next = more.try_recv().ok();
+        }
+        if let Err(error) = blocking(|| self.steering.put_hops(&changed)) {
+            self.note_doubt(&error);
+        }
+    }
+
+    pub(super) fn swept(&mut self, event: SweepEvent) {
+        match event {
+            SweepEvent::Swept(report) => {
+                for (backend, by) in report.corrected {
+                    warn!("live count of {} was {by} too high and is corrected", self.name(backend));
+                }
+            }
+            SweepEvent::Purged(gone) => {
+                self.purging.retain(|id| !gone.contains(id));
+                // A flow that began while the remains were removed keeps its backend.
+                let live = |id: &BackendId| self.counters.live(*id).map_or(1, |live| live);
+                let gone = gone.into_iter().filter(|id| live(id) == 0).collect();
+                self.registry.forget(&gone);
+                self.hops.retain(|id, _| !gone.contains(id));
+                self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
+                self.resync();
+                self.watch();
+            }
+            SweepEvent::Failed(error) => error!("flows could not be swept: {error}"),
+        }
+    }
+
+    /// A backend as people name it.
+    pub(super) fn name(&self, id: BackendId) -> String {
+        let found = self.registry.backends().find(|(_, _, other, ..)| *other == id);
+        found.map_or_else(
+            || format!("backend {}", id.0),
+            |(_, address, _, name, _)| format!("{name} ({address})"),
+        )
+    }
+
+    /// What the maps hold, for the controller of an agent that has just started.
+    pub(super) fn found_in_maps(&self) -> Result<Input, Error> {
+        let scores = self.steering.scores()?;
+        let rings = self.registry.services().map(|(_, id)| Ok((id, self.steering.ring(id)?)));
+        Ok(Input::Adopt { scores, rings: rings.collect::<Result<_, Error>>()? })
+    }
+}
+
+/// Entries of a flow table from which on new flows are steered by the ring alone.
+pub(super) const fn high(capacity: u32) -> u32 {
+    capacity - capacity / 10
+}
+
+/// Timeouts of the sweeper.
+pub(super) const fn timeouts(datapath: &DatapathConfig) -> Timeouts {
+    Timeouts::new(datapath.idle_timeout, datapath.half_closed_timeout, datapath.closing_timeout)
+}
+
+/// Shares and loads are Q32 in the maps.
+pub(super) fn from_q32(value: u64) -> f64 {
+    value as f64 / Score::ONE as f64
+}
+
+/// The score of a backend; that of an id out of range is closed.
+pub(super) fn score_of(scores: &ScoreTable, id: BackendId) -> Score {
+    scores.0.get(usize::from(id.0)).copied().unwrap_or_default()
+}

@@ -1,0 +1,95 @@
+//! What the operator asked for at run time: drains and weights. Kept beside the socket, so that they outlive the agent
+//! as the flows do; a reboot ends both.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::BackendName;
+
+/// Overrides by `service/backend`.
+#[derive(Debug, Default)]
+pub(super) struct Overrides {
+    path: PathBuf,
+    entries: BTreeMap<String, Override>,
+}
+
+/// What differs from the configuration of one backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Override {
+    /// Whether it takes no new flows.
+    pub(super) drain: Option<bool>,
+    /// Its weight.
+    pub(super) weight: Option<u32>,
+}
+
+impl Overrides {
+    /// Reads the overrides that an earlier agent with this socket has left; none when there is no file.
+    pub(super) fn load(socket: &Path) -> std::io::Result<Self> {
+        let path = socket.with_extension("overrides.json");
+        let entries = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path, entries })
+    }
+
+    /// The override of a backend.
+    pub(super) fn get(&self, name: &BackendName) -> Override {
+        self.entries.get(&key(name)).copied().unwrap_or_default()
+    }
+
+    /// Changes the override of a backend and writes the file.
+    pub(super) fn change(
+        &mut self,
+        name: &BackendName,
+        change: impl FnOnce(&mut Override),
+    ) -> std::io::Result<()> {
+        let mut entry = self.get(name);
+        change(&mut entry);
+        if entry == Override::default() {
+            self.entries.remove(&key(name));
+        } else {
+            self.entries.insert(key(name), entry);
+        }
+        self.store()
+    }
+
+    fn store(&self) -> std::io::Result<()> {
+        let unfinished = self.path.with_extension("json.new");
+        std::fs::write(&unfinished, serde_json::to_vec_pretty(&self.entries)?)?;
+        std::fs::rename(&unfinished, &self.path)
+    }
+}
+
+fn key(name: &BackendName) -> String {
+    format!("{}/{}", name.service, name.backend)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_outlive_the_agent_until_they_are_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("api.sock");
+        let name = BackendName { service: "mqtt".to_owned(), backend: "a".to_owned() };
+        let mut first = Overrides::load(&socket).unwrap();
+        first.change(&name, |entry| entry.drain = Some(true)).unwrap();
+        first.change(&name, |entry| entry.weight = Some(7)).unwrap();
+        let mut second = Overrides::load(&socket).unwrap();
+        assert_eq!(second.get(&name), Override { drain: Some(true), weight: Some(7) });
+        second.change(&name, |entry| *entry = Override::default()).unwrap();
+        assert_eq!(Overrides::load(&socket).unwrap().get(&name), Override::default());
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("api.overrides.json"), "{").unwrap();
+        assert!(Overrides::load(&directory.path().join("api.sock")).is_err());
+    }
+}

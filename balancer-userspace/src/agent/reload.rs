@@ -1,0 +1,203 @@
+//! Reloading the configuration: read, check, compare, apply, or nothing.
+
+use std::collections::BTreeMap;
+
+use tracing::warn;
+
+use balancer_control::Input;
+
+use super::core::{Agent, timeouts};
+use super::sweeping::Order;
+use super::{blocking, clock, start};
+use crate::api::wire::{ApiError, ErrorCode, Reload};
+use crate::config::{self, Checked, Config, LoadError};
+
+impl Agent {
+    /// Reads the file again and applies it, or changes nothing.
+    pub(super) fn reload(&mut self) -> Result<Reload, ApiError> {
+        let result = self.load().and_then(|checked| self.adopt_configuration(checked));
+        match &result {
+            Ok(_) => self.done.reloads_applied += 1,
+            Err(_) => self.done.reloads_refused += 1,
+        }
+        result
+    }
+
+    fn load(&self) -> Result<Checked, ApiError> {
+        config::load(&self.options.config).map_err(|error| match error {
+            LoadError::Read { .. } => ApiError::new(ErrorCode::BadConfiguration, error.to_string()),
+            LoadError::Bad { path, problems } => ApiError {
+                code: ErrorCode::BadConfiguration,
+                message: format!("{} has problems; nothing was changed", path.display()),
+                problems: problems.iter().map(ToString::to_string).collect(),
+            },
+        })
+    }
+
+    fn adopt_configuration(&mut self, checked: Checked) -> Result<Reload, ApiError> {
+        let Checked { config, warnings } = checked;
+        let fixed = needs_restart(&self.config, &config);
+        if !fixed.is_empty() {
+            return Err(ApiError {
+                code: ErrorCode::BadConfiguration,
+                message: "some changes need a restart of the agent; nothing was changed".to_owned(),
+                problems: fixed,
+            });
+        }
+        let refused =
+            |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::BadConfiguration, error.to_string());
+        let registry =
+            self.registry.follow(&config, self.steering.service_limit()).map_err(|error| refused(&error))?;
+        let before = std::mem::take(&mut self.warnings);
+        self.warnings = warnings.iter().map(ToString::to_string).collect();
+        if let Err(error) = self.move_interfaces(&config) {
+            self.warnings = before;
+            return Err(refused(&format!("{error:#}; nothing was changed")));
+        }
+        let changes = changes(&self.config, &config);
+        self.registry = registry;
+        self.config = config;
+        self.configured_at = clock::now();
+        self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
+        self.repeat_overrides();
+        self.count();
+        if let Err(error) = blocking(|| self.write_settings()) {
+            self.doubt = Some(error.to_string());
+        }
+        self.resync();
+        self.watch();
+        // A sweeper that has ended has said why.
+        let _ = self.orders.send(Order::Timeouts(timeouts(&self.config.datapath)));
+        Ok(Reload { changes, warnings: self.warnings.clone() })
+    }
+
+    /// Attaches to the interfaces of `config`; to those from before if that fails.
+    fn move_interfaces(&mut self, config: &Config) -> anyhow::Result<()> {
+        let interfaces = self.choose_interfaces(config)?;
+        let (now, mode) = (self.attached_names(), config.datapath.mode);
+        if interfaces == now && mode == self.config.datapath.mode {
+            return Ok(());
+        }
+        match blocking(|| self.datapath.attach(&interfaces, mode)) {
+            Ok(notices) => notices.iter().for_each(start::log),
+            Err(error) => {
+                if let Err(again) = blocking(|| self.datapath.attach(&now, self.config.datapath.mode)) {
+                    warn!("interfaces could not be taken back: {again}");
+                }
+                return Err(error.into());
+            }
+        }
+        blocking(|| self.steering.sync_devices(&self.datapath.redirect_targets()))?;
+        Ok(())
+    }
+
+    fn attached_names(&self) -> Vec<String> {
+        self.datapath.attached().iter().map(|attachment| attachment.interface.clone()).collect()
+    }
+}
+
+/// Keys that cannot change while the agent runs, with what to do.
+fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut check = |key: &str, same: bool| {
+        if !same {
+            keys.push(format!(
+                "{key}: cannot change while the agent runs; restart it, no flow is lost by that"
+            ));
+        }
+    };
+    check("agent.socket", old.agent.socket == new.agent.socket);
+    check("agent.pins", old.agent.pins == new.agent.pins);
+    check("agent.metrics", old.agent.metrics == new.agent.metrics);
+    check("agent.log", old.agent.log == new.agent.log);
+    let mut resize = |key: &str, same: bool| {
+        if !same {
+            keys.push(format!(
+                "{key}: the maps have their size until they are made again; detach first, which ends all flows"
+            ));
+        }
+    };
+    resize("datapath.flows_v4", old.datapath.flows_v4 == new.datapath.flows_v4);
+    resize("datapath.flows_v6", old.datapath.flows_v6 == new.datapath.flows_v6);
+    resize("datapath.services", old.datapath.services == new.datapath.services);
+    keys
+}
+
+/// What differs, in sentences.
+fn changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut changes = Vec::new();
+    if old.agent != new.agent {
+        changes.push("agent settings changed".to_owned());
+    }
+    if old.datapath != new.datapath {
+        changes.push("data path settings changed".to_owned());
+    }
+    let (before, after) = (by_name(old), by_name(new));
+    for (name, now) in &after {
+        match before.get(name) {
+            None => changes.push(format!("{name} added")),
+            Some(then) if then != now => changes.push(format!("{name} changed")),
+            Some(_) => {}
+        }
+    }
+    let removed = before.keys().filter(|name| !after.contains_key(*name));
+    changes.extend(removed.map(|name| format!("{name} removed; its flows go on until they end")));
+    changes
+}
+
+/// Services and backends by name, as text that differs when they do.
+fn by_name(config: &Config) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for service in &config.services {
+        let alone = config::ServiceConfig { backends: Vec::new(), ..service.clone() };
+        all.insert(format!("service {}", service.name), format!("{alone:?}"));
+        for backend in &service.backends {
+            all.insert(format!("backend {}/{}", service.name, backend.name), format!("{backend:?}"));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        [[service]]
+        name = "mqtt"
+        vip = "192.0.2.1"
+        port = 1883
+        [[service.backend]]
+        name = "a"
+        address = "10.0.0.1:1883"
+    "#;
+
+    fn config(text: &str) -> Config {
+        config::check(text).unwrap().config
+    }
+
+    #[test]
+    fn a_reload_says_what_changed() {
+        let old = config(FILE);
+        let new = config(
+            &FILE.replace("\"a\"", "\"b\"").replace("port = 1883", "port = 1883\npolicy = \"random\""),
+        );
+        let expected = [
+            "backend mqtt/b added",
+            "service mqtt changed",
+            "backend mqtt/a removed; its flows go on until they end",
+        ];
+        assert_eq!(changes(&old, &new), expected);
+        assert_eq!(changes(&old, &old), [] as [String; 0]);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_refused_by_key() {
+        let old = config(FILE);
+        let new =
+            config(&format!("[agent]\nsocket = \"/run/other.sock\"\n[datapath]\nflows_v4 = 4096\n{FILE}"));
+        let refused = needs_restart(&old, &new);
+        assert_eq!(refused.len(), 2, "{refused:?}");
+        assert!(refused[0].starts_with("agent.socket: ") && refused[1].starts_with("datapath.flows_v4: "));
+    }
+}

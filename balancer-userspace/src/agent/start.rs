@@ -1,0 +1,204 @@
+//! Starting the agent: from a configuration to a data path that steers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use balancer_control::Input;
+use balancer_control::controller::Controller;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::core::{Agent, Done, timeouts};
+use super::overrides::Overrides;
+use super::registry::Registry;
+use super::sweeping::{self, SweepEvent};
+use super::watchers::Watchers;
+use super::{Options, blocking, clock};
+use crate::api::{self, CALL_QUEUE, Call};
+use crate::config::{Checked, Config};
+use crate::kernel::net::Net;
+use crate::kernel::sweep::Sweeper;
+use crate::kernel::{
+    Datapath, Error, Flows, HopEvent, Notice, Object, Opened, Sizes, Targets, Watcher, datapath, discover,
+};
+use crate::metrics;
+use crate::probe::ProbeEvent;
+use crate::telemetry::TelemetryEvent;
+
+/// Events that wait for the event loop before their senders do.
+const QUEUE: usize = 1024;
+
+/// What the event loop listens to.
+pub(super) struct Inputs {
+    pub(super) calls: mpsc::Receiver<Call>,
+    pub(super) probes: mpsc::Receiver<ProbeEvent>,
+    pub(super) samples: mpsc::Receiver<TelemetryEvent>,
+    pub(super) hops: mpsc::Receiver<HopEvent>,
+    pub(super) sweeps: mpsc::Receiver<SweepEvent>,
+    pub(super) watcher: JoinHandle<Result<(), Error>>,
+}
+
+impl Inputs {
+    /// Puts a task that never ends in the place of a watcher that has.
+    pub(super) fn replace_watcher(&mut self) {
+        self.watcher = tokio::spawn(std::future::pending());
+    }
+}
+
+/// Opens the data path, fills its maps, attaches it, and only then listens.
+pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, Inputs)> {
+    let Checked { config, warnings } = checked;
+    // Bound first, so that a socket or port in use is found before anything is changed.
+    let socket = api::socket::Socket::bind(&config.agent.socket)?;
+    let listener = match config.agent.metrics {
+        Some(address) => Some(metrics::Listener::bind(address).await?),
+        None => None,
+    };
+    let (calls, call_inbox) = mpsc::channel(CALL_QUEUE);
+    let (probes, probe_inbox) = mpsc::channel(QUEUE);
+    let (samples, sample_inbox) = mpsc::channel(QUEUE);
+    let (hops, hop_inbox) = mpsc::channel(QUEUE);
+    let (sweeps, sweep_inbox) = mpsc::channel(QUEUE);
+    let (targets, target_inbox) = watch::channel(Targets::default());
+
+    let opened = blocking(|| open(&options, &config))?;
+    opened.notices.iter().for_each(log);
+    let pins = config.agent.pins.clone();
+    let reader = Flows::open(&pins).context("failed to open the flow tables")?;
+    let mut writer = opened.maps.flows;
+    let mut sweeper = Sweeper::default();
+    let rebuilt = blocking(|| sweeper.rebuild(&mut writer)).context("failed to count the flows")?;
+    info!("{} IPv4 and {} IPv6 flows in the tables", rebuilt.entries[0], rebuilt.entries[1]);
+    let orders = sweeping::start(writer, sweeper, timeouts(&config.datapath), sweeps)
+        .context("failed to start the sweeper")?;
+
+    let steering = opened.maps.steering;
+    let registry = Registry::from_maps(&steering.endpoints()?).follow(&config, steering.service_limit())?;
+    let overrides = Overrides::load(&config.agent.socket).with_context(|| {
+        format!("failed to read what the operator asked for, beside {}", config.agent.socket.display())
+    })?;
+    let mut agent = Agent {
+        options,
+        configured_at: clock::now(),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
+        registry,
+        controller: Controller::new(),
+        datapath: opened.datapath,
+        adopted: opened.adopted,
+        steering,
+        counters: opened.maps.counters,
+        flows: reader,
+        overrides,
+        watchers: Watchers::new(probes, samples),
+        targets,
+        orders,
+        drawing: BTreeMap::new(),
+        hops: BTreeMap::new(),
+        silent: BTreeMap::new(),
+        purging: std::collections::BTreeSet::new(),
+        doubt: None,
+        done: Done::default(),
+        period: config.agent.tick,
+        config,
+    };
+    let watcher = Watcher::new(target_inbox, hops).context("failed to watch routes and neighbours")?;
+    agent.begin()?;
+    let watcher = tokio::spawn(watcher.run());
+    tokio::spawn(api::server::run(socket, calls.clone()));
+    if let Some(listener) = listener {
+        tokio::spawn(metrics::run(listener, calls));
+    }
+    let inputs = Inputs {
+        calls: call_inbox,
+        probes: probe_inbox,
+        samples: sample_inbox,
+        hops: hop_inbox,
+        sweeps: sweep_inbox,
+        watcher,
+    };
+    Ok((agent, inputs))
+}
+
+impl Agent {
+    /// Fills the maps, then attaches the program.
+    fn begin(&mut self) -> Result<()> {
+        let interfaces = self.choose_interfaces(&self.config.clone())?;
+        self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
+        if self.adopted {
+            let found = self.found_in_maps().context("failed to read what an earlier agent left")?;
+            self.controller.handle(found, clock::now());
+        }
+        self.repeat_overrides();
+        self.count();
+        blocking(|| self.write_settings()).context("failed to write the settings")?;
+        self.resync();
+        if let Some(problem) = &self.doubt {
+            return Err(anyhow!("failed to fill the maps: {problem}"));
+        }
+        let mode = self.config.datapath.mode;
+        let notices = blocking(|| self.datapath.attach(&interfaces, mode))?;
+        notices.iter().for_each(log);
+        blocking(|| self.steering.sync_devices(&self.datapath.redirect_targets()))?;
+        self.watch();
+        info!("steering {} services on {}", self.config.services.len(), interfaces.join(", "));
+        Ok(())
+    }
+
+    /// The configured interfaces, or those that VIPs and backends are reached through.
+    pub(super) fn choose_interfaces(&mut self, config: &Config) -> Result<Vec<String>> {
+        let vips: Vec<IpAddr> = config.services.iter().map(|service| service.vip.ip()).collect();
+        let backends = config.services.iter().flat_map(|service| &service.backends);
+        let backends: Vec<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
+        let found = blocking(|| discover(&mut Net::open()?, &vips, &backends))
+            .context("failed to look for the interfaces of the services")?;
+        for vip in &found.homeless {
+            let warning = format!(
+                "no interface holds the VIP {vip}: packets arrive only if a router sends them here; \
+                 otherwise add it with: ip addr add {vip} dev INTERFACE"
+            );
+            warn!("{warning}");
+            self.warnings.push(warning);
+        }
+        for backend in &found.unreachable {
+            let warning = format!("no route leads to backend {backend}: add one, or correct its address");
+            warn!("{warning}");
+            self.warnings.push(warning);
+        }
+        let chosen = if config.datapath.interfaces.is_empty() {
+            found.interfaces
+        } else {
+            config.datapath.interfaces.clone()
+        };
+        if chosen.is_empty() {
+            return Err(anyhow!(
+                "no interface was found for the VIPs and backends; name them in datapath.interfaces"
+            ));
+        }
+        Ok(chosen)
+    }
+}
+
+fn open(options: &Options, config: &Config) -> Result<Opened, Error> {
+    let datapath = &config.datapath;
+    Datapath::open(&datapath::Options {
+        object: Object::find(options.object.as_deref())?,
+        pin_dir: config.agent.pins.clone(),
+        lock_path: lock_path(&config.agent.pins),
+        sizes: Sizes { services: datapath.services, flows4: datapath.flows_v4, flows6: datapath.flows_v6 },
+    })
+}
+
+/// The lock that keeps a second agent off the same pins, whatever its socket: named after the pin directory, which is
+/// on a file system that has no locks of its own.
+#[must_use]
+pub(crate) fn lock_path(pins: &Path) -> PathBuf {
+    let name = pins.to_string_lossy().trim_matches('/').replace('/', "-");
+    Path::new("/run/balancer").join(format!("{name}.lock"))
+}
+
+pub(super) fn log(notice: &Notice) {
+    if notice.is_warning() { warn!("{notice}") } else { info!("{notice}") }
+}
