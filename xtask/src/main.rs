@@ -2,6 +2,7 @@
 
 mod build;
 mod demo;
+mod docs;
 mod process;
 mod setup;
 mod test;
@@ -26,6 +27,8 @@ enum Task {
     Demo(demo::Args),
     /// Runs every check and test; needs root for the layers that touch the kernel.
     Test(test::Args),
+    /// Writes docs/configuration.md from the types of the configuration, and the manual pages.
+    Docs(docs::Args),
     /// Runs what continuous integration runs.
     Ci,
 }
@@ -47,6 +50,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Build(args) => build::run(&workspace, args),
         Task::Demo(args) => demo::run(&workspace, args),
         Task::Test(args) => test::run(&workspace, args),
+        Task::Docs(args) => docs::run(&workspace, args),
         Task::Ci => test::ci(&workspace),
     }
 }

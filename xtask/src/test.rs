@@ -81,19 +81,27 @@ fn deny(workspace: &Workspace) -> Result<Counts> {
         eprintln!("skipped: cargo-deny is not installed (`cargo install cargo-deny --locked`)");
         return Ok(Counts { skipped: 1, ..Counts::default() });
     }
-    counted(workspace.cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))
+    counted(workspace.cargo().args([
+        "deny",
+        "--offline",
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ]))
 }
 
 /// How many tests did what.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Counts {
-    passed: u64,
-    failed: u64,
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
     skipped: u64,
 }
 
 /// Runs `command` with its output shown, and counts the tests it reports.
-fn counted(command: &mut Command) -> Result<Counts> {
+pub(crate) fn counted(command: &mut Command) -> Result<Counts> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
