@@ -125,6 +125,3 @@ async fn tcp(address: SocketAddr, limit: Duration) -> ProbeResult {
 fn late(doing: &str, limit: Duration) -> String {
     format!("{doing}: not finished within {:.1} s", limit.as_secs_f64())
 }
-
-#[cfg(test)]
-mod tests;

@@ -55,23 +55,25 @@ impl Subscriber {
     pub(super) async fn run(self) {
         let mut pause = BACK_OFF.0;
         loop {
-            let before = self.last_burst();
             let why = match self.session().await {
                 Ok(never) => match never {},
                 Err(e) => e.to_string(),
             };
-            self.update(|state| state.status = Status::Failed(why));
-            pause = if self.last_burst() == before { (pause * 2).min(BACK_OFF.1) } else { BACK_OFF.0 };
+            // What the broker published before says nothing of the one that answers next.
+            let heard = self.update(|state| {
+                state.status = Status::Failed(why);
+                state.burst.take().is_some()
+            });
+            if heard {
+                pause = BACK_OFF.0;
+            }
             sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+            pause = (pause * 2).min(BACK_OFF.1);
         }
     }
 
-    fn last_burst(&self) -> Option<Moment> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).burst.as_ref().map(|burst| burst.at)
-    }
-
-    fn update(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// One session, to its end.
@@ -133,7 +135,8 @@ impl Subscriber {
             if let Some(last) = listening.last_beat.replace(at) {
                 self.update(|state| state.interval = Some(at.since(last)));
             }
-            listening.burst = Some((at, quiet, Instant::now() + LONGEST_BURST));
+            let last = listening.burst.map_or_else(|| Instant::now() + LONGEST_BURST, |(.., last)| last);
+            listening.burst = Some((at, quiet, last));
         } else if let Some((_, ends, _)) = &mut listening.burst {
             *ends = quiet;
         }
