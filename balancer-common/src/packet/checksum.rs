@@ -114,7 +114,7 @@ mod tests {
 
     /// Zero has two representations; a receiver takes either.
     fn same(left: u16, right: u16) -> bool {
-        left == right || (left % 0xffff == 0 && right % 0xffff == 0)
+        left == right || (left.is_multiple_of(0xffff) && right.is_multiple_of(0xffff))
     }
 
     fn message(addr: SocketAddr, payload: &[u8]) -> std::vec::Vec<u8> {

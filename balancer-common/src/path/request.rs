@@ -294,7 +294,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     }
 
     #[inline(always)]
-    fn is_proof(&self, half: &HalfOpenCell) -> bool {
+    const fn is_proof(&self, half: &HalfOpenCell) -> bool {
         let segment = &self.packet.segment;
         segment.any(Segment::ACK) && !segment.any(Segment::RST) && half.is_proven_by(segment.seq, segment.ack)
     }
@@ -319,7 +319,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     }
 
     #[inline(always)]
-    fn fresh(&self, half: &HalfOpenCell) -> Flow {
+    const fn fresh(&self, half: &HalfOpenCell) -> Flow {
         Flow {
             state: FlowState::open(half.backend, self.now),
             last_seen: self.now,

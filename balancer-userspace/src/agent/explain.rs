@@ -91,8 +91,12 @@ impl Agent {
         let chosen =
             steer::choose(&frozen, id, &service, service.draws, bits, |candidate| seen.push(candidate));
         answer.backend = chosen.map(|backend| self.short_name(backend));
-        answer.candidates =
-            seen.iter().map(|candidate| self.wire_candidate(candidate, &frozen, chosen)).collect();
+        // The same backend may be drawn more than once; the first draw is the one that won.
+        let winner = seen.iter().position(|candidate| candidate.open && Some(candidate.backend) == chosen);
+        let candidates = seen.iter().enumerate();
+        answer.candidates = candidates
+            .map(|(index, candidate)| self.wire_candidate(candidate, &frozen, Some(index) == winner))
+            .collect();
         answer.reasons = self.reasons(client, &service, &seen, chosen);
         Ok(answer)
     }
@@ -134,12 +138,7 @@ impl Agent {
         reasons
     }
 
-    fn wire_candidate(
-        &self,
-        candidate: &Candidate,
-        frozen: &Frozen,
-        chosen: Option<BackendId>,
-    ) -> wire::Candidate {
+    fn wire_candidate(&self, candidate: &Candidate, frozen: &Frozen, chosen: bool) -> wire::Candidate {
         let score = score_of(&frozen.scores, candidate.backend);
         let closed = (!candidate.open).then(|| {
             let flags = score.flags;
@@ -160,7 +159,7 @@ impl Agent {
             score: from_q32(candidate.predicted),
             live: candidate.live,
             closed,
-            chosen: candidate.open && chosen == Some(candidate.backend),
+            chosen,
         }
     }
 }
