@@ -2,6 +2,7 @@
 //!
 //! - [`agent`]: the event loop around the controller.
 //! - [`api`]: the control API on the unix socket, server and client.
+//! - [`cli`]: the command line.
 //! - [`config`]: the file, checked into a [`config::Config`].
 //! - [`kernel`]: the program, its maps, and the network around them.
 //! - [`logging`], [`metrics`]: what the agent says of itself.
@@ -11,6 +12,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod kernel;
 pub mod logging;

@@ -2,6 +2,6 @@
 
 use std::process::ExitCode;
 
-const fn main() -> ExitCode {
-    ExitCode::SUCCESS
+fn main() -> ExitCode {
+    balancer_userspace::cli::main()
 }

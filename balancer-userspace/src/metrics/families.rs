@@ -48,9 +48,12 @@ impl Family {
         };
         let mut family = encoder.encode_descriptor(self.name, self.help, None, kind)?;
         for sample in samples {
-            let labels = sample.labels.as_slice();
-            let metric = family.encode_family(&labels)?;
-            Typed { kind, value: sample.value }.encode(metric)?;
+            let value = Typed { kind, value: sample.value };
+            if sample.labels.is_empty() {
+                value.encode(family)?;
+                break;
+            }
+            value.encode(family.encode_family(&sample.labels.as_slice())?)?;
         }
         Ok(())
     }

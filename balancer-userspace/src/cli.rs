@@ -1,0 +1,127 @@
+//! The command line: nouns and verbs, one file each.
+//!
+//! Standard output has the answer and nothing else; everything else is on standard error. Client verbs use the API's
+//! socket only.
+
+mod backend;
+mod check;
+mod completions;
+mod exit;
+mod flow;
+mod man;
+mod output;
+mod reload;
+mod service;
+mod status;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::{Exit, Failure};
+
+use crate::api::client::Client;
+
+/// Where the configuration is, unless `--config` says otherwise.
+pub const CONFIG: &str = "/etc/balancer/balancer.toml";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  failed; standard error says why
+   2  the command line makes no sense
+  64  the configuration has problems
+  69  no agent answers on the socket
+  77  the user lacks a privilege";
+
+/// Steers client connections to message brokers by their load.
+#[derive(Debug, Parser)]
+#[command(name = "balancer", version, after_help = EXIT_CODES, propagate_version = true, subcommand_required = true)]
+pub struct Cli {
+    /// The agent's socket.
+    #[arg(
+        long,
+        global = true,
+        env = "BALANCER_SOCKET",
+        value_name = "PATH",
+        default_value = "/run/balancer/api.sock"
+    )]
+    socket: PathBuf,
+    /// Answers in JSON, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Checks a configuration and lists all its problems.
+    Check(check::Args),
+    /// Shows the agent, its services and their backends.
+    Status(status::Args),
+    /// Services.
+    #[command(subcommand)]
+    Service(service::Verb),
+    /// Backends: list, drain, weigh.
+    #[command(subcommand)]
+    Backend(backend::Verb),
+    /// Flows: list, explain.
+    #[command(subcommand)]
+    Flow(flow::Verb),
+    /// Has the agent read its configuration again and apply it, or refuse it as a whole.
+    Reload,
+    /// Prints a completion script.
+    Completions(completions::Args),
+    /// Prints the manual page, or writes one per command.
+    Man(man::Args),
+}
+
+/// What verbs need besides their own arguments.
+struct Context<'a> {
+    client: Client,
+    json: bool,
+    out: &'a mut dyn Write,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and versions are answers; whether they could be written decides nothing.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    match run(cli, &mut io::stdout().lock()) {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            failure.report(&mut io::stderr().lock());
+            failure.exit().into()
+        }
+    }
+}
+
+fn run(cli: Cli, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut context = Context { client: Client::new(&cli.socket), json: cli.json, out };
+    match cli.verb {
+        Verb::Check(args) => check::run(&args, &mut context)?,
+        Verb::Completions(args) => completions::run(&args, context.out)?,
+        Verb::Man(args) => man::run(&args, context.out)?,
+        Verb::Status(args) => client(status::run(&args, &mut context))?,
+        Verb::Service(verb) => client(service::run(&verb, &mut context))?,
+        Verb::Backend(verb) => client(backend::run(verb, &mut context))?,
+        Verb::Flow(verb) => client(flow::run(verb, &mut context))?,
+        Verb::Reload => client(reload::run(&mut context))?,
+    }
+    context.out.flush()?;
+    Ok(())
+}
+
+/// Waits for a client verb.
+fn client(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(verb)
+}

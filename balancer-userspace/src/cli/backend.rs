@@ -1,0 +1,145 @@
+//! `balancer backend`
+
+use std::io::{self, Write};
+
+use comfy_table::Table;
+
+use crate::api::BackendName;
+use crate::api::wire::{Backend, BackendState};
+
+use super::output::{self, ago, json, or_dash, percent, print};
+use super::{Context, Failure};
+
+/// Verbs of `backend`.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// Lists the backends.
+    List {
+        /// Of this service only.
+        #[arg(value_name = "SERVICE")]
+        service: Option<String>,
+    },
+    /// Steers no new flows to a backend; those it has continue.
+    Drain {
+        /// The backend.
+        #[arg(value_name = "SERVICE/BACKEND")]
+        backend: BackendName,
+    },
+    /// Ends the drain of a backend.
+    Undrain {
+        /// The backend.
+        #[arg(value_name = "SERVICE/BACKEND")]
+        backend: BackendName,
+    },
+    /// Overrides the weight of a backend until it is reset.
+    Weight {
+        /// The backend.
+        #[arg(value_name = "SERVICE/BACKEND")]
+        backend: BackendName,
+        /// The weight, 1 to 1000.
+        #[arg(required_unless_present = "reset", conflicts_with = "reset", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        weight: Option<u32>,
+        /// Takes the weight of the configuration again.
+        #[arg(long)]
+        reset: bool,
+    },
+}
+
+pub(super) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<(), Failure> {
+    match verb {
+        Verb::List { service } => {
+            let mut backends = context.client.backends().await?;
+            if let Some(service) = service {
+                backends.retain(|backend| backend.service == service);
+            }
+            if context.json { json(context.out, &backends)? } else { print(context.out, &table(&backends))? }
+        }
+        Verb::Drain { backend } => {
+            let after = context.client.drain(&backend, true).await?;
+            changed(context, &after, |out| {
+                writeln!(out, "{backend} takes no new flows; it has {} live", after.live)
+            })?;
+        }
+        Verb::Undrain { backend } => {
+            let after = context.client.drain(&backend, false).await?;
+            changed(context, &after, |out| match after.state {
+                BackendState::Up => writeln!(out, "{backend} takes new flows"),
+                BackendState::Starting
+                | BackendState::Down
+                | BackendState::Draining
+                | BackendState::Drained
+                | BackendState::Exhausted => {
+                    writeln!(
+                        out,
+                        "{backend} is no longer drained by hand, and is {}: {}",
+                        after.state.word(),
+                        after.reason
+                    )
+                }
+            })?;
+        }
+        Verb::Weight { backend, weight, .. } => {
+            let after = context.client.weight(&backend, weight).await?;
+            changed(context, &after, |out| {
+                writeln!(
+                    out,
+                    "{backend} has weight {}; the configuration says {}",
+                    after.weight, after.configured_weight
+                )
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Says what changed: in words, or the backend afterwards in JSON.
+fn changed(
+    context: &mut Context<'_>,
+    after: &Backend,
+    say: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    if context.json { json(context.out, after) } else { say(context.out) }
+}
+
+const HEADER: [&str; 13] = [
+    "BACKEND", "ADDRESS", "STATE", "FOR", "LIVE", "CAP", "OPENED", "WEIGHT", "RING", "SCORE", "CPU",
+    "SAMPLE", "NOTE",
+];
+
+pub(super) fn table(backends: &[Backend]) -> Table {
+    let mut table = output::table(&HEADER, &[3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    for backend in backends {
+        table.add_row([
+            format!("{}/{}", backend.service, backend.name),
+            backend.address.to_string(),
+            backend.state.word().to_owned(),
+            ago(backend.state_seconds),
+            backend.live.to_string(),
+            or_dash(backend.max_connections),
+            backend.opened.to_string(),
+            backend.weight.to_string(),
+            percent(backend.ring_share),
+            percent(backend.score),
+            or_dash(backend.utilisation.map(percent)),
+            or_dash(backend.sample_age_seconds.map(ago)),
+            note(backend),
+        ]);
+    }
+    table
+}
+
+/// What the other columns do not say.
+fn note(backend: &Backend) -> String {
+    let mut notes = Vec::new();
+    if backend.standby {
+        notes.push("standby".to_owned());
+    }
+    if backend.state != BackendState::Up {
+        notes.push(backend.reason.clone());
+    }
+    notes.extend(backend.telemetry_problem.clone());
+    if backend.next_hop.is_none() {
+        notes.push("no neighbour known".to_owned());
+    }
+    notes.join("; ")
+}

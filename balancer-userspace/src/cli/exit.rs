@@ -1,0 +1,100 @@
+//! How a command ends.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::api::client::ClientError;
+use crate::api::wire::ErrorCode;
+use crate::config::LoadError;
+
+/// Exit codes, as in the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Failed.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// The configuration has problems.
+    Configuration = 64,
+    /// No agent answers on the socket.
+    Unreachable = 69,
+    /// The user lacks a privilege.
+    Privilege = 77,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The answer could not be written.
+    #[error("failed to write the answer: {0}")]
+    Output(#[from] io::Error),
+    /// There is no answer.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The configuration cannot be used, and the answer on standard output says why.
+    #[error("the configuration has problems")]
+    Told,
+}
+
+impl Failure {
+    /// The code that the process ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            // Whoever read the answer has had enough of it.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+            Self::Output(_) => Exit::Failed,
+            Self::Load(LoadError::Read { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Exit::Privilege
+            }
+            Self::Load(_) | Self::Told => Exit::Configuration,
+            Self::Client(error) => client(error),
+        }
+    }
+
+    /// Says why on standard error.
+    pub(super) fn report(&self, err: &mut dyn Write) {
+        let problems = match self {
+            Self::Client(ClientError::Refused(error)) => error.problems.as_slice(),
+            Self::Output(_) | Self::Client(_) | Self::Load(_) | Self::Told => &[],
+        };
+        let silent = self.exit() == Exit::Ok || matches!(self, Self::Told);
+        if !silent {
+            // There is nowhere else to say that this could not be written.
+            let _ = writeln!(err, "balancer: {self}");
+            for problem in problems {
+                let _ = writeln!(err, "  {problem}");
+            }
+        }
+    }
+}
+
+const fn client(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Unreachable { .. } => Exit::Unreachable,
+        ClientError::Denied(_) => Exit::Privilege,
+        ClientError::Refused(error) => match error.code {
+            ErrorCode::BadConfiguration => Exit::Configuration,
+            ErrorCode::Invalid | ErrorCode::NotFound | ErrorCode::Busy | ErrorCode::Failed => Exit::Failed,
+        },
+        ClientError::Version { .. }
+        | ClientError::TimedOut
+        | ClientError::Http(_)
+        | ClientError::Body(_)
+        | ClientError::Answer(_) => Exit::Failed,
+    }
+}

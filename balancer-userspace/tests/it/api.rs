@@ -1,0 +1,278 @@
+//! The API on its socket, and the metrics on their port.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+use balancer_userspace::api::client::Client;
+use balancer_userspace::api::socket::{Socket, SocketError};
+use balancer_userspace::api::wire::{self, API_VERSION, ApiError, ErrorCode};
+use balancer_userspace::api::{CALL_QUEUE, Call};
+use balancer_userspace::metrics;
+
+use crate::fake::{self, Fake};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// One request as it is on the wire; status and body of the answer.
+fn raw(fake: &Fake, request: &str) -> (u16, Value) {
+    let mut stream = UnixStream::connect(fake.socket()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // A server that has heard enough resets the connection after its answer.
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+fn request(fake: &Fake, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let length = body.len();
+    raw(
+        fake,
+        &format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        ),
+    )
+}
+
+#[test]
+fn every_route_answers() {
+    let fake = Fake::start();
+    let (code, version) = request(&fake, "GET", "/v1/version", "");
+    assert_eq!((code, &version["api"]), (200, &json!(API_VERSION)));
+    let (code, health) = request(&fake, "GET", "/v1/health", "");
+    assert_eq!((code, &health["ok"]), (503, &json!(false)));
+    assert_eq!(request(&fake, "GET", "/v1/status", "").1, serde_json::to_value(fake::status()).unwrap());
+    assert_eq!(request(&fake, "GET", "/v1/services", "").1.as_array().map(Vec::len), Some(2));
+    assert_eq!(request(&fake, "GET", "/v1/backends", "").1.as_array().map(Vec::len), Some(3));
+    assert_eq!(request(&fake, "POST", "/v1/backends/mqtt/b1/drain", "").1["state"], "draining");
+    assert_eq!(request(&fake, "POST", "/v1/backends/mqtt/b1/undrain", "").1["state"], "up");
+    assert_eq!(request(&fake, "PUT", "/v1/backends/mqtt/b1/weight", "{\"weight\": 7}").1["weight"], 7);
+    assert_eq!(request(&fake, "PUT", "/v1/backends/mqtt/b1/weight", "{\"weight\": null}").1["weight"], 100);
+    assert_eq!(request(&fake, "GET", "/v1/flows?backend=b1&limit=1", "").1["truncated"], true);
+    let (code, explained) = request(&fake, "GET", "/v1/explain?service=mqtt&client=198.51.100.7:1", "");
+    assert_eq!((code, &explained["backend"]), (200, &json!("b1")));
+    assert_eq!(request(&fake, "POST", "/v1/reload", "").0, 422);
+}
+
+#[test]
+fn bad_requests_are_told_why() {
+    let fake = Fake::start();
+    let rows = [
+        ("GET", "/v1/nothing", "", 404, "not-found", "no route /v1/nothing"),
+        ("GET", "/v1/reload", "", 405, "invalid", "takes another method"),
+        ("POST", "/v1/backends/mqtt/b9/drain", "", 404, "not-found", "no backend mqtt/b9"),
+        (
+            "PUT",
+            "/v1/backends/mqtt/b1/weight",
+            "{\"weight\": 0}",
+            400,
+            "invalid",
+            "0 is not a weight; use 1 to 1000",
+        ),
+        ("PUT", "/v1/backends/mqtt/b1/weight", "{\"wieght\": 5}", 400, "invalid", "unknown field `wieght`"),
+        ("PUT", "/v1/backends/mqtt/b1/weight", "", 400, "invalid", "send {\"weight\": 1 to 1000}"),
+        ("GET", "/v1/flows?limit=0", "", 400, "invalid", "limit 0 is out of range; use 1 to 100000"),
+        ("GET", "/v1/flows?srevice=x", "", 400, "invalid", "unknown field `srevice`"),
+        ("GET", "/v1/flows?client=host", "", 400, "invalid", "invalid IP address"),
+        ("GET", "/v1/explain?service=mqtt", "", 400, "invalid", "missing field `client`"),
+    ];
+    for (method, path, body, status, code, message) in rows {
+        let (found, error) = request(&fake, method, path, body);
+        assert_eq!((found, &error["code"]), (status, &json!(code)), "{method} {path}: {error}");
+        assert!(error["message"].as_str().unwrap().contains(message), "{method} {path}: {error}");
+    }
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let fake = Fake::start();
+    let body = format!("{{\"weight\": {}1}}", " ".repeat(8192));
+    assert_eq!(request(&fake, "PUT", "/v1/backends/mqtt/b1/weight", &body).0, 413);
+    let head = format!("GET /v1/status HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(64 << 10));
+    assert_eq!(raw(&fake, &head).0, 431);
+    assert_eq!(request(&fake, "GET", "/v1/version", "").0, 200, "others are served still");
+}
+
+#[test]
+fn another_version_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nbalancer-api: 99\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(Client::new(&path).status()).unwrap_err();
+    assert!(
+        error.to_string().starts_with("the agent speaks version 99 of the API, this client 1"),
+        "{error}"
+    );
+    server.join().unwrap();
+}
+
+#[test]
+fn the_socket_is_private_and_removed() {
+    let fake = Fake::start();
+    let mode = std::fs::metadata(fake.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let _guard = fake.runtime().enter();
+    let path = fake.directory().join("sub/other.sock");
+    let socket = Socket::bind(&path).unwrap();
+    assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left there");
+    drop(socket);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let fake = Fake::start();
+    let _guard = fake.runtime().enter();
+    let error = Socket::bind(&fake.socket()).unwrap_err();
+    assert!(matches!(error, SocketError::InUse(_)), "{error}");
+    assert!(
+        error.to_string().contains("agent.socket") && error.to_string().contains("another agent"),
+        "{error}"
+    );
+    let stale = fake.directory().join("stale.sock");
+    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+    let first = Socket::bind(&stale).unwrap();
+    // The file of a later agent is not removed by the one before it.
+    std::fs::remove_file(&stale).unwrap();
+    let second = Socket::bind(&stale).unwrap();
+    drop(first);
+    assert!(stale.exists());
+    drop(second);
+    let file = fake.directory().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    let error = Socket::bind(&file).unwrap_err();
+    assert!(matches!(error, SocketError::NotASocket(_)), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+}
+
+#[test]
+fn an_agent_that_is_gone_or_busy_is_an_error() {
+    let fake = Fake::start();
+    let runtime = fake.runtime();
+    let path = fake.directory().join("other.sock");
+    let (calls, mut queue) = mpsc::channel(1);
+    let socket = runtime.block_on(async { Socket::bind(&path).unwrap() });
+    runtime.spawn(balancer_userspace::api::server::run(socket, calls));
+    let client = Client::new(&path);
+    // The first call fills the queue, the second finds it full.
+    let first = {
+        let client = client.clone();
+        runtime.spawn(async move { client.status().await })
+    };
+    let call = runtime.block_on(async {
+        while queue.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let error = client.status().await.unwrap_err();
+        assert!(error.to_string().contains("too many requests"), "{error}");
+        queue.recv().await.unwrap()
+    });
+    drop(call);
+    let error = runtime.block_on(first).unwrap().unwrap_err();
+    assert!(error.to_string().contains("gave no answer"), "{error}");
+    drop(queue);
+    let error = runtime.block_on(client.status()).unwrap_err();
+    assert!(error.to_string().contains("is stopping"), "{error}");
+}
+
+#[test]
+fn wire_types_survive_the_wire() {
+    let status = fake::status();
+    let text = serde_json::to_string(&status).unwrap();
+    assert_eq!(serde_json::from_str::<wire::Status>(&text).unwrap(), status);
+    assert!(text.contains("\"state\":\"down\"") && text.contains("\"policy\":\"adaptive\""), "{text}");
+    // A later agent's additions do not break this client.
+    let mut value = serde_json::to_value(&status).unwrap();
+    value["agent"]["added"] = json!(1);
+    assert_eq!(serde_json::from_value::<wire::Status>(value).unwrap(), status);
+    let error = ApiError::new(ErrorCode::NotFound, "no");
+    assert_eq!(serde_json::to_string(&error).unwrap(), "{\"code\":\"not-found\",\"message\":\"no\"}");
+    for state in wire::BackendState::ALL {
+        assert_eq!(serde_json::to_value(state).unwrap(), json!(state.word()));
+    }
+    for policy in [wire::Policy::LeastConn, wire::Policy::WeightedCpu, wire::Policy::RoundRobin] {
+        assert_eq!(serde_json::to_value(policy).unwrap(), json!(policy.word()));
+    }
+}
+
+#[test]
+fn metrics_are_served_and_say_what_the_status_says() {
+    let fake = Fake::start();
+    let (calls, mut queue) = mpsc::channel(CALL_QUEUE);
+    let runtime = fake.runtime();
+    let listener = runtime.block_on(metrics::Listener::bind("127.0.0.1:0".parse().unwrap())).unwrap();
+    let address = listener.address().unwrap();
+    let error = runtime.block_on(metrics::Listener::bind(address)).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("agent.metrics: {address} is in use")), "{error}");
+    runtime.spawn(metrics::run(listener, calls));
+    runtime.spawn(async move {
+        while let Some(Call::Status(reply)) = queue.recv().await {
+            drop(reply.send(Ok(fake::status())));
+        }
+    });
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("content-type: application/openmetrics-text"), "{answer}");
+    let lines = [
+        "# TYPE balancer_backend_connections gauge",
+        "# HELP balancer_backend_flows_opened Flows that the client has proven",
+        "# TYPE balancer_backend_flows_opened counter",
+        "balancer_backend_flows_opened_total{service=\"mqtt\",backend=\"b1\"} 10",
+        "balancer_backend_utilisation_ratio{service=\"mqtt\",backend=\"b1\"} 0.2",
+        "balancer_backend_max_connections{service=\"mqtt\",backend=\"b2\"} 50",
+        "balancer_backend_state{service=\"mqtt\",backend=\"b2\",state=\"down\"} 1",
+        "balancer_backend_state{service=\"mqtt\",backend=\"b2\",state=\"up\"} 0",
+        "balancer_backend_bytes_total{service=\"mqtt\",backend=\"b1\",direction=\"out\"} 4",
+        "balancer_packets_total{service=\"\",outcome=\"not_ours\"} 200",
+        "balancer_service_backends_up{service=\"mqtt\"} 1",
+        "balancer_flow_table_entries{table=\"ipv4\"} 14",
+        "balancer_agent_reloads_total{result=\"refused\"} 3",
+        "balancer_interface_info{interface=\"wan0\",mode=\"native\"} 1",
+        "balancer_build_info{version=\"1.2.3\"} 1",
+        "balancer_problems 1",
+        "# EOF",
+    ];
+    for line in lines {
+        assert!(answer.lines().any(|found| found == line), "{line} is not in\n{answer}");
+    }
+    // What telemetry does not tell is absent and not zero.
+    assert!(!answer.contains("utilisation_ratio{service=\"mqtt\",backend=\"b2\"}"), "{answer}");
+}
+
+#[test]
+fn metrics_md_is_up_to_date() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, metrics::reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == metrics::reference(), "docs/metrics.md is out of date; run this test with BLESS=1");
+}
+
+#[test]
+fn api_md_names_every_route() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let source = include_str!("../../src/api/server.rs");
+    let routes: Vec<_> =
+        source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(routes.len() >= 11, "{routes:?}");
+    for route in routes {
+        assert!(
+            page.contains(&format!("`{route}")) || page.contains(&format!(" {route}")),
+            "{route} is not in docs/api.md"
+        );
+    }
+}

@@ -1,0 +1,290 @@
+//! The command line.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use balancer_userspace::api::wire;
+
+use crate::fake::{self, Fake};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+fn command(socket: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_balancer"));
+    command.env_remove("BALANCER_SOCKET").env_remove("BALANCER_CONFIG");
+    command.arg("--socket").arg(socket).args(arguments);
+    command
+}
+
+fn balancer(fake: &Fake, arguments: &[&str]) -> Output {
+    command(&fake.socket(), arguments).output().unwrap()
+}
+
+/// Standard output of a command that succeeds.
+#[track_caller]
+fn answer(fake: &Fake, arguments: &[&str]) -> String {
+    let output = balancer(fake, arguments);
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {err}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn json<T: DeserializeOwned>(fake: &Fake, arguments: &[&str]) -> T {
+    let text = answer(fake, &[arguments, &["--json"]].concat());
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Standard error of a command that ends with `code`.
+#[track_caller]
+fn refused(output: Output, code: i32) -> String {
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{err}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
+    err
+}
+
+#[test]
+fn status_shows_agent_services_and_backends() {
+    let text = answer(&Fake::start(), &["status"]);
+    let expected = "\
+balancer 1.2.3, process 42, up 1h 2m, took over from an earlier agent
+configuration /etc/balancer/balancer.toml, in force for 5.0s
+interfaces wan0 (native)
+flows ipv4 14 of 1024
+problem: mqtt/b2 is down: CONNECT: connection refused
+
+SERVICE  VIP                  POLICY    DRAWS   UP  LIVE  OPENED
+mqtt     192.0.2.10:1883      adaptive      3  1/2    14      20
+amqp     [2001:db8::10]:5672  adaptive      3  1/1    14      20
+
+BACKEND                   ADDRESS              STATE     FOR  LIVE  CAP  OPENED  WEIGHT   RING  SCORE    CPU  SAMPLE  NOTE
+mqtt/b1                   10.0.0.11:1883       up     1m 15s     7    -      10     100  50.0%  25.0%  20.0%    1.5s
+mqtt/b2                   10.0.0.12:1883       down   1m 15s     7   50      10     100  50.0%  25.0%      -       -  standby; CONNECT: connection refused; no neighbour known
+amqp/[2001:db8::11]:5672  [2001:db8::11]:5672  up     1m 15s     7    -      10     100  50.0%  25.0%  20.0%    1.5s
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn json_is_what_the_api_says() {
+    let fake = Fake::start();
+    assert_eq!(json::<wire::Status>(&fake, &["status"]), fake::status());
+    assert_eq!(json::<Vec<wire::Service>>(&fake, &["service", "list"]), fake::status().services);
+    assert_eq!(json::<Vec<wire::Backend>>(&fake, &["backend", "list"]), fake::status().backends);
+    assert_eq!(json::<Vec<wire::Backend>>(&fake, &["backend", "list", "amqp"]).len(), 1);
+}
+
+#[test]
+fn watching_goes_on() {
+    let fake = Fake::start();
+    let mut child = command(&fake.socket(), &["status", "--watch=100ms", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..3 {
+        let line = lines.next().unwrap().unwrap();
+        assert_eq!(serde_json::from_str::<wire::Status>(&line).unwrap().agent.pid, 42);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn backends_are_drained_and_weighed() {
+    let fake = Fake::start();
+    assert_eq!(
+        answer(&fake, &["backend", "drain", "mqtt/b1"]),
+        "mqtt/b1 takes no new flows; it has 7 live\n"
+    );
+    assert!(answer(&fake, &["backend", "list"]).contains("draining"));
+    assert_eq!(answer(&fake, &["backend", "undrain", "mqtt/b1"]), "mqtt/b1 takes new flows\n");
+    assert_eq!(
+        answer(&fake, &["backend", "weight", "mqtt/b1", "250"]),
+        "mqtt/b1 has weight 250; the configuration says 100\n"
+    );
+    let after: wire::Backend = json(&fake, &["backend", "weight", "mqtt/b1", "--reset"]);
+    assert_eq!(after.weight, 100);
+}
+
+#[test]
+fn a_backend_can_be_named_by_its_address() {
+    let after: wire::Backend = json(&Fake::start(), &["backend", "drain", "amqp/[2001:db8::11]:5672"]);
+    assert_eq!(after.state, wire::BackendState::Draining);
+}
+
+#[test]
+fn flows_are_listed_and_explained() {
+    let fake = Fake::start();
+    let expected = "\
+SERVICE  CLIENT              BACKEND  STATE           AGE  IDLE
+mqtt     198.51.100.7:40000  b1       established  1m 30s  1.0s
+";
+    let arguments = ["flow", "list", "--service", "mqtt", "--backend", "b1", "--client", "198.51.100.7"];
+    assert_eq!(answer(&fake, &arguments), expected);
+    let output = balancer(&fake, &["flow", "list", "--limit", "2", "--json"]);
+    let flows: wire::Flows = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(flows.truncated && flows.flows.len() == 2);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("raise --limit"));
+
+    let expected = "\
+would be steered to b1: its score is the lowest
+
+CANDIDATE  SLOT  SCORE  LIVE  NOTE
+b1           17  25.0%     7  chosen
+b2           17  25.0%     7  down
+";
+    assert_eq!(answer(&fake, &["flow", "explain", "mqtt", "[2001:db8::7]:40002"]), expected);
+    let explained: wire::Explanation = json(&fake, &["flow", "explain", "mqtt", "198.51.100.7:1"]);
+    assert_eq!(explained.client, "198.51.100.7:1".parse().unwrap());
+}
+
+#[test]
+fn exit_0_for_help_version_and_a_reader_that_leaves() {
+    let fake = Fake::start();
+    let help = answer(&fake, &["--help"]);
+    for code in [
+        "0  done",
+        "1  failed",
+        "2  the command line",
+        "64  the configuration",
+        "69  no agent",
+        "77  the user",
+    ] {
+        assert!(help.contains(code), "{code} is not in\n{help}");
+    }
+    assert!(answer(&fake, &["--version"]).starts_with("balancer "));
+    let mut child = command(&fake.socket(), &["status", "--watch=100ms"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
+}
+
+#[test]
+fn exit_1_for_what_the_agent_refuses() {
+    let err = refused(balancer(&Fake::start(), &["backend", "drain", "mqtt/b9"]), 1);
+    assert_eq!(err, "balancer: no backend mqtt/b9; there are mqtt/b1 and mqtt/b2\n");
+}
+
+#[test]
+fn exit_2_for_usage() {
+    let fake = Fake::start();
+    let rows: [&[&str]; 9] = [
+        &[],
+        &["bakend", "list"],
+        &["backend"],
+        &["backend", "drain", "b1"],
+        &["backend", "weight", "mqtt/b1"],
+        &["backend", "weight", "mqtt/b1", "0"],
+        &["backend", "weight", "mqtt/b1", "5", "--reset"],
+        &["flow", "explain", "mqtt", "198.51.100.7"],
+        &["status", "--watch=1ms"],
+    ];
+    for arguments in rows {
+        refused(balancer(&fake, arguments), 2);
+    }
+}
+
+#[test]
+fn exit_64_for_a_bad_configuration() {
+    let fake = Fake::start();
+    let err = refused(balancer(&fake, &["reload"]), 64);
+    assert_eq!(
+        err,
+        "balancer: the configuration was not changed\n  line 3: service[mqtt].port: 0 is not a TCP port; use 1 to 65535\n"
+    );
+    let file = fake.directory().join("bad.toml");
+    std::fs::write(&file, "[[service]]\nname = \"mqtt\"\nvip = \"192.0.2.10/24\"\nport = 0\n").unwrap();
+    let path = file.to_str().unwrap();
+    let err = refused(balancer(&fake, &["check", "--config", path]), 64);
+    let lines: Vec<_> = err.lines().collect();
+    assert_eq!(lines.len(), 3, "{err}");
+    assert!(
+        lines[0].starts_with(&format!("balancer: {path}: line 1: service[mqtt].backend: no backend")),
+        "{err}"
+    );
+    assert!(
+        lines[1].starts_with(&format!("{path}: line 3: service[mqtt].vip: \"192.0.2.10/24\" has a prefix")),
+        "{err}"
+    );
+    let output = balancer(&fake, &["check", "--config", path, "--json"]);
+    assert_eq!(output.status.code(), Some(64));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["ok"], &answer["problems"][2]["line"]), (&Value::Bool(false), &Value::from(4)));
+    let err = refused(balancer(&fake, &["check", "--config", "/nowhere/balancer.toml"]), 64);
+    assert!(err.contains("failed to read /nowhere/balancer.toml"), "{err}");
+}
+
+#[test]
+fn exit_69_without_an_agent() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let err = refused(command(&socket, &["status"]).output().unwrap(), 69);
+    assert!(err.contains("no agent answers on") && err.contains("balancer run"), "{err}");
+    // A socket that a killed agent left behind.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    refused(command(&socket, &["reload"]).output().unwrap(), 69);
+}
+
+#[test]
+fn exit_77_without_the_privilege() {
+    let fake = Fake::start();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(fake.directory(), mode).unwrap();
+    // The user must be able to start a copy of the binary, wherever the build directory is.
+    let binary = fake.directory().join("balancer");
+    std::fs::copy(env!("CARGO_BIN_EXE_balancer"), &binary).unwrap();
+    let mut command = Command::new(&binary);
+    command.arg("--socket").arg(fake.socket()).arg("status").current_dir("/");
+    if is_root() {
+        std::os::unix::process::CommandExt::uid(&mut command, 65534);
+        std::os::unix::process::CommandExt::gid(&mut command, 65534);
+    } else {
+        std::fs::set_permissions(fake.socket(), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    }
+    let err = refused(command.output().unwrap(), 77);
+    assert!(err.contains("run as root"), "{err}");
+}
+
+/// Whether this process is root, to whom modes of files mean nothing.
+fn is_root() -> bool {
+    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0
+}
+
+#[test]
+fn check_accepts_what_is_good() {
+    let fake = Fake::start();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/mosquitto.toml");
+    let path = path.to_str().unwrap();
+    assert_eq!(answer(&fake, &["check", "--config", path]), format!("{path}: 1 service, 3 backends\n"));
+    let checked: Value = json(&fake, &["check", "--config", path]);
+    assert_eq!(checked["ok"], true);
+}
+
+#[test]
+fn completions_and_pages_name_every_verb() {
+    let fake = Fake::start();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(answer(&fake, &["completions", shell]).contains("undrain"), "{shell}");
+    }
+    let page = answer(&fake, &["man"]);
+    assert!(page.contains(".TH BALANCER 8") && page.contains("69"), "{page}");
+    let directory = fake.directory().join("man");
+    answer(&fake, &["man", directory.to_str().unwrap()]);
+    for page in ["balancer", "balancer-status", "balancer-backend-drain", "balancer-flow-explain"] {
+        let text = std::fs::read_to_string(directory.join(format!("{page}.8"))).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+}
+
+#[test]
+fn nothing_is_coloured_for_who_does_not_want_it() {
+    let output = command(Path::new("/nowhere"), &["--help"]).env("NO_COLOR", "1").output().unwrap();
+    assert!(!output.stdout.contains(&0x1b));
+}
