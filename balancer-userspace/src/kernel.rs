@@ -7,9 +7,10 @@
 //! - [`nexthop`]: the next hop of every backend.
 
 pub mod datapath;
+pub mod device;
 mod error;
 #[cfg(test)]
-mod live;
+pub(crate) mod live;
 mod lock;
 pub mod maps;
 pub mod net;
@@ -21,7 +22,9 @@ pub mod sweep;
 mod sys;
 mod wanted;
 
-pub use datapath::{Attachment, Datapath, Detached, Opened, Options, detach};
+pub use datapath::{
+    Attachment, Datapath, Detached, Opened, Options, PinState, detach, pin_state, try_program,
+};
 pub use error::Error;
 pub use maps::{Counters, FlowKey, Flows, Layout, MapSource, Maps, Steering, TableUsage};
 pub use nexthop::{Discovered, HopEvent, Targets, Watcher, discover};
@@ -30,6 +33,8 @@ pub use object::Object;
 pub use pins::{Difference, Mismatch};
 pub use wanted::Sizes;
 use wanted::Wanted;
+
+pub(crate) use sys::is_bpffs;
 
 /// The data path's clock, as the program reads it.
 #[must_use]

@@ -4,6 +4,7 @@
 //! - [`api`]: the control API on the unix socket, server and client.
 //! - [`cli`]: the command line.
 //! - [`config`]: the file, checked into a [`config::Config`].
+//! - [`doctor`]: what would keep the balancer from working.
 //! - [`kernel`]: the program, its maps, and the network around them.
 //! - [`logging`], [`metrics`]: what the agent says of itself.
 //! - [`preset`]: what the telemetry of known brokers means.
@@ -14,6 +15,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod kernel;
 pub mod logging;
 pub mod metrics;

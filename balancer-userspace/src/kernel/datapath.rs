@@ -194,6 +194,50 @@ fn remove(pins: &Pins) -> Result<Detached, Error> {
     Ok(detached)
 }
 
+/// Has the kernel verify the program, with small maps that are given back at once. Returns how many instructions the
+/// verifier looked at.
+///
+/// # Errors
+///
+/// When the object is not ours or the kernel refuses it.
+pub fn try_program(object: &Object) -> Result<u32, Error> {
+    let mut loader = EbpfLoader::new();
+    let sizes = Sizes { services: 1, flows4: 1, flows6: 1 };
+    for map in Wanted::all(object, sizes)? {
+        loader.map_max_entries(map.name, map.max_entries);
+    }
+    let mut ebpf = loader.load(object.bytes()).map_err(|error| Error::Object(Box::new(error)))?;
+    let program = program(&mut ebpf)?;
+    program.load().map_err(Error::program)?;
+    let info = program.info().map_err(Error::program)?;
+    Ok(info.verified_instruction_count().unwrap_or(0))
+}
+
+/// What is pinned in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinState {
+    /// Nothing, or it does not exist.
+    Nothing,
+    /// Maps of this build's layout version.
+    Ours {
+        /// On how many interfaces the program runs.
+        interfaces: usize,
+    },
+}
+
+/// Looks at a pin directory and changes nothing.
+///
+/// # Errors
+///
+/// When what is pinned is not ours or has another layout version, or cannot be examined.
+pub fn pin_state(pin_dir: &Path) -> Result<PinState, Error> {
+    let pins = Pins::new(pin_dir);
+    Ok(match pins.examine()? {
+        Found::Nothing => PinState::Nothing,
+        Found::Ours(_) => PinState::Ours { interfaces: pins.links()?.len() },
+    })
+}
+
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
     let missing = || Error::NoProgram { path: "given".to_owned(), name: names::PROGRAM };
     let program = ebpf.program_mut(names::PROGRAM).ok_or_else(missing)?;

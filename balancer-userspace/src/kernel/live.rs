@@ -14,7 +14,7 @@ use super::{Error, Object, Opened, Options, Sizes, detach, sys};
 use crate::kernel::Datapath;
 
 /// Runs a test in a network namespace of its own, with the pair of interfaces `one` and `two`.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
         sys::unshare_network();
         ip("link set lo up");
@@ -29,7 +29,7 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
 }
 
 /// Runs `ip` in the network namespace of this thread.
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use super::Error;
 
+/// Names an object file to use in place of the embedded one.
+const VARIABLE: &str = "BALANCER_OBJECT";
+
 /// An ELF object with the program and its maps.
 #[derive(Clone, Debug)]
 pub struct Object {
@@ -35,13 +38,14 @@ impl Object {
         Ok(Self { origin: path.display().to_string(), bytes: Cow::Owned(bytes) })
     }
 
-    /// The file if one is named, otherwise the embedded object.
+    /// The file that the environment variable `BALANCER_OBJECT` names, otherwise the embedded object.
     ///
     /// # Errors
     ///
     /// When the file cannot be read, or there is no embedded object.
-    pub fn find(path: Option<&Path>) -> Result<Self, Error> {
-        path.map_or_else(Self::embedded, Self::from_file)
+    pub fn from_environment() -> Result<Self, Error> {
+        let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
+        path.map_or_else(Self::embedded, |path| Self::from_file(Path::new(&path)))
     }
 
     /// Where it came from, for people.

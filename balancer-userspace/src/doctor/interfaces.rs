@@ -1,0 +1,180 @@
+//! The interfaces that the program is to run on.
+
+use super::host::read;
+use super::{Finding, Report};
+use crate::config::{AttachMode, Config};
+use crate::kernel::device::{Features, XdpFeatures};
+use crate::kernel::net::Link;
+
+/// The largest MTU whose packets fit one page together with XDP's headroom; drivers refuse native mode above it, or
+/// need programs that understand packets in pieces.
+const LARGEST_MTU: u32 = 3498;
+
+pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], report: &mut Report) {
+    for link in chosen {
+        let features = Features::of(&link.name).unwrap_or_default();
+        state(link, &features, report);
+        native(config.datapath.mode, link, &features, report);
+        offloads(link, &features, report);
+        queues(link, &features, report);
+        sysctls(config, link, report);
+        if link.kind.as_deref() == Some("veth") {
+            peer(link, links, report);
+        }
+    }
+    mtus(chosen, report);
+}
+
+fn state(link: &Link, features: &Features, report: &mut Report) {
+    let check = format!("interface {}", link.name);
+    let driver = features.driver.as_deref().unwrap_or("unknown");
+    report.add(if !link.up {
+        Finding::fail(check, "is switched off")
+            .because("no packet comes in or goes out")
+            .fix(format!("ip link set dev {} up", link.name))
+    } else if !link.carrier {
+        Finding::warn(check, "has no carrier").because("its cable is unplugged, or the other side is off")
+    } else {
+        Finding::ok(check, format!("is up (driver {driver}, MTU {})", link.mtu))
+    });
+}
+
+fn native(mode: AttachMode, link: &Link, features: &Features, report: &mut Report) {
+    let check = format!("xdp {}", link.name);
+    let driver = features.driver.as_deref().unwrap_or("unknown");
+    let refused = |finding: Finding| {
+        finding.because(
+            "in generic mode the network stack allocates a buffer for each packet before the program sees it",
+        )
+    };
+    let finding = match (mode, XdpFeatures::of(link.index)) {
+        (AttachMode::Generic, _) => Finding::ok(check, "generic mode, as configured"),
+        (_, Ok(Some(xdp))) if xdp.is_native() && xdp.redirects() => {
+            Finding::ok(check, "native mode is possible")
+        }
+        (AttachMode::Native, Ok(Some(_))) => {
+            refused(Finding::fail(check, format!("driver {driver} has no native mode")))
+                .fix("mode = \"generic\" or \"auto\"")
+        }
+        (AttachMode::Auto, Ok(Some(_))) => refused(Finding::warn(
+            check,
+            format!("driver {driver} has no native mode; generic mode will be used"),
+        )),
+        (_, Ok(None)) => Finding::ok(
+            check,
+            format!("this kernel does not say whether driver {driver} has native mode (Linux 6.3 does)"),
+        ),
+        (_, Err(error)) => Finding::warn(check, format!("cannot ask for native mode: {error}")),
+    };
+    report.add(finding);
+    if link.mtu > LARGEST_MTU && mode != AttachMode::Generic && link.name != "lo" {
+        report.add(
+            Finding::warn(format!("mtu {}", link.name), format!("the MTU is {}", link.mtu))
+                .because(format!("many drivers refuse native mode above {LARGEST_MTU}"))
+                .fix(format!("ip link set dev {} mtu {LARGEST_MTU}", link.name)),
+        );
+    }
+}
+
+fn offloads(link: &Link, features: &Features, report: &mut Report) {
+    if features.lro == Some(true) {
+        report.add(
+            Finding::warn(format!("lro {}", link.name), "large receive offload is on")
+                .because("it merges packets in the card; what is forwarded must not be, and drivers refuse native mode with it")
+                .fix(format!("ethtool -K {} lro off", link.name)),
+        );
+    }
+}
+
+fn queues(link: &Link, features: &Features, report: &mut Report) {
+    let Ok(cpus) = aya::util::online_cpus() else { return };
+    let queues = features.queues.filter(|queues| *queues > 0).unwrap_or(link.rx_queues) as usize;
+    // Virtual devices get their parallelism from whoever sends.
+    if link.kind.is_none() && queues > 0 && queues < cpus.len() && link.name != "lo" {
+        report.add(
+            Finding::warn(format!("queues {}", link.name), format!("{queues} receive queues for {} CPUs", cpus.len()))
+                .because("each queue is served by one CPU; the others do not help, and some drivers refuse to redirect")
+                .fix(format!("ethtool -L {} combined {}", link.name, cpus.len())),
+        );
+    }
+}
+
+/// Packets that the program cannot send by itself go through the host's stack, which these settings govern.
+fn sysctls(config: &Config, link: &Link, report: &mut Report) {
+    let v4 = config.services.iter().any(|service| service.vip.is_ipv4());
+    let v6 = config.services.iter().any(|service| service.vip.is_ipv6());
+    let name = &link.name;
+    let value = |path: &str| read(format!("/proc/sys/{path}"));
+    let forwards =
+        "packets whose neighbour is not known are given to the network stack, which drops them otherwise";
+    let mut wrong = |key: String, why: &str| {
+        let what = format!("{key} does not let forwarded packets through");
+        report
+            .add(Finding::warn(format!("sysctl {name}"), what).because(why).fix(format!("sysctl -w {key}")));
+    };
+    if v4 && value(&format!("net/ipv4/conf/{name}/forwarding")).as_deref() == Some("0") {
+        wrong(format!("net.ipv4.conf.{name}.forwarding=1"), forwards);
+    }
+    if v6 && value(&format!("net/ipv6/conf/{name}/forwarding")).as_deref() == Some("0") {
+        wrong(format!("net.ipv6.conf.{name}.forwarding=1"), forwards);
+    }
+    let filter = |path: &str| value(path).and_then(|text| text.parse::<u8>().ok()).unwrap_or(0);
+    // The stricter of the two counts.
+    let all = filter("net/ipv4/conf/all/rp_filter");
+    if v4 && all.max(filter(&format!("net/ipv4/conf/{name}/rp_filter"))) == 1 {
+        wrong(
+            format!("net.ipv4.conf.{name}.rp_filter=2"),
+            "with strict reverse-path filtering the network stack drops packets that come in by another interface than \
+             its route to their source",
+        );
+    }
+}
+
+fn peer(link: &Link, links: &[Link], report: &mut Report) {
+    let check = format!("veth {}", link.name);
+    let why = "a veth takes redirected packets only when its peer polls for them, and local stacks leave checksums to \
+               the device, where rewritten packets come out wrong";
+    let seen = links.iter().find(|other| !link.below_elsewhere && Some(other.index) == link.below);
+    let Some(peer) = seen else {
+        report.add(
+            Finding::ok(check, "its peer is in another network namespace and was not examined")
+                .because(why)
+                .fix("there: ethtool -K PEER gro on tx off"),
+        );
+        return;
+    };
+    let Ok(features) = Features::of(&peer.name) else { return };
+    let polls = features.gro == Some(true) || !peer.xdp.is_empty();
+    let mut wrong = Vec::new();
+    if !polls {
+        wrong.push("gro on");
+    }
+    if features.tx_checksum == Some(true) {
+        wrong.push("tx off");
+    }
+    report.add(if wrong.is_empty() {
+        Finding::ok(check, format!("its peer {} takes redirected packets", peer.name))
+    } else {
+        let wrong = wrong.join(" ");
+        Finding::warn(check, format!("its peer {} needs {wrong}", peer.name))
+            .because(why)
+            .fix(format!("ethtool -K {} {wrong}", peer.name))
+    });
+}
+
+fn mtus(chosen: &[&Link], report: &mut Report) {
+    let (smallest, largest) =
+        (chosen.iter().min_by_key(|link| link.mtu), chosen.iter().max_by_key(|link| link.mtu));
+    if let (Some(smallest), Some(largest)) = (smallest, largest)
+        && smallest.mtu != largest.mtu
+    {
+        report.add(
+            Finding::warn(
+                "mtu",
+                format!("{} has MTU {}, {} has {}", smallest.name, smallest.mtu, largest.name, largest.mtu),
+            )
+            .because("a packet that is too large for the interface it leaves by is lost, and nobody is told")
+            .fix(format!("ip link set dev {} mtu {}", largest.name, smallest.mtu)),
+        );
+    }
+}
