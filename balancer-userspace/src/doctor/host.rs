@@ -53,7 +53,7 @@ fn kernel(report: &mut Report) {
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned());
     let (major, minor) = OLDEST;
     let check = "kernel";
-    report.add(if KernelVersion::at_least(major, minor, 0) {
+    report.add(if is_at_least(major, minor) {
         Finding::ok(check, format!("Linux {release}"))
     } else {
         Finding::fail(check, format!("Linux {release} is older than {major}.{minor}"))
@@ -68,13 +68,18 @@ fn kernel(report: &mut Report) {
             .because("without it maps and programs show no types in bpftool; the balancer itself works")
             .fix("use a kernel with CONFIG_DEBUG_INFO_BTF=y")
     });
-    if !KernelVersion::at_least(5, 11, 0) {
+    if !is_at_least(5, 11) {
         report.add(
             Finding::warn("memlock", "this kernel counts maps against RLIMIT_MEMLOCK")
                 .because("large flow tables exceed the usual limit")
                 .fix("LimitMEMLOCK=infinity in the service, or `ulimit -l unlimited`"),
         );
     }
+}
+
+/// A kernel that does not say its version is taken for an old one.
+fn is_at_least(major: u8, minor: u8) -> bool {
+    KernelVersion::current().is_ok_and(|running| running >= KernelVersion::new(major, minor, 0))
 }
 
 fn jit(report: &mut Report) {

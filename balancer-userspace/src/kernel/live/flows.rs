@@ -60,7 +60,7 @@ fn a_walk_sees_every_entry_once() {
         for number in 0..total {
             flows.v4.insert(&key(number), &flow(0, number % 7)).unwrap();
         }
-        let six = FlowKey6 { client: [9; 16], port: [0, 1], service: ServiceId(0), reserved: 0 };
+        let six = FlowKey6 { client: [9; 16], port: [0, 1], ..FlowKey6::default() };
         flows.v6.insert(&six, &flow(0, 0)).unwrap();
         let mut seen = HashMap::new();
         flows.for_each(|key, flow| assert!(seen.insert(key, flow).is_none(), "{key:?} came twice")).unwrap();
@@ -120,7 +120,7 @@ fn pressure_takes_unproven_resets_first() {
         for number in 0..live {
             let mut client = [0; 16];
             client[..8].copy_from_slice(&number.to_be_bytes());
-            let six = FlowKey6 { client, port: [0, 1], service: ServiceId(0), reserved: 0 };
+            let six = FlowKey6 { client, port: [0, 1], ..FlowKey6::default() };
             let bits = if number < 30 { FlowState::RST_UNPROVEN } else { 0 };
             // Ten of the thirty have been heard of since.
             flows.v6.insert(&six, &flow(bits, if number < 10 { 3 } else { 500 })).unwrap();
