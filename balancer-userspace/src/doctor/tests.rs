@@ -8,7 +8,8 @@ interfaces = ["one", "nowhere"]
 
 [[service]]
 name = "mqtt"
-vip = "192.0.2.1:1883"
+vip = "192.0.2.1"
+port = 1883
 preset = "mosquitto"
 
 [[service.backend]]

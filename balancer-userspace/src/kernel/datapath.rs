@@ -174,7 +174,7 @@ fn remove(pins: &Pins) -> Result<Detached, Error> {
     let unlink = |path: &Path| std::fs::remove_file(path).map_err(Error::pin("remove", path));
     let mut detached = Detached::default();
     for ifindex in pins.links()? {
-        unlink(&pins.link(ifindex))?;
+        pins.detach(ifindex)?;
         detached.interfaces.push(ifindex);
     }
     for name in pins.entries()? {

@@ -19,6 +19,7 @@ const MAP_LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
 const LINK_CREATE: libc::c_long = 28;
 const LINK_UPDATE: libc::c_long = 29;
+const LINK_DETACH: libc::c_long = 34;
 
 /// `BPF_XDP` of `enum bpf_attach_type`.
 const ATTACH_XDP: u32 = 37;
@@ -95,6 +96,11 @@ pub(crate) fn link_create(program: BorrowedFd<'_>, ifindex: u32, flag: XdpFlag) 
 /// Replaces the program of a link; no packet sees the interface without one.
 pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     bpf(LINK_UPDATE, &mut LinkAttr { fd: raw(link), target: raw(program), third: 0, fourth: 0 }).map(drop)
+}
+
+/// Takes the program of a link off its interface at once, and not when the last reference to the link has gone.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(LINK_DETACH, &mut LinkAttr { fd: raw(link), target: 0, third: 0, fourth: 0 }).map(drop)
 }
 
 /// What the kernel says of an XDP link.

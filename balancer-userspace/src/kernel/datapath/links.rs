@@ -1,15 +1,18 @@
 //! One pinned XDP link per interface.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
+use aya::maps::MapData;
 use aya::programs::{ProgramError, ProgramInfo, Xdp, loaded_programs};
+use balancer_common::abi::names;
 
 use super::Attachment;
 use crate::config::AttachMode;
 use crate::kernel::net::{Link, Net};
-use crate::kernel::pins::Pins;
+use crate::kernel::pins::{Pins, names_of_maps};
 use crate::kernel::{Error, Notice, sys};
 
 /// Makes `program` run on exactly `interfaces`.
@@ -40,7 +43,7 @@ pub(super) fn attach(
     }
     for ifindex in pins.links()? {
         if !attached.iter().any(|one| one.ifindex == ifindex) {
-            unpin(&pins.link(ifindex))?;
+            pins.detach(ifindex)?;
             notices.push(Notice::Detached { ifindex });
         }
     }
@@ -123,18 +126,31 @@ fn refresh(
     Ok((running.native, true))
 }
 
-/// Whether a loaded program has the same instructions and the same maps.
+/// Whether a loaded program has the same instructions, the same pinned maps and the same constants.
 fn same_program(id: u32, ours: &ProgramInfo) -> Result<bool, Error> {
     let Some(theirs) = find_program(id)? else { return Ok(false) };
-    if theirs.tag() != ours.tag() {
-        return Ok(false);
+    Ok(theirs.tag() == ours.tag() && resources(&theirs)? == resources(ours)?)
+}
+
+/// What a program uses, by name: of a map of the abi its id, of any other (the compiler's constants) its contents,
+/// because each load makes those anew.
+fn resources(program: &ProgramInfo) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let mut resources = BTreeMap::new();
+    for id in program.map_ids().map_err(Error::program)?.unwrap_or_default() {
+        let failed = || Error::map(names::PROGRAM, "examination of a map");
+        let map = MapData::from_id(id).map_err(failed())?;
+        let info = map.info().map_err(failed())?;
+        let name = String::from_utf8_lossy(info.name()).into_owned();
+        let of_the_abi = names_of_maps().any(|known| known == name);
+        let value = if of_the_abi {
+            id.to_ne_bytes().to_vec()
+        } else {
+            sys::first_value(map.fd(), info.value_size() as usize)
+                .map_err(Error::call(names::PROGRAM, "examination of a map"))?
+        };
+        resources.insert(name, value);
     }
-    let sorted = |info: &ProgramInfo| {
-        let mut ids = info.map_ids().map_err(Error::program)?.unwrap_or_default();
-        ids.sort_unstable();
-        Ok::<_, Error>(ids)
-    };
-    Ok(sorted(&theirs)? == sorted(ours)?)
+    Ok(resources)
 }
 
 /// Attaches to an interface that has no program of ours.
