@@ -114,7 +114,7 @@ fn a_map(report: &mut Report) -> bool {
 
 fn the_program(report: &mut Report) {
     let check = "program";
-    report.add(match Object::from_environment().and_then(|object| try_program(&object)) {
+    report.add(match Object::find(None).and_then(|object| try_program(&object)) {
         Ok(instructions) => {
             Finding::ok(check, format!("the kernel accepts it ({instructions} instructions verified)"))
         }

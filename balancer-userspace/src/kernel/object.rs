@@ -1,7 +1,7 @@
 //! The compiled XDP program: the one inside the binary, or a file given instead.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Error;
 
@@ -38,14 +38,17 @@ impl Object {
         Ok(Self { origin: path.display().to_string(), bytes: Cow::Owned(bytes) })
     }
 
-    /// The file that the environment variable `BALANCER_OBJECT` names, otherwise the embedded object.
+    /// The file if one is given or the environment variable `BALANCER_OBJECT` names one, otherwise the embedded object.
     ///
     /// # Errors
     ///
     /// When the file cannot be read, or there is no embedded object.
-    pub fn from_environment() -> Result<Self, Error> {
-        let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty());
-        path.map_or_else(Self::embedded, |path| Self::from_file(Path::new(&path)))
+    pub fn find(path: Option<&Path>) -> Result<Self, Error> {
+        let named = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        match path.map(Path::to_owned).or_else(named) {
+            Some(path) => Self::from_file(&path),
+            None => Self::embedded(),
+        }
     }
 
     /// Where it came from, for people.

@@ -251,10 +251,12 @@ pub(crate) fn grace_period() -> io::Result<()> {
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 
-/// Reads entry 0 of an array map whose values may have any size.
+/// Reads entry 0 of an array map whose values may have any size. Of a per-CPU map, the values of all CPUs.
 pub(crate) fn first_value(map: impl AsFd, value_size: usize) -> io::Result<Vec<u8>> {
+    // The kernel writes one value, or as many as there can be CPUs: room for the latter fits every type of map.
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
     let key = 0_u32;
-    let mut value = vec![0_u8; value_size.next_multiple_of(8)];
+    let mut value = vec![0_u8; value_size.next_multiple_of(8) * cpus];
     let mut attr = ElementAttr {
         map: raw(map.as_fd()),
         pad: 0,

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
-use aya::maps::MapData;
+use aya::maps::{MapData, MapType};
 use aya::programs::{ProgramError, ProgramInfo, Xdp, loaded_programs};
 use balancer_common::abi::names;
 
@@ -132,8 +132,8 @@ fn same_program(id: u32, ours: &ProgramInfo) -> Result<bool, Error> {
     Ok(theirs.tag() == ours.tag() && resources(&theirs)? == resources(ours)?)
 }
 
-/// What a program uses, by name: of a map of the abi its id, of any other (the compiler's constants) its contents,
-/// because each load makes those anew.
+/// What a program uses, by name: of a map of the abi its id, of the compiler's constants the contents, of a map that
+/// holds nothing from one packet to the next its size. The latter two are made anew by each load.
 fn resources(program: &ProgramInfo) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     let mut resources = BTreeMap::new();
     for id in program.map_ids().map_err(Error::program)?.unwrap_or_default() {
@@ -141,12 +141,13 @@ fn resources(program: &ProgramInfo) -> Result<BTreeMap<String, Vec<u8>>, Error> 
         let map = MapData::from_id(id).map_err(failed())?;
         let info = map.info().map_err(failed())?;
         let name = String::from_utf8_lossy(info.name()).into_owned();
-        let of_the_abi = names_of_maps().any(|known| known == name);
-        let value = if of_the_abi {
+        let value = if names_of_maps().any(|known| known == name) {
             id.to_ne_bytes().to_vec()
-        } else {
+        } else if info.map_type().is_ok_and(|kind| kind == MapType::Array) {
             sys::first_value(map.fd(), info.value_size() as usize)
                 .map_err(Error::call(names::PROGRAM, "examination of a map"))?
+        } else {
+            info.value_size().to_ne_bytes().to_vec()
         };
         resources.insert(name, value);
     }
