@@ -11,6 +11,7 @@ mod flow;
 mod man;
 mod output;
 mod reload;
+mod run;
 mod service;
 mod status;
 
@@ -58,6 +59,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Runs the agent.
+    Run(run::Args),
     /// Checks a configuration and lists all its problems.
     Check(check::Args),
     /// Shows the agent, its services and their backends.
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli, out: &mut dyn Write) -> Result<(), Failure> {
     let mut context = Context { client: Client::new(&cli.socket), json: cli.json, out };
     match cli.verb {
+        Verb::Run(args) => run::run(args)?,
         Verb::Check(args) => check::run(&args, &mut context)?,
         Verb::Completions(args) => completions::run(&args, context.out)?,
         Verb::Man(args) => man::run(&args, context.out)?,

@@ -46,6 +46,9 @@ pub enum Failure {
     /// The configuration cannot be used, and the answer on standard output says why.
     #[error("the configuration has problems")]
     Told,
+    /// The agent cannot run.
+    #[error("{0:#}")]
+    Agent(anyhow::Error),
 }
 
 impl Failure {
@@ -63,6 +66,8 @@ impl Failure {
             }
             Self::Load(_) | Self::Told => Exit::Configuration,
             Self::Client(error) => client(error),
+            Self::Agent(error) if lacks_privilege(error) => Exit::Privilege,
+            Self::Agent(_) => Exit::Failed,
         }
     }
 
@@ -70,7 +75,7 @@ impl Failure {
     pub(super) fn report(&self, err: &mut dyn Write) {
         let problems = match self {
             Self::Client(ClientError::Refused(error)) => error.problems.as_slice(),
-            Self::Output(_) | Self::Client(_) | Self::Load(_) | Self::Told => &[],
+            Self::Output(_) | Self::Client(_) | Self::Load(_) | Self::Told | Self::Agent(_) => &[],
         };
         let silent = self.exit() == Exit::Ok || matches!(self, Self::Told);
         if !silent {
@@ -81,6 +86,15 @@ impl Failure {
             }
         }
     }
+}
+
+/// Whether the kernel refused something to this user.
+fn lacks_privilege(error: &anyhow::Error) -> bool {
+    let refused = |cause: &(dyn std::error::Error + 'static)| {
+        let error = cause.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.raw_os_error() == Some(libc::EPERM))
+    };
+    error.chain().any(refused)
 }
 
 const fn client(error: &ClientError) -> Exit {

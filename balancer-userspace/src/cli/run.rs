@@ -1,0 +1,33 @@
+//! `balancer run`
+
+use std::path::PathBuf;
+
+use tracing::warn;
+
+use super::{CONFIG, Failure};
+use crate::agent::{self, Options};
+use crate::config::load;
+use crate::logging;
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration file. Read again at SIGHUP and by `balancer reload`.
+    #[arg(long, env = "BALANCER_CONFIG", value_name = "FILE", default_value = CONFIG)]
+    config: PathBuf,
+    /// An object file with the program, in place of the one inside this binary.
+    #[arg(long, env = "BALANCER_BPF_OBJECT", value_name = "FILE")]
+    object: Option<PathBuf>,
+}
+
+/// Runs the agent until it is told to stop.
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    let checked = load(&args.config)?;
+    let _log = logging::start(checked.config.agent.log);
+    for warning in &checked.warnings {
+        warn!("{warning}");
+    }
+    let options = Options { config: args.config, object: args.object };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(agent::run(options, checked)).map_err(Failure::Agent)
+}
