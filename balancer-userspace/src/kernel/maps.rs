@@ -6,14 +6,16 @@
 
 mod counters;
 mod flows;
+mod layout;
 mod source;
 mod steering;
 mod table;
 
 pub use counters::{Counters, TableUsage};
 pub use flows::{FlowKey, Flows};
+pub use layout::Layout;
 pub use source::MapSource;
-pub use steering::{Layout, Steering};
+pub use steering::Steering;
 pub use table::{Entry, Table, TableKey};
 
 use super::Error;

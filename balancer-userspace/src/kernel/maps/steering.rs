@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use aya::Pod;
 use balancer_common::abi::{
     Backend, BackendId, Endpoint, Endpoint4, Endpoint6, Hop, MAX_BACKENDS, PortRoles, Ring, ScoreTable,
-    Service, ServiceFlags, ServiceId, Settings, names, octets,
+    Service, ServiceId, Settings, names,
 };
 use balancer_control::ServiceSteering;
 
 use super::MapSource;
+use super::layout::{Endpoints, Layout, add_endpoints, bytes, drop_endpoints, with_steering};
 use super::source::{Devices, NamedArray, NamedHash};
 use crate::kernel::{Error, sys};
 
@@ -34,22 +34,6 @@ pub struct Steering {
     devices: Devices,
     /// When each generation was last raised.
     swapped: BTreeMap<u32, Instant>,
-}
-
-/// The services and backends that the maps shall hold.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Layout {
-    /// Services: where clients connect to, and how their flows are steered.
-    pub services: BTreeMap<ServiceId, (SocketAddr, ServiceSteering)>,
-    /// Backends: where they listen, and the service they belong to. Those that leave stay here until their last
-    /// flow has ended. Their services must be in `services`.
-    pub backends: BTreeMap<BackendId, (SocketAddr, ServiceId)>,
-}
-
-impl Layout {
-    fn vip(&self, service: ServiceId) -> Result<SocketAddr, Error> {
-        self.services.get(&service).map(|(vip, _)| *vip).ok_or(Error::NoService { service })
-    }
 }
 
 impl Steering {
@@ -342,77 +326,4 @@ fn wait_for_packets() {
         // Kernels with `nohz_full` CPUs refuse the barrier. No packet spends this long in the program.
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// An address as the maps have it.
-const fn bytes(address: SocketAddr) -> ([u8; 16], [u8; 2]) {
-    (octets(address), address.port().to_be_bytes())
-}
-
-fn with_steering(service: Service, steering: &ServiceSteering) -> Service {
-    let mut standby = [BackendId::NONE; balancer_common::abi::MAX_STANDBY];
-    let used = steering.standby.len().min(standby.len());
-    standby[..used].copy_from_slice(&steering.standby[..used]);
-    Service {
-        draw: steering.draw as u8,
-        draws: steering.draws,
-        flags: if steering.adopt { ServiceFlags::ADOPT } else { 0 },
-        n_standby: used as u8,
-        standby,
-        ..service
-    }
-}
-
-/// The endpoint maps and the port table of a layout.
-struct Endpoints {
-    v4: Vec<(Endpoint4, Endpoint)>,
-    v6: Vec<(Endpoint6, Endpoint)>,
-    ports: Box<PortRoles>,
-}
-
-impl Endpoints {
-    fn of(layout: &Layout) -> Result<Self, Error> {
-        let mut all = Self { v4: Vec::new(), v6: Vec::new(), ports: Box::new(PortRoles::EMPTY) };
-        for (&id, &(address, service)) in &layout.backends {
-            let endpoint = Endpoint::backend(service, id, layout.vip(service)?, address);
-            all.add(address, endpoint, PortRoles::BACKEND);
-        }
-        for (&id, &(address, _)) in &layout.services {
-            all.add(address, Endpoint::service(id, address), PortRoles::SERVICE);
-        }
-        Ok(all)
-    }
-
-    fn add(&mut self, address: SocketAddr, endpoint: Endpoint, role: u8) {
-        self.ports.0[usize::from(address.port())] |= role;
-        match address {
-            SocketAddr::V4(v4) => self.v4.push((v4.into(), endpoint)),
-            SocketAddr::V6(v6) => self.v6.push((v6.into(), endpoint)),
-        }
-    }
-}
-
-fn drop_endpoints<K: Pod + PartialEq>(
-    map: &mut NamedHash<K, Endpoint>,
-    wanted: &[(K, Endpoint)],
-) -> Result<(), Error> {
-    for (key, _) in map.entries()? {
-        if !wanted.iter().any(|(other, _)| *other == key) {
-            map.remove(&key)?;
-        }
-    }
-    Ok(())
-}
-
-fn add_endpoints<K: Pod + PartialEq>(
-    map: &mut NamedHash<K, Endpoint>,
-    wanted: &[(K, Endpoint)],
-) -> Result<(), Error> {
-    let present = map.entries()?;
-    for (key, endpoint) in wanted {
-        if !present.contains(&(*key, *endpoint)) {
-            map.insert(key, endpoint)?;
-        }
-    }
-    Ok(())
 }
