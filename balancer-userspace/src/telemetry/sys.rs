@@ -32,6 +32,9 @@ use crate::preset::{self, Selector, SourceKind};
 /// Heartbeats that may be missed before the last reading is too old.
 const MISSED: u32 = 3;
 
+/// A reading is not called too old before this: it may take a second to arrive whole, however often the heart beats.
+const SHORTEST_AGE: Duration = Duration::from_secs(3);
+
 /// What to do about a broker that answers but is silent.
 const SILENT_HINT: &str = "; `sys_interval` is 0 or very long, or an ACL lacks `topic read $SYS/#`";
 
@@ -94,7 +97,7 @@ impl SysSource {
     /// The reading of the last burst, while it is fresh.
     pub(crate) fn poll(&mut self, now: Moment) -> Result<Reading, SourceError> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let too_old = (state.interval.unwrap_or(self.interval) * MISSED).max(Duration::from_secs(1));
+        let too_old = (state.interval.unwrap_or(self.interval) * MISSED).max(SHORTEST_AGE);
         let since = match state.status {
             Status::Connecting => return Err(self.waiting("answer")),
             Status::Failed(why) => return Err(SourceError::Session { why }),
