@@ -6,6 +6,7 @@
 mod backend;
 mod check;
 mod completions;
+mod doctor;
 mod exit;
 mod flow;
 mod man;
@@ -63,6 +64,8 @@ enum Verb {
     Run(run::Args),
     /// Checks a configuration and lists all its problems.
     Check(check::Args),
+    /// Looks for what would keep the balancer from working, and says what to do.
+    Doctor(doctor::Args),
     /// Shows the agent, its services and their backends.
     Status(status::Args),
     /// Services.
@@ -113,6 +116,7 @@ fn run(cli: Cli, out: &mut dyn Write) -> Result<(), Failure> {
     match cli.verb {
         Verb::Run(args) => run::run(args)?,
         Verb::Check(args) => check::run(&args, &mut context)?,
+        Verb::Doctor(args) => doctor::run(&args, &mut context)?,
         Verb::Completions(args) => completions::run(&args, context.out)?,
         Verb::Man(args) => man::run(&args, context.out)?,
         Verb::Status(args) => client(status::run(&args, &mut context))?,

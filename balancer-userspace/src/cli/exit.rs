@@ -43,6 +43,9 @@ pub enum Failure {
     /// The configuration cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The doctor found what must be mended, and has said so on standard output.
+    #[error("something must be mended")]
+    Unhealthy,
     /// The configuration cannot be used, and the answer on standard output says why.
     #[error("the configuration has problems")]
     Told,
@@ -67,7 +70,7 @@ impl Failure {
             Self::Load(_) | Self::Told => Exit::Configuration,
             Self::Client(error) => client(error),
             Self::Agent(error) if lacks_privilege(error) => Exit::Privilege,
-            Self::Agent(_) => Exit::Failed,
+            Self::Agent(_) | Self::Unhealthy => Exit::Failed,
         }
     }
 
@@ -75,9 +78,14 @@ impl Failure {
     pub(super) fn report(&self, err: &mut dyn Write) {
         let problems = match self {
             Self::Client(ClientError::Refused(error)) => error.problems.as_slice(),
-            Self::Output(_) | Self::Client(_) | Self::Load(_) | Self::Told | Self::Agent(_) => &[],
+            Self::Output(_)
+            | Self::Client(_)
+            | Self::Load(_)
+            | Self::Told
+            | Self::Agent(_)
+            | Self::Unhealthy => &[],
         };
-        let silent = self.exit() == Exit::Ok || matches!(self, Self::Told);
+        let silent = self.exit() == Exit::Ok || matches!(self, Self::Told | Self::Unhealthy);
         if !silent {
             // There is nowhere else to say that this could not be written.
             let _ = writeln!(err, "balancer: {self}");
