@@ -7,7 +7,7 @@ use crate::config::{Config, load};
 use crate::doctor::{self, Level};
 
 use super::output::json;
-use super::{CONFIG, Context, Failure};
+use super::{CONFIG, Context, Exit, Failure};
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), Failure>
     } else {
         write!(context.out, "{report}")?;
     }
-    if report.worst() == Level::Fail { Err(Failure::Unhealthy) } else { Ok(()) }
+    if report.worst() == Level::Fail { Err(Failure::Told(Exit::Failed)) } else { Ok(()) }
 }
 
 /// The configuration named, or the one at the usual place if there is one.
