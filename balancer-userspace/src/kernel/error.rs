@@ -17,7 +17,7 @@ pub enum Error {
     /// The binary was built without the program.
     #[error(
         "this binary holds no XDP program; build it with `cargo xtask build`, or name an object file with \
-         BALANCER_OBJECT"
+         BALANCER_BPF_OBJECT"
     )]
     NoObject,
     /// The object file cannot be read.
