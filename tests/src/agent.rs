@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use balancer_userspace::api::wire::{Backend, BackendState, Flows, Status};
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
@@ -72,9 +72,7 @@ impl<'a> Agent<'a> {
             let process = self.process.as_mut().expect("the agent was started");
             process.check()?;
             let status = self.control.status()?;
-            let mut names =
-                status.backends.iter().filter(|b| b.state == BackendState::Starting).map(|b| &b.name);
-            names.next().map_or(Ok(()), |name| bail!("{name} has not been probed"))
+            status.backends.iter().try_for_each(is_settled)
         })
         .with_context(|| format!("the agent says:\n{}", self.log()))
     }
@@ -228,7 +226,7 @@ impl Control {
         wait::until_ok(&format!("{name} to be {state:?}"), PATIENCE, || {
             let backend = self.backend(service, name)?;
             ensure!(backend.state == state, "it is {:?}: {}", backend.state, backend.reason);
-            Ok(())
+            is_settled(&backend)
         })
     }
 
@@ -251,6 +249,15 @@ impl Drop for Agent<'_> {
         // There are no pins when the agent did not get so far.
         let _ = fs::remove_dir_all(self.pins());
     }
+}
+
+/// A backend in rotation gets its share with the controller's next run.
+fn is_settled(backend: &Backend) -> Result<()> {
+    let name = &backend.name;
+    ensure!(backend.state != BackendState::Starting, "{name} has not been probed");
+    let waits = backend.state == BackendState::Up && !backend.standby && backend.ring_share == 0.0;
+    ensure!(!waits, "{name} is up and has no share of the ring");
+    Ok(())
 }
 
 /// Mounts the BPF file system where it is missing, as in most containers.

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    lab::Host,
+    lab::{Host, Lab},
     netns,
     process::Process,
     wait::{self, PATIENCE},
@@ -21,13 +21,14 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Starts capturing. Packets are not merged on reception (GRO) meanwhile: the checksum of a merged packet is the
-    /// kernel's own.
+    /// Starts capturing. From then on packets of the lab are not merged on reception (GRO): the checksum of a merged
+    /// packet is the kernel's own.
     ///
     /// # Errors
     /// tcpdump is missing.
-    pub fn start(host: &Host) -> Result<Self> {
+    pub fn start(lab: &Lab, host: &Host) -> Result<Self> {
         host.netns.ip(&["link set eth0 gro_max_size 0".to_owned()])?;
+        lab.switch.ip(&["link set gw0 gro_max_size 0".to_owned()])?;
         let directory = tempfile::tempdir().context("failed to make a directory")?;
         let mut command = host.netns.command("tcpdump");
         command.args(["-i", "eth0", "-n", "-U", "-Z", "root", "-B", "32768", "-w"]);

@@ -23,6 +23,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     netns::Netns,
     owner,
+    peer::Pass,
     wait::{self, PATIENCE},
 };
 
@@ -84,6 +85,8 @@ impl Host {
 /// A network of namespaces, deleted on drop.
 #[derive(Debug)]
 pub struct Lab {
+    /// On the far ends of `wan0` and `lan0`.
+    _passes: [Pass; 2],
     /// Unique in this process: part of the names of everything that belongs to the lab.
     pub serial: u32,
     /// Where clients live, at least one.
@@ -112,33 +115,50 @@ impl Lab {
             let name = format!("{role}{index}");
             Ok(Host { netns: Netns::new(serial, &name)?, name, v4, v6 })
         };
-        let lab = Self {
-            serial,
-            clients: (0..options.clients)
-                .map(|i| host("client", i, client4(i), client6(i)))
-                .collect::<Result<_>>()?,
-            gateway: Netns::new(serial, "gateway")?,
-            switch: Netns::new(serial, "switch")?,
-            brokers: (0..options.brokers)
-                .map(|i| host("broker", i, broker4(i), broker6(i)))
-                .collect::<Result<_>>()?,
+        let clients = (0..options.clients).map(|i| host("client", i, client4(i), client6(i)));
+        let clients: Vec<Host> = clients.collect::<Result<_>>()?;
+        let gateway = Netns::new(serial, "gateway")?;
+        let switch = Netns::new(serial, "switch")?;
+        let brokers = (0..options.brokers).map(|i| host("broker", i, broker4(i), broker6(i)));
+        let brokers: Vec<Host> = brokers.collect::<Result<_>>()?;
+        let wires = Wires { clients: &clients, gateway: &gateway, switch: &switch, brokers: &brokers };
+        let passes = wires.lay()?;
+        Ok(Self { _passes: passes, serial, clients, gateway, switch, brokers })
+    }
+}
+
+/// What is wired together.
+#[derive(Clone, Copy)]
+struct Wires<'a> {
+    clients: &'a [Host],
+    gateway: &'a Netns,
+    switch: &'a Netns,
+    brokers: &'a [Host],
+}
+
+impl Wires<'_> {
+    fn lay(self) -> Result<[Pass; 2]> {
+        self.prepare().context("failed to set the namespaces up")?;
+        self.wire_lan().context("failed to wire the brokers")?;
+        self.wire_wan().context("failed to wire the clients")?;
+        self.give_addresses().context("failed to give addresses")?;
+        self.set_offloads().context("failed to set offloads")?;
+        let wan = match self.clients {
+            [client] => Pass::attach(&client.netns, "eth0")?,
+            _ => Pass::attach(self.switch, "gw1")?,
         };
-        lab.prepare().context("failed to set the namespaces up")?;
-        lab.wire_lan().context("failed to wire the brokers")?;
-        lab.wire_wan().context("failed to wire the clients")?;
-        lab.give_addresses().context("failed to give addresses")?;
-        lab.set_offloads().context("failed to set offloads")?;
-        lab.settle()?;
-        Ok(lab)
+        let lan = Pass::attach(self.switch, "gw0")?;
+        self.settle()?;
+        Ok([wan, lan])
     }
 
     /// All namespaces.
     fn namespaces(&self) -> impl Iterator<Item = &Netns> {
-        self.hosts().map(|host| &host.netns).chain([&self.gateway, &self.switch])
+        self.hosts().map(|host| &host.netns).chain([self.gateway, self.switch])
     }
 
     fn hosts(&self) -> impl Iterator<Item = &Host> {
-        self.clients.iter().chain(&self.brokers)
+        self.clients.iter().chain(self.brokers)
     }
 
     /// Addresses must be usable at once, so duplicate address detection is off before any link is up.
@@ -169,7 +189,7 @@ impl Lab {
     }
 
     fn wire_wan(&self) -> Result<()> {
-        if let [client] = self.clients.as_slice() {
+        if let [client] = self.clients {
             return self
                 .gateway
                 .ip(&[format!("link add wan0 type veth peer name eth0 netns {}", client.netns.name())]);
@@ -211,25 +231,17 @@ impl Lab {
         Ok(())
     }
 
-    /// Local stacks send `CHECKSUM_PARTIAL`, which a rewritten packet would carry to a receiver that believes it;
-    /// and a veth takes frames from `XDP_TX` and redirects only while its peer polls (GRO).
+    /// Local stacks send `CHECKSUM_PARTIAL`, which a rewritten packet would carry to a receiver that believes it.
     fn set_offloads(&self) -> Result<()> {
         for host in self.hosts() {
             host.netns.run("ethtool", &["-K", "eth0", "tx", "off"])?;
-        }
-        for client in &self.clients {
-            client.netns.run("ethtool", &["-K", "eth0", "gro", "on"])?;
-        }
-        self.switch.run("ethtool", &["-K", "gw0", "gro", "on"])?;
-        if self.clients.len() > 1 {
-            self.switch.run("ethtool", &["-K", "gw1", "gro", "on"])?;
         }
         Ok(())
     }
 
     /// The kernel tells IPv6 of a carrier up to a second late; until then it receives no neighbour solicitations.
     fn settle(&self) -> Result<()> {
-        for client in &self.clients {
+        for client in self.clients {
             client.netns.enter(|| -> Result<()> {
                 for to in self.brokers.iter().flat_map(|host| [host.socket4(), host.socket6()]) {
                     wait::until_ok("the network to work", PATIENCE, || reaches(to))?;

@@ -13,6 +13,7 @@ pub mod load;
 pub mod mqtt;
 pub mod netns;
 mod owner;
+mod peer;
 pub mod plan;
 pub mod process;
 pub mod tcp;

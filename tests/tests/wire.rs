@@ -44,7 +44,7 @@ fn checksums_are_right_on_both_sides() {
     let _servers = servers(&lab);
     let _agent = Agent::start(&lab, &both(&lab)).unwrap();
     let hosts = [&lab.clients[0], &lab.brokers[0]];
-    let captures = hosts.map(|host| Capture::start(host).unwrap());
+    let captures = hosts.map(|host| Capture::start(&lab, host).unwrap());
     for vip in [Lab::VIP4, Lab::VIP6] {
         let connections = Connection::open_many(&lab.clients[0].netns, vip, 10).unwrap();
         for (n, connection) in connections.iter().enumerate() {
@@ -72,7 +72,7 @@ fn the_client_sees_the_vip_and_the_broker_sees_the_client() {
     let _servers = servers(&lab);
     let _agent = Agent::start(&lab, &Plan::tcp(&lab, "adaptive")).unwrap();
     let (client, broker) = (&lab.clients[0], &lab.brokers[0]);
-    let captures = [Capture::start(client).unwrap(), Capture::start(broker).unwrap()];
+    let captures = [Capture::start(&lab, client).unwrap(), Capture::start(&lab, broker).unwrap()];
     let connection = Connection::open(&client.netns, Lab::VIP4).unwrap();
     connection.echo(10).unwrap();
     let port = connection.local().unwrap().port();

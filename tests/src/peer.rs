@@ -1,0 +1,68 @@
+//! What the far end of a veth needs so that frames sent by XDP arrive there.
+//!
+//! A veth hands frames of `XDP_TX` to its peer's receive ring, but wakes the peer up only when the peer has an XDP
+//! program of its own (`veth_xdp_flush` in the kernel's `drivers/net/veth.c`); for a redirect it is enough that the
+//! peer polls (`ethtool -K PEER gro on`). Network cards ask for neither.
+
+use anyhow::{Context, Result};
+use aya::{
+    Ebpf,
+    programs::{Xdp, XdpMode},
+};
+use object::{
+    Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
+    write::{Object, Symbol, SymbolSection},
+};
+
+use crate::netns::Netns;
+
+const NAME: &str = "pass";
+
+/// `r0 = XDP_PASS; exit`.
+const PROGRAM: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+
+/// An XDP program that passes every packet, attached until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// Holds the attachment.
+    _ebpf: Ebpf,
+}
+
+impl Pass {
+    /// Attaches to an interface of a namespace.
+    pub(crate) fn attach(netns: &Netns, interface: &str) -> Result<Self> {
+        let object = object()?;
+        netns.enter(|| {
+            let mut ebpf =
+                Ebpf::load(&object).context("failed to load an XDP program that passes packets")?;
+            let program = ebpf.program_mut(NAME).context("the object has no program")?;
+            let program: &mut Xdp = program.try_into().context("the program is not for XDP")?;
+            program.load().context("failed to load an XDP program that passes packets")?;
+            program
+                .attach(interface, XdpMode::Driver)
+                .with_context(|| format!("failed to attach to {interface} of {}", netns.name()))?;
+            Ok(Self { _ebpf: ebpf })
+        })?
+    }
+}
+
+/// The program as the object file that a compiler would make of it.
+fn object() -> Result<Vec<u8>> {
+    let endian = if cfg!(target_endian = "big") { Endianness::Big } else { Endianness::Little };
+    let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, endian);
+    let section = object.add_section(Vec::new(), b"xdp".to_vec(), SectionKind::Text);
+    object.append_section_data(section, &PROGRAM, 8);
+    object.add_symbol(Symbol {
+        name: NAME.as_bytes().to_vec(),
+        value: 0,
+        size: PROGRAM.len() as u64,
+        kind: SymbolKind::Text,
+        scope: SymbolScope::Dynamic,
+        weak: false,
+        section: SymbolSection::Section(section),
+        flags: SymbolFlags::None,
+    });
+    let license = object.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
+    object.append_section_data(license, b"Dual MIT/GPL\0", 1);
+    object.write().context("failed to write an object file")
+}
