@@ -4,9 +4,10 @@
 //! Durations are seconds, addresses are text (`192.0.2.1:1883`, `[2001:db8::1]:1883`), shares and utilisation are 0.0
 //! to 1.0, counters start when the maps are made and never go back while those are pinned.
 
+mod words;
+
 use std::net::SocketAddr;
 
-use balancer_control::{Policy as ControlPolicy, snapshot};
 use serde::{Deserialize, Serialize};
 
 /// Version of this interface: the `1` of `/v1/`.
@@ -379,98 +380,4 @@ pub enum ErrorCode {
     Busy,
     /// The agent could not do it. HTTP 500.
     Failed,
-}
-
-impl BackendState {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Starting, Self::Up, Self::Down, Self::Draining, Self::Drained, Self::Exhausted];
-
-    /// The word in JSON, tables and metrics.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Draining => "draining",
-            Self::Drained => "drained",
-            Self::Exhausted => "exhausted",
-        }
-    }
-}
-
-impl XdpMode {
-    /// The word in JSON, tables and metrics.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        }
-    }
-}
-
-impl Policy {
-    /// The word in JSON and tables.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Adaptive => "adaptive",
-            Self::LeastConn => "least-conn",
-            Self::WeightedCpu => "weighted-cpu",
-            Self::RoundRobin => "round-robin",
-            Self::Random => "random",
-            Self::Maglev => "maglev",
-        }
-    }
-}
-
-impl FlowState {
-    /// The word in JSON and tables.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Opening => "opening",
-            Self::Established => "established",
-            Self::Closing => "closing",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-impl From<ControlPolicy> for Policy {
-    fn from(policy: ControlPolicy) -> Self {
-        match policy {
-            ControlPolicy::Adaptive => Self::Adaptive,
-            ControlPolicy::LeastConn => Self::LeastConn,
-            ControlPolicy::WeightedCpu => Self::WeightedCpu,
-            ControlPolicy::RoundRobin => Self::RoundRobin,
-            ControlPolicy::Random => Self::Random,
-            ControlPolicy::Maglev => Self::Maglev,
-        }
-    }
-}
-
-impl From<snapshot::BackendState> for BackendState {
-    fn from(state: snapshot::BackendState) -> Self {
-        match state {
-            snapshot::BackendState::Starting => Self::Starting,
-            snapshot::BackendState::Up => Self::Up,
-            snapshot::BackendState::Down => Self::Down,
-            snapshot::BackendState::Draining => Self::Draining,
-            snapshot::BackendState::Drained => Self::Drained,
-            snapshot::BackendState::Exhausted => Self::Exhausted,
-        }
-    }
-}
-
-impl From<snapshot::Basis> for Basis {
-    fn from(basis: snapshot::Basis) -> Self {
-        match basis {
-            snapshot::Basis::Level => Self::Level,
-            snapshot::Basis::Count => Self::Count,
-            snapshot::Basis::Fixed => Self::Fixed,
-        }
-    }
 }

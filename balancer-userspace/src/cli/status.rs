@@ -38,15 +38,15 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<(), Fa
                     write!(context.out, "{CLEAR}")?;
                     context.out.flush()?;
                 }
-                eprintln_once(&format!("{error}; the kernel goes on steering, waiting for the agent"))?;
+                note(&format!("{error}; the kernel goes on steering, waiting for the agent"))?;
             }
             other => other?,
         }
     }
 }
 
-/// Writes to standard error, which cannot fail the command by being closed.
-fn eprintln_once(text: &str) -> Result<(), Failure> {
+/// Writes to standard error. That it is closed ends nothing.
+fn note(text: &str) -> Result<(), Failure> {
     match writeln!(io::stderr(), "balancer: {text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         Ok(()) | Err(_) => Ok(()),

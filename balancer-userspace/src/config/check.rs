@@ -33,7 +33,7 @@ pub struct Checked {
 pub fn check(text: &str) -> Result<Checked, Vec<Problem>> {
     let document = Document::parse(text)?;
     let mut findings = Findings::default();
-    let fitting = shape::fit_table(&shape::schema(), document.root(), &Place::default(), &mut findings);
+    let fitting = shape::fit_table(shape::schema(), document.root(), &Place::default(), &mut findings);
     let file = read(fitting);
     let config = config(file, &mut findings);
     let mut problems: Vec<_> = findings.errors.iter().map(|finding| document.problem(finding)).collect();

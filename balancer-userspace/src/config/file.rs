@@ -197,7 +197,8 @@ pub struct TelemetrySection {
     /// `mqtt-sys`: protocol version.
     #[schemars(extend("default" = "3.1.1"))]
     pub version: Option<MqttVersionName>,
-    /// `prometheus`: names of the metrics, for brokers without a preset.
+    /// `prometheus`: names of the metrics, for brokers without a preset. Series of one name are summed;
+    /// `name{label="value"}` selects some of them.
     pub metrics: Option<MetricsSection>,
     /// `agent-check`: text that is sent before the answer is read.
     pub send: Option<String>,
@@ -217,7 +218,7 @@ pub struct TelemetrySection {
     pub cgroup: Option<String>,
 }
 
-/// `[service.telemetry.metrics]`. Series of one name are summed; `name{label="value"}` selects some of them.
+/// `[service.telemetry.metrics]`
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MetricsSection {

@@ -39,8 +39,7 @@ More are in [examples](examples).
 #[must_use]
 pub fn reference() -> String {
     let mut page = HEAD.to_owned();
-    let root = schema();
-    section(&mut page, "", &root);
+    section(&mut page, "", schema());
     page
 }
 

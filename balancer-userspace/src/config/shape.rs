@@ -2,6 +2,8 @@
 //!
 //! What passes is handed on as JSON, what does not is left out, so that one bad value hides no other problem.
 
+use std::sync::LazyLock;
+
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use toml::de::{DeTable, DeValue};
@@ -11,9 +13,12 @@ use super::problem::{Findings, Place};
 use super::value::{Reader, Span, Text};
 
 /// The schema of the file, without references.
-pub(super) fn schema() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    settings.into_generator().into_root_schema_for::<File>().to_value()
+pub(super) fn schema() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+        settings.into_generator().into_root_schema_for::<File>().to_value()
+    });
+    &SCHEMA
 }
 
 /// The values of `table` that fit `schema`.

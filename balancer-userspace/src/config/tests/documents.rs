@@ -49,7 +49,7 @@ fn example_files_can_be_used() {
 }
 
 /// Calls `visit` with every key of the schema.
-fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
+pub(super) fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
     let table = shape::object(schema);
     let items = shape::object(&table["items"]);
     for table in [table, items] {
@@ -64,7 +64,7 @@ fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
 
 #[test]
 fn every_key_is_documented_and_every_number_has_a_range() {
-    walk("", &shape::schema(), &mut |path, value| {
+    walk("", shape::schema(), &mut |path, value| {
         assert!(value["description"].is_string(), "{path} has no doc comment");
         let kinds = value["type"].to_string();
         if kinds.contains("integer") || kinds.contains("number") {
@@ -76,7 +76,7 @@ fn every_key_is_documented_and_every_number_has_a_range() {
 
 #[test]
 fn every_default_of_the_reference_is_accepted() {
-    walk("", &shape::schema(), &mut |path, value| {
+    walk("", shape::schema(), &mut |path, value| {
         let Some(default) = shape::rule(value, "default").filter(|default| !default.is_null()) else {
             return;
         };
