@@ -27,6 +27,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use self::core::Agent;
+pub(crate) use self::start::lock_path;
 use crate::config::Checked;
 
 /// What `balancer run` is told.

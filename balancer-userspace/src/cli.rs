@@ -6,6 +6,8 @@
 mod backend;
 mod check;
 mod completions;
+mod detach;
+mod doctor;
 mod exit;
 mod flow;
 mod man;
@@ -59,10 +61,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Runs the agent.
+    /// Runs the agent in the foreground. SIGHUP reloads, SIGTERM stops it; the kernel goes on steering without it.
     Run(run::Args),
     /// Checks a configuration and lists all its problems.
     Check(check::Args),
+    /// Looks for what would keep the balancer from working, and says what to do.
+    Doctor(doctor::Args),
     /// Shows the agent, its services and their backends.
     Status(status::Args),
     /// Services.
@@ -76,6 +80,8 @@ enum Verb {
     Flow(flow::Verb),
     /// Has the agent read its configuration again and apply it, or refuse it as a whole.
     Reload,
+    /// Takes the program off all interfaces and forgets all flows, which breaks them. The agent must not be running.
+    Detach(detach::Args),
     /// Prints a completion script.
     Completions(completions::Args),
     /// Prints the manual page, or writes one per command.
@@ -99,7 +105,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
-    match run(cli, &mut io::stdout().lock()) {
+    match dispatch(cli, &mut io::stdout().lock()) {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
             failure.report(&mut io::stderr().lock());
@@ -108,11 +114,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, out: &mut dyn Write) -> Result<(), Failure> {
+fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<(), Failure> {
     let mut context = Context { client: Client::new(&cli.socket), json: cli.json, out };
     match cli.verb {
         Verb::Run(args) => run::run(args)?,
         Verb::Check(args) => check::run(&args, &mut context)?,
+        Verb::Doctor(args) => doctor::run(&args, &mut context)?,
+        Verb::Detach(args) => detach::run(args, &mut context)?,
         Verb::Completions(args) => completions::run(&args, context.out)?,
         Verb::Man(args) => man::run(&args, context.out)?,
         Verb::Status(args) => client(status::run(&args, &mut context))?,

@@ -8,6 +8,7 @@
 //! Never logged: passwords, tokens, the hash key.
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -17,12 +18,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogLevel;
 
-/// Changes the level of a log that is running.
-#[derive(Clone, Debug)]
-pub struct Log(reload::Handle<Targets, tracing_subscriber::Registry>);
+/// Changes the level of the log that is running.
+static FILTER: OnceLock<reload::Handle<Targets, tracing_subscriber::Registry>> = OnceLock::new();
 
 /// Starts the log of this process. A second call in one process changes nothing.
-pub fn start(level: LogLevel) -> Log {
+pub fn start(level: LogLevel) {
     let (filter, handle) = reload::Layer::new(targets(level));
     let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let coloured =
@@ -31,23 +31,21 @@ pub fn start(level: LogLevel) -> Log {
         tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(coloured).with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     // The journal has times of its own.
-    let result = if in_journal {
+    let started = if in_journal {
         registry.with(lines.without_time()).try_init()
     } else {
         registry.with(lines).try_init()
     };
-    if let Err(error) = result {
-        tracing::debug!(%error, "the log is started already");
+    if started.is_ok() {
+        // A log is started once, so there is no other handle.
+        let _ = FILTER.set(handle);
     }
-    Log(handle)
 }
 
-impl Log {
-    /// Takes another level, as after a reload.
-    pub fn set(&self, level: LogLevel) {
-        if let Err(error) = self.0.reload(targets(level)) {
-            tracing::warn!(%error, "failed to change the level of the log");
-        }
+/// Takes another level, as after a reload.
+pub fn set(level: LogLevel) {
+    if let Some(Err(error)) = FILTER.get().map(|filter| filter.reload(targets(level))) {
+        tracing::warn!(%error, "failed to change the level of the log");
     }
 }
 

@@ -41,3 +41,20 @@ impl Collector for Page {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::reference;
+
+    #[test]
+    fn metrics_md_is_up_to_date() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&path, reference()).expect("docs/metrics.md can be written");
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == reference(), "docs/metrics.md is out of date; run `cargo xtask docs`");
+    }
+}

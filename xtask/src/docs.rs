@@ -4,28 +4,34 @@ use anyhow::{Result, ensure};
 
 use crate::{process, test, workspace::Workspace};
 
-/// The test that compares docs/configuration.md with the types the configuration is read into, and writes
-/// the page when `BLESS` is set.
-const REFERENCE_TEST: &str = "configuration_md_is_up_to_date";
+/// What the names of the tests have in common that compare docs/configuration.md and docs/metrics.md with what they are
+/// made from, and write the pages when `BLESS` is set.
+const REFERENCE_TESTS: &str = "_md_is_up_to_date";
+
+/// How many there are.
+const PAGES: u64 = 2;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Writes nothing; fails when docs/configuration.md is not what would be written.
+    /// Writes nothing; fails when docs/configuration.md or docs/metrics.md is not what would be written.
     #[arg(long)]
     check: bool,
 }
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut reference = workspace.cargo();
-    reference.args(["test", "--locked", "--package", "balancer-userspace", "--lib", REFERENCE_TEST]);
+    reference.args(["test", "--locked", "--package", "balancer-userspace", "--lib", REFERENCE_TESTS]);
     if args.check {
         reference.env_remove("BLESS");
     } else {
         reference.env("BLESS", "1");
     }
     let counts = test::counted(&mut reference)?;
-    ensure!(counts.failed == 0, "docs/configuration.md is out of date; `cargo xtask docs` writes it");
-    ensure!(counts.passed == 1, "there is no test {REFERENCE_TEST} to write docs/configuration.md");
+    ensure!(
+        counts.failed == 0,
+        "docs/configuration.md or docs/metrics.md is out of date; `cargo xtask docs` writes both"
+    );
+    ensure!(counts.passed == PAGES, "{} tests named …{REFERENCE_TESTS} and not {PAGES}", counts.passed);
     if args.check {
         return Ok(());
     }
@@ -33,7 +39,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut balancer = workspace.cargo();
     balancer.args(["run", "--locked", "--package", "balancer-userspace", "--bin", "balancer", "--", "man"]);
     process::run(balancer.arg(&man))?;
-    eprintln!("reference  {}", workspace.root().join("docs/configuration.md").display());
+    for page in ["configuration", "metrics"] {
+        eprintln!("reference  {}", workspace.root().join(format!("docs/{page}.md")).display());
+    }
     eprintln!("manual     {}", man.display());
     Ok(())
 }

@@ -11,6 +11,7 @@ use super::sweeping::Order;
 use super::{blocking, clock, start};
 use crate::api::wire::{ApiError, ErrorCode, Reload};
 use crate::config::{self, Checked, Config, LoadError};
+use crate::logging;
 
 impl Agent {
     /// Reads the file again and applies it, or changes nothing.
@@ -57,6 +58,7 @@ impl Agent {
         let changes = changes(&self.config, &config);
         self.registry = registry;
         self.config = config;
+        logging::set(self.config.agent.log);
         self.configured_at = clock::now();
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
         self.repeat_overrides();
@@ -109,7 +111,6 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     check("agent.socket", old.agent.socket == new.agent.socket);
     check("agent.pins", old.agent.pins == new.agent.pins);
     check("agent.metrics", old.agent.metrics == new.agent.metrics);
-    check("agent.log", old.agent.log == new.agent.log);
     let mut resize = |key: &str, same: bool| {
         if !same {
             keys.push(format!(

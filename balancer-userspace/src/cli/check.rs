@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::config::{Checked, LoadError, Problem, load};
 
 use super::output::json;
-use super::{CONFIG, Context, Failure};
+use super::{CONFIG, Context, Exit, Failure};
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), Failure>
         Err(LoadError::Bad { problems, .. }) if context.json => {
             let problems = problems.iter().map(Found::from).collect();
             json(context.out, &Answer { ok: false, problems, warnings: Vec::new() })?;
-            Err(Failure::Told)
+            Err(Failure::Told(Exit::Configuration))
         }
         Err(error) => Err(error.into()),
     }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::api::client::ClientError;
+use crate::api::socket::SocketError;
 use crate::api::wire::ErrorCode;
 use crate::config::LoadError;
 
@@ -43,9 +44,9 @@ pub enum Failure {
     /// The configuration cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The configuration cannot be used, and the answer on standard output says why.
-    #[error("the configuration has problems")]
-    Told,
+    /// The answer on standard output says why.
+    #[error("the answer says why")]
+    Told(Exit),
     /// The agent cannot run.
     #[error("{0:#}")]
     Agent(anyhow::Error),
@@ -64,7 +65,8 @@ impl Failure {
             {
                 Exit::Privilege
             }
-            Self::Load(_) | Self::Told => Exit::Configuration,
+            Self::Load(_) => Exit::Configuration,
+            Self::Told(exit) => *exit,
             Self::Client(error) => client(error),
             Self::Agent(error) if lacks_privilege(error) => Exit::Privilege,
             Self::Agent(_) => Exit::Failed,
@@ -75,9 +77,9 @@ impl Failure {
     pub(super) fn report(&self, err: &mut dyn Write) {
         let problems = match self {
             Self::Client(ClientError::Refused(error)) => error.problems.as_slice(),
-            Self::Output(_) | Self::Client(_) | Self::Load(_) | Self::Told | Self::Agent(_) => &[],
+            Self::Output(_) | Self::Client(_) | Self::Load(_) | Self::Agent(_) | Self::Told(_) => &[],
         };
-        let silent = self.exit() == Exit::Ok || matches!(self, Self::Told);
+        let silent = self.exit() == Exit::Ok || matches!(self, Self::Told(_));
         if !silent {
             // There is nowhere else to say that this could not be written.
             let _ = writeln!(err, "balancer: {self}");
@@ -88,13 +90,16 @@ impl Failure {
     }
 }
 
-/// Whether the kernel refused something to this user.
+/// Whether the kernel refused something for want of a privilege. EACCES alone does not say so: it is also what the verifier
+/// answers to a program that it does not like.
 fn lacks_privilege(error: &anyhow::Error) -> bool {
-    let refused = |cause: &(dyn std::error::Error + 'static)| {
-        let error = cause.downcast_ref::<io::Error>();
-        error.is_some_and(|error| error.raw_os_error() == Some(libc::EPERM))
-    };
-    error.chain().any(refused)
+    error.chain().any(|cause| match cause.downcast_ref::<SocketError>() {
+        Some(SocketError::System { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
+        Some(SocketError::InUse(_) | SocketError::NotASocket(_)) => false,
+        None => {
+            cause.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(libc::EPERM))
+        }
+    })
 }
 
 const fn client(error: &ClientError) -> Exit {

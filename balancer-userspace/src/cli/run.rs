@@ -23,7 +23,7 @@ pub(super) struct Args {
 /// Runs the agent until it is told to stop.
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let checked = load(&args.config)?;
-    let _log = logging::start(checked.config.agent.log);
+    logging::start(checked.config.agent.log);
     for warning in &checked.warnings {
         warn!("{warning}");
     }

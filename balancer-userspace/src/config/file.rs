@@ -14,10 +14,11 @@ use super::value::{Address, BackendLabel, Endpoint, HashKey, Listen, Name, Path,
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
-    /// The agent itself. May be left out.
+    /// The agent itself. May be left out. Changes of `socket`, `pins` and `metrics` need a restart of the agent, which
+    /// ends no flow.
     pub agent: AgentSection,
-    /// The kernel program and its maps. May be left out. Changes of `interfaces`, `mode` and the timeouts are applied by a
-    /// reload; the sizes, `services` and `hash_key` when the maps are made.
+    /// The kernel program and its maps. May be left out. The sizes `flows_v4`, `flows_v6` and `services` hold until the
+    /// maps are made again, for which `balancer detach` ends all flows. A reload applies the rest.
     pub datapath: DatapathSection,
     /// One table per service. At least one.
     pub service: Vec<ServiceSection>,

@@ -10,7 +10,7 @@ const HEAD: &str = "\
 # Configuration
 
 One TOML file, by default `/etc/balancer/balancer.toml`. This page is generated from the types that the file is read \
-into.
+into (`cargo xtask docs`).
 
 - `balancer check --config FILE` finds every problem at once and says what to write instead. Unknown keys are problems.
 - `balancer reload` (or SIGHUP) checks the file and then applies what has changed, or nothing.

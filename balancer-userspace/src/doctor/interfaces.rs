@@ -103,30 +103,30 @@ fn queues(link: &Link, features: &Features, report: &mut Report) {
 fn sysctls(config: &Config, link: &Link, report: &mut Report) {
     let v4 = config.services.iter().any(|service| service.vip.is_ipv4());
     let v6 = config.services.iter().any(|service| service.vip.is_ipv6());
-    let name = &link.name;
-    let value = |path: &str| read(format!("/proc/sys/{path}"));
-    let forwards =
-        "packets whose neighbour is not known are given to the network stack, which drops them otherwise";
-    let mut wrong = |key: String, why: &str| {
-        let what = format!("{key} does not let forwarded packets through");
-        report
-            .add(Finding::warn(format!("sysctl {name}"), what).because(why).fix(format!("sysctl -w {key}")));
+    let value = |family: &str, interface: &str, key: &str| {
+        let text = read(format!("/proc/sys/net/{family}/conf/{interface}/{key}"))?;
+        text.parse::<u8>().ok()
     };
-    if v4 && value(&format!("net/ipv4/conf/{name}/forwarding")).as_deref() == Some("0") {
-        wrong(format!("net.ipv4.conf.{name}.forwarding=1"), forwards);
-    }
-    if v6 && value(&format!("net/ipv6/conf/{name}/forwarding")).as_deref() == Some("0") {
-        wrong(format!("net.ipv6.conf.{name}.forwarding=1"), forwards);
-    }
-    let filter = |path: &str| value(path).and_then(|text| text.parse::<u8>().ok()).unwrap_or(0);
-    // The stricter of the two counts.
-    let all = filter("net/ipv4/conf/all/rp_filter");
-    if v4 && all.max(filter(&format!("net/ipv4/conf/{name}/rp_filter"))) == 1 {
-        wrong(
-            format!("net.ipv4.conf.{name}.rp_filter=2"),
-            "with strict reverse-path filtering the network stack drops packets that come in by another interface than \
-             its route to their source",
+    let mut wrong = |family: &str, key: &str, is: &str, wanted: u8, why: &str| {
+        // sysctl has dots between names, and slashes for the dots in them.
+        let name = format!("net.{family}.conf.{}.{key}", link.name.replace('.', "/"));
+        report.add(
+            Finding::warn(format!("sysctl {}", link.name), format!("{family} {key} is {is}"))
+                .because(why)
+                .fix(format!("sysctl -w {name}={wanted}")),
         );
+    };
+    for (family, _) in [("ipv4", v4), ("ipv6", v6)].into_iter().filter(|(_, used)| *used) {
+        if value(family, &link.name, "forwarding") == Some(0) {
+            let why = "packets whose neighbour is not known are given to the network stack, which drops them otherwise";
+            wrong(family, "forwarding", "off", 1, why);
+        }
+    }
+    // The stricter of the two counts: 1 is strict, 2 is loose and larger.
+    let filter = |interface| value("ipv4", interface, "rp_filter").unwrap_or(0);
+    if v4 && filter("all").max(filter(&link.name)) == 1 {
+        let why = "the network stack drops packets that come in by another interface than its route to their source";
+        wrong("ipv4", "rp_filter", "strict", 2, why);
     }
 }
 

@@ -17,7 +17,7 @@ pub enum Error {
     /// The binary was built without the program.
     #[error(
         "this binary holds no XDP program; build it with `cargo xtask build`, or name an object file with \
-         BALANCER_OBJECT"
+         BALANCER_BPF_OBJECT"
     )]
     NoObject,
     /// The object file cannot be read.
@@ -55,9 +55,6 @@ pub enum Error {
         reason: String,
         /// All that it said.
         log: String,
-        /// The system call's error.
-        #[source]
-        source: io::Error,
     },
     /// Something about a program could not be done or learnt.
     #[error("cannot use the XDP program")]
@@ -237,12 +234,14 @@ pub enum Error {
 impl Error {
     /// Keeps of the verifier's log, which may have thousands of lines, what matters for the message.
     pub(super) fn program(error: ProgramError) -> Self {
-        let ProgramError::LoadError { io_error: source, verifier_log } = error else {
-            return Self::Program(Box::new(error));
-        };
-        let log = verifier_log.to_string();
-        let reason = last_words(&log).unwrap_or("no reason given").to_owned();
-        Self::Refused { reason, log, source }
+        if let ProgramError::LoadError { verifier_log, .. } = &error {
+            let log = verifier_log.to_string();
+            // Without a log it was not the verifier: a privilege is missing, or memory.
+            if let Some(reason) = last_words(&log) {
+                return Self::Refused { reason: reason.to_owned(), log };
+            }
+        }
+        Self::Program(Box::new(error))
     }
 
     pub(super) fn map(name: &'static str, operation: &'static str) -> impl FnOnce(MapError) -> Self {

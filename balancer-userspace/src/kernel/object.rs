@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Error;
 
 /// Names an object file to use in place of the embedded one.
-const VARIABLE: &str = "BALANCER_OBJECT";
+const VARIABLE: &str = "BALANCER_BPF_OBJECT";
 
 /// An ELF object with the program and its maps.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Object {
         Ok(Self { origin: path.display().to_string(), bytes: Cow::Owned(bytes) })
     }
 
-    /// The file if one is given or the environment variable `BALANCER_OBJECT` names one, otherwise the embedded object.
+    /// The file if one is given or the environment variable `BALANCER_BPF_OBJECT` names one, otherwise the embedded object.
     ///
     /// # Errors
     ///

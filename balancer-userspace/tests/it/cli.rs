@@ -1,6 +1,8 @@
 //! The command line.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -192,6 +194,30 @@ fn exit_2_for_usage() {
 }
 
 #[test]
+fn the_agent_does_not_start_where_another_answers() {
+    let fake = Fake::start();
+    let run = |agent: &str| {
+        let file = fake.directory().join("run.toml");
+        let service = std::fs::read_to_string(examples().join("mosquitto.toml")).unwrap();
+        let service = service.split_once("[[service]]").unwrap().1;
+        std::fs::write(&file, format!("[agent]\n{agent}\n[[service]]{service}")).unwrap();
+        refused(balancer(&fake, &["run", "--config", file.to_str().unwrap()]), 1)
+    };
+    let socket = fake.socket();
+    let err = run(&format!("socket = {socket:?}\nmetrics = \"off\""));
+    assert!(err.contains(&format!("agent.socket: another agent answers on {}", socket.display())), "{err}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let free = fake.directory().join("free.sock");
+    let err = run(&format!("socket = {free:?}\nmetrics = \"{address}\""));
+    assert!(err.contains(&format!("agent.metrics: {address} is in use")), "{err}");
+}
+
+fn examples() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples")
+}
+
+#[test]
 fn exit_64_for_a_bad_configuration() {
     let fake = Fake::start();
     let err = refused(balancer(&fake, &["reload"]), 64);
@@ -213,6 +239,7 @@ fn exit_64_for_a_bad_configuration() {
         lines[1].starts_with(&format!("{path}: line 3: service[mqtt].vip: \"192.0.2.10/24\" has a prefix")),
         "{err}"
     );
+    refused(balancer(&fake, &["run", "--config", path]), 64);
     let output = balancer(&fake, &["check", "--config", path, "--json"]);
     assert_eq!(output.status.code(), Some(64));
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -234,37 +261,60 @@ fn exit_69_without_an_agent() {
 
 #[test]
 fn exit_77_without_the_privilege() {
+    if !is_root() {
+        println!("skipped: becoming another user needs root");
+        return;
+    }
     let fake = Fake::start();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(fake.directory(), mode).unwrap();
-    // The user must be able to start a copy of the binary, wherever the build directory is.
+    std::fs::set_permissions(fake.directory(), PermissionsExt::from_mode(0o755)).unwrap();
+    // The other user must be able to start a copy of the binary, wherever the build directory is.
     let binary = fake.directory().join("balancer");
     std::fs::copy(env!("CARGO_BIN_EXE_balancer"), &binary).unwrap();
-    let mut command = Command::new(&binary);
-    command.arg("--socket").arg(fake.socket()).arg("status").current_dir("/");
-    if is_root() {
-        std::os::unix::process::CommandExt::uid(&mut command, 65534);
-        std::os::unix::process::CommandExt::gid(&mut command, 65534);
-    } else {
-        std::fs::set_permissions(fake.socket(), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
-    }
-    let err = refused(command.output().unwrap(), 77);
+    let nobody = |arguments: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.uid(65534).gid(65534).current_dir("/").arg("--socket").arg(fake.socket()).args(arguments);
+        refused(command.output().unwrap(), 77)
+    };
+    let err = nobody(&["status"]);
     assert!(err.contains("run as root"), "{err}");
+    let service = std::fs::read_to_string(examples().join("mosquitto.toml")).unwrap();
+    let service = service.split_once("[[service]]").unwrap().1;
+    let file = fake.directory().join("run.toml");
+    let socket = fake.directory().join("new.sock");
+    std::fs::write(&file, format!("[agent]\nsocket = {socket:?}\n[[service]]{service}")).unwrap();
+    let err = nobody(&["run", "--config", file.to_str().unwrap()]);
+    assert!(err.contains("agent.socket: failed to listen"), "{err}");
 }
 
 /// Whether this process is root, to whom modes of files mean nothing.
 fn is_root() -> bool {
-    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 #[test]
 fn check_accepts_what_is_good() {
     let fake = Fake::start();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/mosquitto.toml");
+    let path = examples().join("mosquitto.toml");
     let path = path.to_str().unwrap();
     assert_eq!(answer(&fake, &["check", "--config", path]), format!("{path}: 1 service, 3 backends\n"));
     let checked: Value = json(&fake, &["check", "--config", path]);
     assert_eq!(checked["ok"], true);
+}
+
+#[test]
+fn doctor_says_what_it_found() {
+    let fake = Fake::start();
+    let path = examples().join("mosquitto.toml");
+    let output = balancer(&fake, &["doctor", "--config", path.to_str().unwrap(), "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let failed = findings.iter().any(|finding| finding["level"] == "fail");
+    // The interfaces of the example are nowhere but there.
+    assert!(failed, "{report}");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(1), b"".as_slice()));
+    let file = fake.directory().join("bad.toml");
+    std::fs::write(&file, "service = 1").unwrap();
+    refused(balancer(&fake, &["doctor", "--config", file.to_str().unwrap()]), 64);
 }
 
 #[test]
@@ -277,7 +327,9 @@ fn completions_and_pages_name_every_verb() {
     assert!(page.contains(".TH BALANCER 8") && page.contains("69"), "{page}");
     let directory = fake.directory().join("man");
     answer(&fake, &["man", directory.to_str().unwrap()]);
-    for page in ["balancer", "balancer-status", "balancer-backend-drain", "balancer-flow-explain"] {
+    for page in
+        ["balancer", "balancer-status", "balancer-backend-drain", "balancer-flow-explain", "balancer-run"]
+    {
         let text = std::fs::read_to_string(directory.join(format!("{page}.8"))).unwrap();
         assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
     }

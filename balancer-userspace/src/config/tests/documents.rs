@@ -19,7 +19,7 @@ fn configuration_md_is_up_to_date() {
         std::fs::write(&path, reference()).expect("docs/configuration.md can be written");
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == reference(), "docs/configuration.md is out of date; run this test with BLESS=1");
+    assert!(written == reference(), "docs/configuration.md is out of date; run `cargo xtask docs`");
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn topics_of_mosquitto_become_a_sample() {
     let mut rows: Vec<Row<'_>> = Vec::new();
     for line in MOSQUITTO.lines() {
         // One topic has a space in it; the payload of others has.
-        let payload_at = line.find(|c: char| c == ' ').filter(|_| !line.contains("retained messages"));
+        let payload_at = line.find(' ').filter(|_| !line.contains("retained messages"));
         let Some((topic, payload)) = payload_at.map(|at| (&line[..at], &line[at + 1..])) else { continue };
         let Ok(value) = payload.split(' ').next().unwrap().parse() else { continue };
         rows.retain(|row| row.name != topic);
