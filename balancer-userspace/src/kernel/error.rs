@@ -122,7 +122,7 @@ pub enum Error {
     },
     /// Somebody else's object is pinned where one of ours belongs.
     #[error(
-        "{path} is {found} and not one of balancer's; move it away, or use another pin directory (`pin_dir`)"
+        "{path} is {found} and not one of balancer's; move it away, or use another pin directory (`agent.pins`)"
     )]
     ForeignPin {
         /// The pin.

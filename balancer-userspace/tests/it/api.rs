@@ -58,6 +58,28 @@ fn every_route_answers() {
 }
 
 #[test]
+fn curl_works_as_documented() {
+    let fake = Fake::start();
+    let curl = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("curl");
+        command.args(["--silent", "--show-error", "--unix-socket"]).arg(fake.socket()).args(arguments);
+        let output =
+            command.output().unwrap_or_else(|error| panic!("curl is needed (apt-get install curl): {error}"));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    };
+    assert_eq!(curl(&["http://localhost/v1/status"])["agent"]["pid"], 42);
+    assert_eq!(curl(&["-X", "POST", "http://localhost/v1/backends/mqtt/b1/drain"])["state"], "draining");
+    let weight = ["-X", "PUT", "-d", "{\"weight\": 250}", "http://localhost/v1/backends/mqtt/b1/weight"];
+    assert_eq!(curl(&weight)["weight"], 250);
+    assert_eq!(
+        curl(&["http://localhost/v1/explain?service=mqtt&client=198.51.100.7:40000"])["backend"],
+        "b1"
+    );
+    let named = "http://localhost/v1/backends/amqp/%5B2001:db8::11%5D:5672/drain";
+    assert_eq!(curl(&["-X", "POST", named])["state"], "draining");
+}
+
+#[test]
 fn bad_requests_are_told_why() {
     let fake = Fake::start();
     let rows = [

@@ -27,6 +27,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("setpriv", "util-linux", "ending a lab's processes with their owner"),
     program("ping", "iputils-ping", "the gateway's other traffic"),
     program("tcpdump", "tcpdump", "checksums of packets on the wire"),
+    program("curl", "curl", "the API as people use it"),
 ];
 
 const fn program(name: &'static str, package: &'static str, why: &'static str) -> Program {
