@@ -28,7 +28,7 @@ pub use settings::Settings;
 /// Version of the map layouts. Recorded in [`Settings::abi_version`] of a pinned set of maps.
 pub const ABI_VERSION: u32 = 1;
 
-/// Backend ids are below this number.
+/// Backends that the maps have room for. A power of two; the last id is left free, see [`ScoreTable::get`].
 pub const MAX_BACKENDS: usize = 4096;
 
 /// Slots of a ring. A power of two, so that a slot is picked by a mask.

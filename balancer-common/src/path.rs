@@ -160,24 +160,19 @@ fn classify<F: Family, P: Frame, T: FamilyTables<F>>(
         tables.park(&packet);
         Found { outcome: Outcome::PassNotOurs, kind }
     };
-    if has(roles, segment.destination, PortRoles::SERVICE)
+    if roles.has(segment.destination, PortRoles::SERVICE)
         && let Some(endpoint) = tables.endpoint(ip.destination, segment.destination)
         && endpoint.is_service()
     {
         return ours(request, endpoint);
     }
-    if has(roles, segment.source, PortRoles::BACKEND)
+    if roles.has(segment.source, PortRoles::BACKEND)
         && let Some(endpoint) = tables.endpoint(ip.source, segment.source)
         && !endpoint.is_service()
     {
         return ours(reply, endpoint);
     }
     other(Outcome::PassNotOurs)
-}
-
-#[inline(always)]
-fn has(roles: &PortRoles, port: [u8; 2], role: u8) -> bool {
-    roles.0[usize::from(u16::from_be_bytes(port))] & role != 0
 }
 
 /// How a packet ended, with what it is counted under. Plain numbers and no options: the verifier refuses code that

@@ -5,7 +5,7 @@
 //! ring gets at most `1 - (1 - p)^d` of the new flows.
 
 use crate::abi::{
-    BackendId, CpuState, Draw, MAX_BACKENDS, MAX_DRAWS, MAX_STANDBY, RING_SLOTS, Ring, Score, ScoreFlags,
+    BackendId, CpuState, Draw, MAX_BACKENDS, MAX_DRAWS, MAX_STANDBY, RING_SLOTS, Ring, ScoreFlags,
     ScoreTable, Service, ServiceId,
 };
 
@@ -126,9 +126,7 @@ pub fn by_ring<S: Steering + ?Sized>(steering: &S, id: ServiceId, hash: u64) -> 
     let ring = steering.ring(id)?;
     for step in 0..=WALK {
         let backend = slot_of(ring, (hash as u16).wrapping_add(step));
-        if let Some(score) = scores.0.get(usize::from(backend.0))
-            && score.flags & (ScoreFlags::READY | ScoreFlags::DOWN) == ScoreFlags::READY
-        {
+        if scores.get(backend).flags & (ScoreFlags::READY | ScoreFlags::DOWN) == ScoreFlags::READY {
             return Some(backend);
         }
     }
@@ -175,7 +173,10 @@ fn look<S: Steering + ?Sized>(
     slot: u16,
     backend: BackendId,
 ) -> Option<Candidate> {
-    let score: &Score = scores.0.get(usize::from(backend.0))?;
+    if backend == BackendId::NONE {
+        return None;
+    }
+    let score = scores.get(backend);
     let live = steering.live(backend);
     Some(Candidate { stage, slot, backend, live, predicted: score.predict(live), open: score.is_open(live) })
 }

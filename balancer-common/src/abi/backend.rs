@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use super::{Hop, ServiceId, endpoint::octets};
 use crate::packet::checksum::Delta;
 
-/// Index of a backend in the maps, below [`super::MAX_BACKENDS`]. One broker endpoint in one service.
+/// Index of a backend in the maps, below [`super::MAX_BACKENDS`] - 1. One broker endpoint in one service.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u16);

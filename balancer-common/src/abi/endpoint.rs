@@ -120,9 +120,12 @@ pub const fn octets(addr: SocketAddr) -> [u8; 16] {
 }
 
 /// Roles by TCP port, so that traffic that is not ours costs two byte loads and no look-up.
+///
+/// The index is the port as it is on the wire, read low byte first: the verifier of kernels before 6.13 loses the
+/// bounds of a number whose bytes are swapped.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortRoles(pub [u8; 65_536]);
+pub struct PortRoles([u8; 65_536]);
 
 impl PortRoles {
     /// Some service listens on this port.
@@ -131,6 +134,23 @@ impl PortRoles {
     pub const BACKEND: u8 = Role::Backend as u8;
     /// No port is ours.
     pub const EMPTY: Self = Self([0; 65_536]);
+
+    /// Whether a port, network order, has a role.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, port: [u8; 2], role: u8) -> bool {
+        self.0[u16::from_le_bytes(port) as usize] & role != 0
+    }
+
+    /// Gives a port, host order, a role.
+    pub const fn add(&mut self, port: u16, role: u8) {
+        self.0[u16::from_le_bytes(port.to_be_bytes()) as usize] |= role;
+    }
+
+    /// Keeps only the roles that `other` has too.
+    pub fn keep(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(role, other)| *role &= other);
+    }
 }
 
 const _: () = assert!(size_of::<Endpoint4>() == 8);

@@ -78,11 +78,25 @@ const fn cost(connections: u64, delta: u64) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScoreTable(pub [Score; MAX_BACKENDS]);
 
+impl ScoreTable {
+    /// The score of a backend. An id out of range, [`BackendId::NONE`] among them, is masked to one that is in range;
+    /// NONE finds the last entry, which no backend is given and which is never ready.
+    ///
+    /// A mask and no comparison, because the verifier of kernels before 6.13 does not see that a compared number and
+    /// the one that indexes are the same.
+    #[inline(always)]
+    #[must_use]
+    pub const fn get(&self, id: BackendId) -> &Score {
+        &self.0[id.0 as usize & (MAX_BACKENDS - 1)]
+    }
+}
+
 /// Weighted Maglev look-up table of one service. One half of its two entries of the `RINGS` map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ring(pub [BackendId; RING_SLOTS]);
 
+const _: () = assert!(MAX_BACKENDS.is_power_of_two(), "an id is masked");
 const _: () = assert!(size_of::<Score>() == 32);
 const _: () = assert!(size_of::<Ring>() == 131_072);
 

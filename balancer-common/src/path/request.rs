@@ -289,7 +289,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     #[inline(always)]
     fn takes_new(&self, id: BackendId) -> bool {
         let Some(scores) = self.tables.scores() else { return false };
-        let flags = scores.0.get(usize::from(id.0)).map_or(0, |score| score.flags);
+        let flags = scores.get(id).flags;
         flags & (ScoreFlags::READY | ScoreFlags::CLOSED) == ScoreFlags::READY && self.usable(id).is_some()
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc as threads;
 use std::time::Duration;
 
-use balancer_common::abi::{BackendId, Hop, Score, ScoreTable, ServiceId, clock_from_seconds};
+use balancer_common::abi::{BackendId, Hop, Score, ServiceId, clock_from_seconds};
 use balancer_control::controller::Controller;
 use balancer_control::{Command, Counts, Input, Moment, ServiceSteering};
 use tokio::sync::{mpsc, watch};
@@ -316,9 +316,4 @@ pub(super) const fn timeouts(datapath: &DatapathConfig) -> Timeouts {
 /// Shares and loads are Q32 in the maps.
 pub(super) fn from_q32(value: u64) -> f64 {
     value as f64 / Score::ONE as f64
-}
-
-/// The score of a backend; that of an id out of range is closed.
-pub(super) fn score_of(scores: &ScoreTable, id: BackendId) -> Score {
-    scores.0.get(usize::from(id.0)).copied().unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use balancer_common::abi::{BackendId, Draw, Ring, ScoreFlags, ScoreTable, Servic
 use balancer_common::packet::{Family, V4, V6};
 use balancer_common::steer::{self, Candidate, Stage, Steering, hash};
 
-use super::core::{Agent, from_q32, score_of};
+use super::core::{Agent, from_q32};
 use crate::api::wire::{self, ApiError, ErrorCode, Explanation};
 use crate::kernel::{Error, FlowKey};
 
@@ -139,7 +139,7 @@ impl Agent {
     }
 
     fn wire_candidate(&self, candidate: &Candidate, frozen: &Frozen, chosen: bool) -> wire::Candidate {
-        let score = score_of(&frozen.scores, candidate.backend);
+        let score = frozen.scores.get(candidate.backend);
         let closed = (!candidate.open).then(|| {
             let flags = score.flags;
             let reasons = [

@@ -104,12 +104,13 @@ impl Registry {
     fn backend(&mut self, service: ServiceId, address: SocketAddr) -> Result<&mut Entry, RegistryError> {
         let free = || {
             let used: BTreeSet<u16> = self.backends.values().map(|entry| entry.id.0).collect();
-            let all = MAX_BACKENDS as u16;
-            (0..all).map(|step| (self.next + step) % all).find(|id| !used.contains(id))
+            // The last id is nobody's, see `ScoreTable::get`.
+            let all = MAX_BACKENDS as u16 - 1;
+            (0..all).map(|step| (self.next % all + step) % all).find(|id| !used.contains(id))
         };
         if !self.backends.contains_key(&(service, address)) {
             let id = free().ok_or(RegistryError::Backends)?;
-            self.next = (id + 1) % MAX_BACKENDS as u16;
+            self.next = id + 1;
             let entry = Entry { id: BackendId(id), name: String::new(), leaving: false };
             self.backends.insert((service, address), entry);
         }

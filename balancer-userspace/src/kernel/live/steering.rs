@@ -32,7 +32,9 @@ fn roles(site: &Site, port: u16) -> u8 {
     let data = site.pin_dir.open(names::PORTS).unwrap();
     let map = aya::maps::Map::from_map_data(data).unwrap();
     let ports = aya::maps::Array::<_, PortRoles>::try_from(map).unwrap();
-    ports.get(&0, 0).unwrap().0[usize::from(port)]
+    let ports = ports.get(&0, 0).unwrap();
+    let has = |role| if ports.has(port.to_be_bytes(), role) { role } else { 0 };
+    has(PortRoles::SERVICE) | has(PortRoles::BACKEND)
 }
 
 fn endpoints4(site: &Site) -> Vec<Endpoint> {

@@ -69,7 +69,7 @@ impl Endpoints {
     }
 
     fn add(&mut self, address: SocketAddr, endpoint: Endpoint, role: u8) {
-        self.ports.0[usize::from(address.port())] |= role;
+        self.ports.add(address.port(), role);
         match address {
             SocketAddr::V4(v4) => self.v4.push((v4.into(), endpoint)),
             SocketAddr::V6(v6) => self.v6.push((v6.into(), endpoint)),

@@ -242,8 +242,8 @@ impl Steering {
         let ports_now = self.ports.get(0)?;
 
         let mut kept = wanted.ports.clone();
-        kept.0.iter_mut().zip(ports_now.0).for_each(|(role, now)| *role &= now);
-        if kept.0 != ports_now.0 {
+        kept.keep(&ports_now);
+        if *kept != ports_now {
             self.ports.set(0, &kept)?;
         }
         drop_endpoints(&mut self.endpoints4, &wanted.v4)?;
@@ -252,7 +252,7 @@ impl Steering {
         self.sync_services(layout)?;
         add_endpoints(&mut self.endpoints4, &wanted.v4)?;
         add_endpoints(&mut self.endpoints6, &wanted.v6)?;
-        if kept.0 != wanted.ports.0 {
+        if kept != wanted.ports {
             self.ports.set(0, &wanted.ports)?;
         }
         Ok(())
