@@ -1,37 +1,61 @@
 //! Packets as they are on the wire, by tcpdump.
 
-use std::{path::Path, time::Duration};
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    lab::{Host, Lab},
+    lab::{GATEWAY4, Host, Lab},
     netns,
     process::Process,
     wait::{self, PATIENCE},
 };
 
+/// Discard (RFC 863): nobody listens, and a refused connection to it marks the end of a capture.
+const MARK_PORT: u16 = 9;
+
+/// More than a whole frame, and little enough for many to wait in the kernel.
+const SNAP_LENGTH: &str = "2048";
+
 /// A capture of all TCP on a host's `eth0`.
 #[derive(Debug)]
-pub struct Capture {
+pub struct Capture<'a> {
+    host: &'a Host,
     process: Process,
     directory: TempDir,
 }
 
-impl Capture {
+impl<'a> Capture<'a> {
     /// Starts capturing. From then on packets of the lab are not merged on reception (GRO): the checksum of a merged
     /// packet is the kernel's own.
     ///
     /// # Errors
     /// tcpdump is missing.
-    pub fn start(lab: &Lab, host: &Host) -> Result<Self> {
+    pub fn start(lab: &Lab, host: &'a Host) -> Result<Self> {
         host.netns.ip(&["link set eth0 gro_max_size 0".to_owned()])?;
         lab.switch.ip(&["link set gw0 gro_max_size 0".to_owned()])?;
         let directory = tempfile::tempdir().context("failed to make a directory")?;
         let mut command = host.netns.command("tcpdump");
-        command.args(["-i", "eth0", "-n", "-U", "-Z", "root", "-B", "32768", "-w"]);
+        command.args([
+            "-i",
+            "eth0",
+            "-n",
+            "-U",
+            "--immediate-mode",
+            "-s",
+            SNAP_LENGTH,
+            "-Z",
+            "root",
+            "-B",
+            "32768",
+            "-w",
+        ]);
         command.arg(packets(&directory)).arg("tcp or (ip6 and ip6 proto 6)");
         let mut process = Process::start(&mut command, &directory.path().join("log"))?;
         wait::until_ok("tcpdump to listen", PATIENCE, || {
@@ -39,7 +63,7 @@ impl Capture {
             ensure!(process.log().contains("listening on"), "it says: {}", process.log());
             Ok(())
         })?;
-        Ok(Self { process, directory })
+        Ok(Self { host, process, directory })
     }
 
     /// Ends capturing, and returns one paragraph per packet as `tcpdump -vv` prints it, checksums verified.
@@ -47,19 +71,28 @@ impl Capture {
     /// # Errors
     /// The kernel dropped packets from the capture, or it cannot be read.
     pub fn finish(self) -> Result<Vec<String>> {
-        // tcpdump reads what the kernel holds before it ends.
-        self.process.signal(Signal::SIGINT)?;
-        let Self { mut process, directory } = self;
+        let Self { host, mut process, directory } = self;
+        let file = packets(&directory);
+        let read = |filter: &str| {
+            netns::run(std::process::Command::new("tcpdump").args(["-n", "-vv", "-r"]).arg(&file).arg(filter))
+        };
+        let mark = SocketAddr::from((GATEWAY4, MARK_PORT));
+        let marked = host.netns.enter(|| TcpStream::connect_timeout(&mark, PATIENCE))?;
+        ensure!(marked.is_err(), "somebody listens on {mark}");
+        wait::until_ok("the mark in the capture", PATIENCE, || {
+            ensure!(!read(&format!("src port {MARK_PORT}"))?.is_empty(), "it is not there");
+            Ok(())
+        })?;
+        process.signal(Signal::SIGINT)?;
         wait::until("tcpdump to end", Duration::from_secs(10), || process.check().is_err())?;
         let log = process.log();
         ensure!(log.contains("0 packets dropped by kernel"), "the capture is incomplete: {log}");
-        let mut command = std::process::Command::new("tcpdump");
-        let text = netns::run(command.args(["-n", "-vv", "-r"]).arg(packets(&directory)))?;
+        let text = read(&format!("not port {MARK_PORT}"))?;
         Ok(paragraphs(&text))
     }
 }
 
-fn packets(directory: &TempDir) -> impl AsRef<Path> + AsRef<std::ffi::OsStr> + use<> {
+fn packets(directory: &TempDir) -> PathBuf {
     directory.path().join("packets")
 }
 

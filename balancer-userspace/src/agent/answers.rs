@@ -362,6 +362,12 @@ impl Agent {
     }
 
     /// Backends that the controller has seen drained to the end.
+    pub(super) fn state(&self, id: BackendId) -> Option<BackendState> {
+        let snapshot = self.controller.snapshot(clock::now());
+        let mut backends = snapshot.services.into_iter().flat_map(|service| service.backends);
+        backends.find(|backend| backend.id == id).map(|backend| backend.state)
+    }
+
     pub(super) fn drained(&self) -> Vec<BackendId> {
         let snapshot = self.controller.snapshot(clock::now());
         let backends = snapshot.services.into_iter().flat_map(|service| service.backends);

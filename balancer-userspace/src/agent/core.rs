@@ -218,9 +218,16 @@ impl Agent {
         }
     }
 
+    /// A backend that comes into rotation or leaves it does so at once, and not with the next tick: what the agent
+    /// says of it then is what the maps hold.
     pub(super) fn probed(&mut self, event: ProbeEvent) {
-        debug!("probe of backend {}: {:?}", event.backend.0, event.result);
-        self.controller.handle(Input::Probe { backend: event.backend, result: event.result }, clock::now());
+        let ProbeEvent { backend, result } = event;
+        debug!("probe of backend {}: {result:?}", backend.0);
+        let before = self.state(backend);
+        self.controller.handle(Input::Probe { backend, result }, clock::now());
+        if self.state(backend) != before {
+            self.tick();
+        }
     }
 
     pub(super) fn sampled(&mut self, event: TelemetryEvent) {
