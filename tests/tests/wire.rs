@@ -43,7 +43,8 @@ fn checksums_are_right_on_both_sides() {
     let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
     let _servers = servers(&lab);
     let _agent = Agent::start(&lab, &both(&lab)).unwrap();
-    let hosts = [&lab.clients[0], &lab.brokers[0]];
+    let (client, broker) = (&lab.clients[0], &lab.brokers[0]);
+    let hosts = [client, broker];
     let captures = hosts.map(|host| Capture::start(&lab, host).unwrap());
     for vip in [Lab::VIP4, Lab::VIP6] {
         let connections = Connection::open_many(&lab.clients[0].netns, vip, 10).unwrap();
@@ -54,7 +55,10 @@ fn checksums_are_right_on_both_sides() {
         }
     }
     for (host, capture) in hosts.iter().zip(captures) {
-        let packets = capture.finish().unwrap();
+        let mut packets = capture.finish().unwrap();
+        // Not the gateway's own probes, whose checksums are left to its interface.
+        let addresses = [format!(" {}.", client.v4), format!(" {}.", client.v6)];
+        packets.retain(|packet| addresses.iter().any(|address| packet.contains(address)));
         let right = packets.iter().filter(|packet| packet.contains("(correct)")).count();
         let wrong: Vec<_> =
             packets.iter().filter(|p| p.contains("incorrect") || p.contains("bad cksum")).take(5).collect();
