@@ -149,11 +149,13 @@ fn classify<F: Family, P: Frame, T: FamilyTables<F>>(
     (request, reply): (Kind, Kind),
 ) -> Found {
     let other = |outcome| Found { outcome, kind: Kind::Other };
-    let ip = match F::parse(frame, link.l3) {
+    let ip = match F::parse(frame, link.l3()) {
         Ok(ip) => ip,
         Err(outcome) => return other(outcome),
     };
-    let Some(segment) = Segment::parse(frame, ip.l4, ip.len) else { return other(Outcome::PassMalformed) };
+    let Some(segment) = Segment::parse(frame, usize::from(ip.l4), usize::from(ip.len)) else {
+        return other(Outcome::PassMalformed);
+    };
     let Some(roles) = tables.roles() else { return other(Outcome::PassNotOurs) };
     let ours = |kind, endpoint: &Endpoint| {
         let packet = Packet { ingress: frame.ingress(), link, ip, segment, endpoint: *endpoint };

@@ -20,10 +20,10 @@ pub struct Ip<A> {
     pub destination: A,
     /// Hops left.
     pub hops: u8,
-    /// Offset of the TCP header.
-    pub l4: usize,
+    /// Offset of the TCP header. Two bytes, because every byte counts where a packet waits on the stack.
+    pub l4: u16,
     /// Bytes of TCP, header and payload.
-    pub len: usize,
+    pub len: u16,
 }
 
 /// Which address of a packet is exchanged.
@@ -107,8 +107,8 @@ impl Family for V4 {
             source: [h[12], h[13], h[14], h[15]],
             destination: [h[16], h[17], h[18], h[19]],
             hops: h[8],
-            l4: l3 + header,
-            len: total - header,
+            l4: (l3 + header) as u16,
+            len: (total - header) as u16,
         })
     }
 
@@ -224,7 +224,7 @@ impl Family for V6 {
         if payload < extensions {
             return Err(Outcome::PassMalformed);
         }
-        Ok(Ip { source, destination, hops, l4, len: payload - extensions })
+        Ok(Ip { source, destination, hops, l4: l4 as u16, len: (payload - extensions) as u16 })
     }
 
     #[inline(always)]

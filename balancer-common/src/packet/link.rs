@@ -22,8 +22,6 @@ const TAG_LEN: usize = VlanHdr::LEN;
 pub struct Link {
     /// EtherType behind the tags.
     pub ethertype: u16,
-    /// Offset of the network header.
-    pub l3: usize,
     /// Tags on the frame.
     pub vlan: VlanTags,
     destination: [u8; 6],
@@ -41,7 +39,6 @@ impl Link {
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
         let mut link = Self {
             ethertype: u16::from_be_bytes([t0, t1]),
-            l3: EthHdr::LEN,
             vlan: VlanTags::NONE,
             destination: [d0, d1, d2, d3, d4, d5],
             source: [s0, s1, s2, s3, s4, s5],
@@ -50,16 +47,22 @@ impl Link {
             if !link.is_tagged() {
                 return Ok(link);
             }
-            let Some([c0, c1, t0, t1]) = frame.view::<TAG_LEN>(link.l3) else {
+            let Some([c0, c1, t0, t1]) = frame.view::<TAG_LEN>(link.l3()) else {
                 return Err(Outcome::PassTruncated);
             };
             let tag = VlanTag { tpid: link.ethertype, tci: u16::from_be_bytes([*c0, *c1]) };
             let Some(vlan) = link.vlan.push_inner(tag) else { return Err(Outcome::PassVlanDepth) };
             link.vlan = vlan;
             link.ethertype = u16::from_be_bytes([*t0, *t1]);
-            link.l3 += TAG_LEN;
         }
         if link.is_tagged() { Err(Outcome::PassVlanDepth) } else { Ok(link) }
+    }
+
+    /// Offset of the network header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn l3(&self) -> usize {
+        EthHdr::LEN + self.vlan.len() * TAG_LEN
     }
 
     const fn is_tagged(&self) -> bool {

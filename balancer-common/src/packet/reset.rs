@@ -16,14 +16,14 @@ pub fn answer<F: Family, P: Frame>(
     } else {
         (0, segment.next_seq(), Segment::RST | Segment::ACK)
     };
-    let pseudo = F::write_header(frame, link.l3, ip.destination, ip.source)?;
+    let pseudo = F::write_header(frame, link.l3(), ip.destination, ip.source)?;
     let ([p0, p1], [p2, p3]) = (segment.destination, segment.source);
     let [s0, s1, s2, s3] = seq.to_be_bytes();
     let [a0, a1, a2, a3] = ack.to_be_bytes();
     // Five words of header, no window, no urgent pointer.
     let mut h = [p0, p1, p2, p3, s0, s1, s2, s3, a0, a1, a2, a3, 0x50, flags, 0, 0, 0, 0, 0, 0];
     [h[16], h[17]] = checksum::finish(pseudo + checksum::sum16(&h));
-    let l4 = link.l3 + F::HEADER;
+    let l4 = link.l3() + F::HEADER;
     *frame.view_mut::<{ Segment::HEADER }>(l4)? = h;
     if !frame.truncate(l4 + Segment::HEADER) {
         return None;

@@ -21,8 +21,15 @@ pub(super) fn to_backend<F: Family, P: Frame, T: FamilyTables<F>>(
     // Routes are asked before the rewrite: the source address is one of their keys.
     let asked = if backend.hop.is_known() { Hop::UNKNOWN } else { ask(tables, packet.ip.source, addr) };
     let (port, delta) = (backend.port, backend.from_vip);
-    let translated =
-        rewrite::translate::<F, P>(frame, packet.link.l3, packet.ip.l4, Side::Destination, addr, port, delta);
+    let translated = rewrite::translate::<F, P>(
+        frame,
+        packet.link.l3(),
+        usize::from(packet.ip.l4),
+        Side::Destination,
+        addr,
+        port,
+        delta,
+    );
     let egress = translated.and_then(|()| {
         let hop = if backend.hop.is_known() { &backend.hop } else { &asked };
         send(frame, packet, hop)
@@ -43,8 +50,15 @@ pub(super) fn to_client<F: Family, P: Frame>(
         return End::at(endpoint.service, Outcome::DropHopLimit);
     }
     let (addr, port, delta) = (F::narrow(&endpoint.vip), endpoint.vip_port, endpoint.to_vip);
-    let translated =
-        rewrite::translate::<F, P>(frame, packet.link.l3, packet.ip.l4, Side::Source, addr, port, delta);
+    let translated = rewrite::translate::<F, P>(
+        frame,
+        packet.link.l3(),
+        usize::from(packet.ip.l4),
+        Side::Source,
+        addr,
+        port,
+        delta,
+    );
     let egress = translated.and_then(|()| send(frame, packet, hop));
     end(egress, endpoint.service, endpoint.backend, Direction::Reply, outcome)
 }

@@ -3,6 +3,7 @@ use std::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::abi::Score;
 
 struct Fake {
     ring: Box<Ring>,
