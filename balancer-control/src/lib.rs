@@ -36,6 +36,8 @@ mod ring;
 pub mod sample;
 mod score;
 mod service;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod snapshot;
 
 pub use command::{Command, ServiceSteering};

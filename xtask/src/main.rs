@@ -5,6 +5,7 @@ mod demo;
 mod docs;
 mod process;
 mod setup;
+mod simulate;
 mod test;
 mod workspace;
 
@@ -29,6 +30,8 @@ enum Task {
     Test(test::Args),
     /// Writes docs/configuration.md from the types of the configuration, and the manual pages.
     Docs(docs::Args),
+    /// Runs the controller and its rivals against simulated brokers, and writes docs/balance.md.
+    Simulate(simulate::Args),
     /// Runs what continuous integration runs.
     Ci,
 }
@@ -51,6 +54,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Demo(args) => demo::run(&workspace, args),
         Task::Test(args) => test::run(&workspace, args),
         Task::Docs(args) => docs::run(&workspace, args),
+        Task::Simulate(args) => simulate::run(&workspace, args),
         Task::Ci => test::ci(&workspace),
     }
 }

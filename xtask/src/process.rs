@@ -33,6 +33,18 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs `command` with its standard output on ours: the answer of the task is the program's.
+pub(crate) fn run_with_answer(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("failed to start {}", describe(command)))?;
+    if !status.success() {
+        bail!("{} failed: {status}", describe(command));
+    }
+    Ok(())
+}
+
 /// Runs `command` as [`run`] does and leaves the judgement to the caller.
 pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
     command
