@@ -17,7 +17,6 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use nix::sys::signal::{SigSet, Signal};
 
 pub use report::Report;
 
@@ -50,7 +49,8 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// The lab could not be set up, a step of the script did not come about, or it was interrupted.
 pub fn run(options: &Options) -> Result<bool> {
-    catch_signals()?;
+    // Everything must end in the order that removes it, so Ctrl-C only sets a flag that waiting looks at.
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("failed to catch Ctrl-C")?;
     let report = script::play(options)?;
     if options.json {
         let text = serde_json::to_string_pretty(&report).context("failed to write the result")?;
@@ -68,23 +68,6 @@ fn write_files(options: &Options, report: &Report, page: &str) -> Result<()> {
         let path = options.out.join(name);
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
     }
-    Ok(())
-}
-
-/// Ctrl-C must end in the order that removes everything, so it only sets a flag that waiting looks at.
-fn catch_signals() -> Result<()> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block().context("failed to block signals")?;
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            while signals.wait().is_ok() {
-                INTERRUPTED.store(true, Ordering::Relaxed);
-            }
-        })
-        .context("failed to start a thread")?;
     Ok(())
 }
 

@@ -28,6 +28,9 @@ pub(super) const DRAINED: usize = 0;
 const LIGHT_MS: u64 = 2_000;
 const HEAVY_MS: u64 = 100;
 
+/// How many times the highest score of the others the score of the loaded broker becomes before new clients come.
+const CLEARLY: f64 = 1.25;
+
 /// Sets everything up, plays it, and takes it down.
 pub(super) fn play(options: &Options) -> Result<Report> {
     let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
@@ -78,11 +81,19 @@ fn load_one(stage: &mut Stage<'_>, scale: Scale) -> Result<()> {
         "load",
         &format!("something else takes the CPU of {name}; then new clients come"),
         |stage| {
-            let controls = stage.agent.control.clone();
-            wait::until("telemetry to show it", Duration::from_secs(20), || {
-                controls
-                    .backend(SERVICE, &name)
-                    .is_ok_and(|backend| backend.utilisation.is_some_and(|u| u > 0.8))
+            let control = stage.agent.control.clone();
+            wait::until_ok("telemetry to show it", Duration::from_secs(30), || {
+                check_interrupted()?;
+                let backends = control.status()?.backends;
+                let (loaded, others): (Vec<_>, Vec<_>) =
+                    backends.iter().partition(|backend| backend.name == name);
+                let highest = others.iter().map(|backend| backend.score).fold(0.0, f64::max);
+                let score = loaded.first().context("the agent has lost it")?.score;
+                anyhow::ensure!(
+                    score > CLEARLY * highest,
+                    "its score is {score:.3}, the others' at most {highest:.3}"
+                );
+                Ok(())
             })?;
             stage.arrive("load", scale.newcomers, 20, LIGHT_MS)
         },
