@@ -153,6 +153,10 @@ fn classify<F: Family, P: Frame, T: FamilyTables<F>>(
         Ok(ip) => ip,
         Err(outcome) => return other(outcome),
     };
+    // The host's stack drops what is shorter than it says, and counts it.
+    if frame.len() < usize::from(ip.l4) + usize::from(ip.len) {
+        return other(Outcome::PassTruncated);
+    }
     let Some(segment) = Segment::parse(frame, usize::from(ip.l4), usize::from(ip.len)) else {
         return other(Outcome::PassMalformed);
     };

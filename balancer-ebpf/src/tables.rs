@@ -150,7 +150,11 @@ impl Tables for Maps {
     fn count_outcome(&self, service: ServiceId, outcome: Outcome) {
         // ServiceId::NONE wraps to row 0.
         let row = u32::from(service.0.wrapping_add(1));
-        if let Some(packets) = OUTCOMES.get_ptr_mut(row * Outcome::COUNT as u32 + outcome as u32) {
+        let packets = OUTCOMES
+            .get_ptr_mut(row * Outcome::COUNT as u32 + outcome as u32)
+            // A service that the maps have no room for: counted with the packets of none.
+            .or_else(|| OUTCOMES.get_ptr_mut(outcome as u32));
+        if let Some(packets) = packets {
             // SAFETY: the value is this CPU's own.
             unsafe { *packets += 1 };
         }

@@ -4,8 +4,8 @@
 use aya::Pod;
 
 use super::{
-    Backend, BackendCounts, BackendId, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HalfOpen,
-    PortRoles, Removed, Ring, ScoreTable, Service, Settings, TableUse, Traffic,
+    Backend, BackendCounts, BackendId, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6,
+    HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, Settings, TableUse, Traffic,
 };
 
 macro_rules! pod {
@@ -20,6 +20,7 @@ pod!(
     Backend,
     BackendCounts,
     BackendId,
+    CpuState,
     Endpoint,
     Endpoint4,
     Endpoint6,

@@ -92,6 +92,8 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
             // The backend knows the connection: that is proof.
             let now = self.tables.now();
             let state = FlowState::open(self.packet.endpoint.backend, now);
+            let state =
+                if segment.any(Segment::FIN) { state.with_fin(FlowState::FIN_BACKEND) } else { state };
             let flow = Flow { state, last_seen: now, acked: segment.ack, hop: half.hop };
             if self.tables.insert_flow(&self.key, &flow) {
                 self.tables.count_opened(self.packet.endpoint.backend);

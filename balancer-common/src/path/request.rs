@@ -130,10 +130,17 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         if !self.is_proof(half) {
             return Decision::forward(backend, Outcome::ForwardHalfOpen);
         }
+        if self.usable(backend).is_none() {
+            return Decision::stop(Outcome::ResetBackendGone);
+        }
         if self.tables.insert_flow(&self.key, &self.fresh(half)) {
             self.tables.count_opened(backend);
             self.tables.remove_half_open(&self.key);
             return Decision::forward(backend, Outcome::ForwardPromoted);
+        }
+        if self.tables.flow(&self.key).is_some() {
+            // Another CPU has just promoted it by the same proof.
+            return Decision::forward(backend, Outcome::ForwardRequest);
         }
         // The half-open entry goes on for the flow, as long as the table of those has room.
         self.tables.adopt_from(self.now);
@@ -222,6 +229,9 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     #[inline(never)]
     fn succeed(&self, flow: &FlowCell, half: &HalfOpenCell) -> Decision {
         let backend = half.backend;
+        if self.usable(backend).is_none() {
+            return Decision::stop(Outcome::ResetBackendGone);
+        }
         let old = flow.state();
         if self.tables.transition(flow, old, FlowState::open(backend, self.now)) {
             if old.is_live() {
@@ -320,8 +330,10 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
 
     #[inline(always)]
     const fn fresh(&self, half: &HalfOpenCell) -> Flow {
+        let state = FlowState::open(half.backend, self.now);
+        let fin = self.packet.segment.any(Segment::FIN);
         Flow {
-            state: FlowState::open(half.backend, self.now),
+            state: if fin { state.with_fin(FlowState::FIN_CLIENT) } else { state },
             last_seen: self.now,
             acked: self.packet.segment.seq,
             hop: half.hop,
