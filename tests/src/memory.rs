@@ -1,0 +1,381 @@
+//! The maps in memory: the packet path on the host, without a kernel.
+//!
+//! Array maps answer for every index below their size and hash maps for what was put in, as in the kernel; only an
+//! LRU's evictions are missing.
+
+mod slots;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+};
+
+use balancer_common::{
+    abi::{
+        Backend, BackendCounts, BackendId, CpuState, Endpoint, Flow, FlowCell, FlowKey4, FlowKey6, FlowState,
+        HalfOpen, HalfOpenCell, PortRoles, Ring, ScoreTable, Service, ServiceId, Settings, TableUse, Traffic,
+    },
+    outcome::Outcome,
+    packet::{Family, V4, V6},
+    path::Packet,
+    steer::Steering,
+    tables::{Direction, FamilyTables, Route, Tables},
+};
+
+use crate::table::{FLOWS, Image, SERVICES, route};
+use slots::Slots;
+
+/// Endpoints by address and port.
+pub type Endpoints = HashMap<SocketAddr, Endpoint>;
+
+/// The maps of one data path.
+pub struct Memory {
+    image: Image,
+    now: Cell<u32>,
+    cpu: Cell<CpuState>,
+    random: RefCell<fastrand::Rng>,
+    counts: Vec<Cell<BackendCounts>>,
+    traffic: Vec<Cell<Traffic>>,
+    outcomes: RefCell<BTreeMap<(u32, Outcome), u64>>,
+    v4: PerFamily<V4>,
+    v6: PerFamily<V6>,
+}
+
+/// The maps of one address family.
+struct PerFamily<F: Family> {
+    flows: Slots<F::Key, FlowCell>,
+    half_open: Slots<F::Key, HalfOpenCell>,
+    table: Cell<TableUse>,
+    parked: Cell<Option<Packet<F>>>,
+}
+
+impl<F: Family> Default for PerFamily<F> {
+    fn default() -> Self {
+        Self {
+            flows: Slots::default(),
+            half_open: Slots::default(),
+            table: Cell::default(),
+            parked: Cell::new(None),
+        }
+    }
+}
+
+impl Memory {
+    /// Maps that hold `image`, and no flow.
+    #[must_use]
+    pub fn new(image: Image) -> Self {
+        let backends = image.backends.len();
+        Self {
+            image,
+            now: Cell::new(1000),
+            cpu: Cell::default(),
+            random: RefCell::new(fastrand::Rng::with_seed(1)),
+            counts: vec![Cell::default(); backends],
+            traffic: vec![Cell::default(); backends],
+            outcomes: RefCell::default(),
+            v4: PerFamily::default(),
+            v6: PerFamily::default(),
+        }
+    }
+
+    /// Replaces what the agent writes; flows and counters stay.
+    pub fn configure(&mut self, image: Image) {
+        self.image = image;
+    }
+
+    /// Gives memory back that removed entries still take.
+    pub fn tidy(&mut self) {
+        self.v4.tidy();
+        self.v6.tidy();
+    }
+
+    /// Lets time pass, in units of the data path's clock.
+    pub fn wait(&mut self, units: u32) {
+        self.now.set(self.now.get() + units);
+    }
+
+    /// Sets the state of the only CPU.
+    pub fn set_cpu(&mut self, state: CpuState) {
+        self.cpu.set(state);
+    }
+
+    /// Flow counts of a backend.
+    #[must_use]
+    pub fn counts(&self, backend: BackendId) -> BackendCounts {
+        self.counts[usize::from(backend.0)].get()
+    }
+
+    /// What was forwarded to and from a backend.
+    #[must_use]
+    pub fn traffic(&self, backend: BackendId) -> Traffic {
+        self.traffic[usize::from(backend.0)].get()
+    }
+
+    /// Packets by row (0, or 1 + service) and outcome.
+    #[must_use]
+    pub fn outcomes(&self) -> BTreeMap<(u32, Outcome), u64> {
+        self.outcomes.borrow().clone()
+    }
+
+    /// All IPv4 flows.
+    #[must_use]
+    pub fn flows4(&self) -> Vec<(FlowKey4, Flow)> {
+        self.v4.flows.iter(FlowCell::snapshot)
+    }
+
+    /// All IPv6 flows.
+    #[must_use]
+    pub fn flows6(&self) -> Vec<(FlowKey6, Flow)> {
+        self.v6.flows.iter(FlowCell::snapshot)
+    }
+
+    /// All half-open IPv4 flows.
+    #[must_use]
+    pub fn half_open4(&self) -> Vec<(FlowKey4, HalfOpen)> {
+        self.v4.half_open.iter(HalfOpenCell::snapshot)
+    }
+
+    /// All half-open IPv6 flows.
+    #[must_use]
+    pub fn half_open6(&self) -> Vec<(FlowKey6, HalfOpen)> {
+        self.v6.half_open.iter(HalfOpenCell::snapshot)
+    }
+
+    /// Puts an IPv4 flow into the table, as if it had always been there.
+    pub fn put_flow4(&mut self, key: FlowKey4, flow: Flow) {
+        self.v4.flows.put(key, flow.into());
+    }
+
+    /// Puts an IPv6 flow into the table, as if it had always been there.
+    pub fn put_flow6(&mut self, key: FlowKey6, flow: Flow) {
+        self.v6.flows.put(key, flow.into());
+    }
+
+    /// The active half of the scores (0) or of a service's ring (1 + service).
+    fn half(&self, generation: usize) -> usize {
+        (self.image.generations[generation] & 1) as usize
+    }
+
+    fn change_counts(&self, backend: BackendId, change: impl FnOnce(&mut BackendCounts)) {
+        let Some(cell) = self.counts.get(usize::from(backend.0)) else { return };
+        let mut counts = cell.get();
+        change(&mut counts);
+        cell.set(counts);
+    }
+}
+
+impl<F: Family> PerFamily<F>
+where
+    F::Key: Eq + std::hash::Hash,
+{
+    fn tidy(&mut self) {
+        self.flows.tidy(|flow| flow.snapshot().into());
+        self.half_open.tidy(|half| half.snapshot().into());
+    }
+}
+
+impl Steering for Memory {
+    fn ring(&self, service: ServiceId) -> Option<&Ring> {
+        let rings = self.image.rings.get(usize::from(service.0))?;
+        Some(&rings[self.half(1 + usize::from(service.0))])
+    }
+
+    fn scores(&self) -> Option<&ScoreTable> {
+        Some(&self.image.scores[self.half(0)])
+    }
+
+    fn live(&self, backend: BackendId) -> u64 {
+        let index = usize::from(backend.0);
+        match (self.counts.get(index), self.image.removed.get(index)) {
+            (Some(counts), Some(removed)) => counts.get().live(*removed),
+            _ => 0,
+        }
+    }
+}
+
+impl Tables for Memory {
+    fn now(&self) -> u32 {
+        self.now.get()
+    }
+
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.image.settings)
+    }
+
+    fn roles(&self) -> Option<&PortRoles> {
+        Some(&self.image.roles)
+    }
+
+    fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.image.services.get(usize::from(id.0))
+    }
+
+    fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.image.backends.get(usize::from(id.0))
+    }
+
+    fn with_cpu<R>(&self, f: impl FnOnce(&mut CpuState, u32) -> R) -> Option<R> {
+        let mut state = self.cpu.get();
+        let result = f(&mut state, 0);
+        self.cpu.set(state);
+        Some(result)
+    }
+
+    fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    fn blur<V: Copy>(&self, value: V) -> V {
+        value
+    }
+
+    fn transition(&self, flow: &FlowCell, from: FlowState, to: FlowState) -> bool {
+        let word = flow.state_word();
+        let moved = word.get() == from.0;
+        if moved {
+            word.set(to.0);
+        }
+        moved
+    }
+
+    fn count_opened(&self, backend: BackendId) {
+        self.change_counts(backend, |counts| counts.opened += 1);
+    }
+
+    fn count_closed(&self, backend: BackendId) {
+        self.change_counts(backend, |counts| counts.closed += 1);
+    }
+
+    fn count_syn(&self, backend: BackendId) {
+        self.change_counts(backend, |counts| counts.syns += 1);
+    }
+
+    fn count_refused(&self, backend: BackendId) {
+        self.change_counts(backend, |counts| counts.refused += 1);
+    }
+
+    fn count_outcome(&self, service: ServiceId, outcome: Outcome) {
+        let row = u32::from(service.0.wrapping_add(1));
+        let row = if row <= SERVICES { row } else { 0 };
+        *self.outcomes.borrow_mut().entry((row, outcome)).or_default() += 1;
+    }
+
+    fn count_traffic(&self, backend: BackendId, direction: Direction, bytes: usize) {
+        let Some(cell) = self.traffic.get(usize::from(backend.0)) else { return };
+        let mut traffic = cell.get();
+        match direction {
+            Direction::Request => {
+                traffic.packets_in += 1;
+                traffic.bytes_in += bytes as u64;
+            }
+            Direction::Reply => {
+                traffic.packets_out += 1;
+                traffic.bytes_out += bytes as u64;
+            }
+        }
+        cell.set(traffic);
+    }
+}
+
+/// What differs between the families.
+trait Side: Family<Key: Eq + std::hash::Hash> {
+    fn of(memory: &Memory) -> &PerFamily<Self>;
+    fn socket(addr: Self::Addr, port: [u8; 2]) -> SocketAddr;
+    fn high(settings: &Settings) -> u32;
+}
+
+impl Side for V4 {
+    fn of(memory: &Memory) -> &PerFamily<Self> {
+        &memory.v4
+    }
+
+    fn socket(addr: [u8; 4], port: [u8; 2]) -> SocketAddr {
+        SocketAddr::new(IpAddr::from(addr), u16::from_be_bytes(port))
+    }
+
+    fn high(settings: &Settings) -> u32 {
+        settings.flows4_high
+    }
+}
+
+impl Side for V6 {
+    fn of(memory: &Memory) -> &PerFamily<Self> {
+        &memory.v6
+    }
+
+    fn socket(addr: [u8; 16], port: [u8; 2]) -> SocketAddr {
+        SocketAddr::new(IpAddr::from(addr), u16::from_be_bytes(port))
+    }
+
+    fn high(settings: &Settings) -> u32 {
+        settings.flows6_high
+    }
+}
+
+impl<F: Side> FamilyTables<F> for Memory {
+    fn park(&self, packet: &Packet<F>) {
+        F::of(self).parked.set(Some(*packet));
+    }
+
+    fn with_parked<R>(&self, f: impl FnOnce(&Packet<F>) -> R) -> Option<R> {
+        F::of(self).parked.get().map(|packet| f(&packet))
+    }
+
+    fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint> {
+        self.image.endpoints.get(&F::socket(addr, port))
+    }
+
+    fn flow(&self, key: &F::Key) -> Option<&FlowCell> {
+        F::of(self).flows.get(key)
+    }
+
+    fn insert_flow(&self, key: &F::Key, flow: &Flow) -> bool {
+        let side = F::of(self);
+        if side.flows.get(key).is_some() || side.flows.len() >= FLOWS as usize {
+            return false;
+        }
+        side.flows.put(*key, (*flow).into());
+        let mut table = side.table.get();
+        table.inserted += 1;
+        side.table.set(table);
+        true
+    }
+
+    fn replace_flow(&self, key: &F::Key, flow: &Flow) {
+        let flows = &F::of(self).flows;
+        if flows.get(key).is_some() {
+            flows.put(*key, (*flow).into());
+        }
+    }
+
+    fn half_open(&self, key: &F::Key) -> Option<&HalfOpenCell> {
+        F::of(self).half_open.get(key)
+    }
+
+    fn put_half_open(&self, key: &F::Key, half: &HalfOpen) {
+        F::of(self).half_open.put(*key, (*half).into());
+    }
+
+    fn remove_half_open(&self, key: &F::Key) {
+        F::of(self).half_open.remove(key);
+    }
+
+    fn is_crowded(&self) -> bool {
+        F::of(self).table.get().inserted >= u64::from(F::high(&self.image.settings))
+    }
+
+    fn is_adopting(&self, now: u32) -> bool {
+        u64::from(now) < F::of(self).table.get().adopt_until
+    }
+
+    fn adopt_from(&self, now: u32) {
+        let cell = &F::of(self).table;
+        let adopt_until = u64::from(now) + u64::from(self.image.settings.adopt_for);
+        cell.set(TableUse { adopt_until, ..cell.get() });
+    }
+
+    fn route(&self, _: F::Addr, destination: F::Addr) -> Route {
+        route(F::socket(destination, [0; 2]).ip())
+    }
+}

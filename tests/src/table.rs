@@ -1,0 +1,28 @@
+//! Packet tables: what becomes of each packet, on the host and in the kernel.
+//!
+//! A [`Scenario`] is a world (services, backends, scores), then packets in sequence, each with the outcome, the action,
+//! the exact bytes and all the counters that are expected of it. [`run`] plays it against a [`Dataplane`]: the packet
+//! path compiled for the host, or the program in the running kernel.
+
+mod cases;
+mod host;
+mod image;
+pub mod kernel;
+mod play;
+mod scenario;
+mod world;
+
+pub use cases::all;
+pub use host::Host;
+pub use image::Image;
+pub use play::{Dataplane, Observed, State, run};
+pub use scenario::{Expect, Output, Row, Scenario, Step};
+pub use world::{
+    BackendSpec, CLIENTS, Net, SERVERS, ServiceSpec, Talk, World, client_hop, route, server_hop, tagged,
+};
+
+/// Services that the maps hold.
+pub const SERVICES: u32 = 4;
+
+/// Flows of each family that the maps hold.
+pub const FLOWS: u32 = 1024;

@@ -1,0 +1,33 @@
+//! The table.
+
+mod choice;
+mod connection;
+mod ending;
+mod headers;
+mod link;
+mod passing;
+mod refusal;
+mod spoofing;
+mod stateless;
+
+use super::{Scenario, World};
+
+/// Something that the agent changes, and what to call it.
+type Change = (&'static str, fn(&mut World));
+
+/// All scenarios.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    let parts = [
+        connection::scenarios(),
+        ending::scenarios(),
+        spoofing::scenarios(),
+        link::scenarios(),
+        headers::scenarios(),
+        passing::scenarios(),
+        refusal::scenarios(),
+        choice::scenarios(),
+        stateless::scenarios(),
+    ];
+    parts.into_iter().flatten().collect()
+}

@@ -1,0 +1,82 @@
+//! What nobody can do to somebody else's connection.
+
+use balancer_common::{
+    abi::{FlowState, ScoreFlags},
+    outcome::Outcome,
+};
+
+use crate::{
+    packet::Tcp,
+    table::{Net, Scenario, World, world},
+};
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    Net::BOTH.into_iter().flat_map(|net| [live_flow(net), drained(net), half_open(net)]).collect()
+}
+
+/// Spoofed SYN, FIN and RST on a live flow: it stays, stays where it is, and stays counted.
+fn live_flow(net: Net) -> Scenario {
+    let world = World::new(net, 2);
+    let talk = world.talk(40000, 0);
+    // The attacker is elsewhere: its packets come by another way.
+    let spoofed = talk.from(talk.client, world::client_hop(13));
+    let mut s = Scenario::new(format!("{net:?}: spoofed segments on a live flow"), world);
+    s.connect(&talk);
+    s.change(|world| world.services[0].ring = vec![1]);
+    s.request(&spoofed, "SYN", Tcp::syn(77), Outcome::ForwardSynAgain);
+    s.flow(&talk, FlowState::SYN_PENDING, 1001);
+    s.request(&spoofed, "ACK of no SYN-ACK", Tcp::ack(78, 1), Outcome::ForwardRequest);
+    s.reply(&talk, "challenge ACK", Tcp::ack(5001, 1001), Outcome::ForwardReply);
+    s.request(&spoofed, "RST", Tcp::rst(78), Outcome::ForwardRequest);
+    s.request(&spoofed, "FIN", Tcp::fin(78, 1), Outcome::ForwardRequest);
+    let flags = FlowState::SYN_PENDING | FlowState::RST_UNPROVEN | FlowState::FIN_CLIENT;
+    s.flow(&talk, flags, 1001);
+    s.request(&spoofed, "SYN again", Tcp::syn(79), Outcome::ForwardSynAgain);
+    s.request(&talk, "data", Tcp::data(1001, 5001, b"still here"), Outcome::ForwardRequest);
+    s.reply(&talk, "data", Tcp::data(5001, 1011, b"so am I"), Outcome::ForwardReply);
+    s.flow(&talk, flags, 1011);
+    s
+}
+
+/// The flow's backend takes no new flows: a SYN on its tuple goes elsewhere, and the flow stays.
+fn drained(net: Net) -> Scenario {
+    let world = World::new(net, 2);
+    let talk = world.talk(40000, 0);
+    let other = talk.with(&world, 1);
+    let mut s = Scenario::new(format!("{net:?}: a SYN on a live flow of a drained backend"), world);
+    s.connect(&talk);
+    s.change(|world| {
+        world.services[0].ring = vec![1];
+        world.backend(0).score.flags |= ScoreFlags::DRAIN;
+    });
+    s.request(&other, "SYN", Tcp::syn(77), Outcome::ForwardSyn);
+    s.flow(&talk, FlowState::SYN_PENDING, 1001);
+    s.request(&talk, "data", Tcp::data(1001, 5001, b"still here"), Outcome::ForwardRequest);
+    s.reply(&other, "SYN-ACK of the other backend", Tcp::syn_ack(8000, 78), Outcome::ForwardHalfOpen);
+    s.request(&talk, "RST of a client that never asked", Tcp::rst(78), Outcome::ForwardRequest);
+    s.reply(&talk, "data", Tcp::data(5001, 1011, b"so am I"), Outcome::ForwardReply);
+    s.flow(&talk, FlowState::SYN_PENDING | FlowState::RST_UNPROVEN, 1011);
+    s.request(&other, "a client that did ask", Tcp::ack(78, 8001), Outcome::ForwardPromoted).closes(0);
+    s.flow(&other, 0, 78);
+    s.passed(
+        "the drained backend's flow is over",
+        talk.reply(Tcp::ack(5011, 1011)).bytes(),
+        Outcome::PassDirect,
+    );
+    s
+}
+
+/// FIN and RST before the proof end nothing.
+fn half_open(net: Net) -> Scenario {
+    let world = World::new(net, 2);
+    let talk = world.talk(40000, 0);
+    let mut s = Scenario::new(format!("{net:?}: spoofed segments on a half-open flow"), world);
+    s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
+    s.request(&talk, "RST", Tcp::rst(1001), Outcome::ForwardHalfOpen);
+    s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
+    s.request(&talk, "FIN", Tcp::fin(1002, 5001), Outcome::ForwardHalfOpen);
+    s.half_open(&talk, 1000, Some(5000));
+    s.request(&talk, "ACK", Tcp::ack(1001, 5001), Outcome::ForwardPromoted);
+    s.flow(&talk, 0, 1001);
+    s
+}

@@ -1,0 +1,171 @@
+//! Flows without state: full tables, floods, flows that another gateway steered.
+
+use balancer_common::{
+    abi::{FlowState, ScoreFlags, ServiceFlags},
+    outcome::Outcome,
+};
+
+use super::Change;
+use crate::{
+    packet::{Packet, Tcp},
+    table::{Net, Scenario, Step, Talk, World, scenario::stranger, world::client_hop},
+};
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    Net::BOTH
+        .into_iter()
+        .flat_map(|net| {
+            [crowded(net), flood(net), full(net), adopting_service(net), adopted_end(net), ring_only(net)]
+        })
+        .collect()
+}
+
+/// Above the mark new flows are steered by the ring alone, and their packets find the way without an entry.
+fn crowded(net: Net) -> Scenario {
+    let mut world = World::new(net, 2);
+    world.settings.flows4_high = 1;
+    world.settings.flows6_high = 1;
+    let known = world.talk(40000, 0);
+    let talk = world.talk(40001, 0);
+    let mut s = Scenario::new(format!("{net:?}: the flow table is nearly full"), world);
+    s.refused(&talk, "nothing is adopted before", Tcp::ack(1, 2), Outcome::ResetUnknownFlow, Tcp::rst(2));
+    s.connect(&known);
+    s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSynStateless);
+    s.no_half_open(&talk);
+    s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardReplyStateless);
+    s.no_half_open(&talk);
+    let (client, hop) = stranger(net, 40001);
+    let far = Talk { client_hop: balancer_common::abi::Hop::UNKNOWN, ..talk.from(client, hop) };
+    s.reply(&far, "to a client that the stack must find", Tcp::ack(5001, 1), Outcome::ForwardReplyStateless);
+    let probe = Packet { destination: net.server(1, 50000), ..talk.reply(Tcp::ack(1, 2)) };
+    s.passed("reply to the agent's probe", probe.bytes(), Outcome::PassDirect);
+    let mut last = talk.reply(Tcp::ack(1, 2));
+    last.network.hops = 1;
+    s.dropped(&talk, "no hop left", &last, Outcome::DropHopLimit);
+
+    s.request(&talk, "ACK", Tcp::ack(1001, 5001), Outcome::ForwardAdopted);
+    s.adopted(&talk);
+    s.request(&talk, "data", Tcp::data(1001, 5001, b"data"), Outcome::ForwardAdopted);
+    s.reply(&talk, "the backend knows it", Tcp::data(5001, 1005, b"data"), Outcome::ForwardHalfOpen).opens(0);
+    s.no_half_open(&talk);
+    s.flow(&talk, 0, 1005);
+    s.request(&talk, "data", Tcp::data(1005, 5005, b"data"), Outcome::ForwardRequest);
+    s.request(&known, "the known flow", Tcp::data(1001, 5001, b"data"), Outcome::ForwardRequest);
+    s
+}
+
+/// While SYNs flood, they leave no state.
+fn flood(net: Net) -> Scenario {
+    let mut world = World::new(net, 2);
+    world.settings.flood_syns = 1000;
+    let talk = world.talk(40000, 0);
+    let flooding = world.talk(40001, 0);
+    let mut s = Scenario::new(format!("{net:?}: a flood of SYNs"), world);
+    s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
+    s.steps.push(Step::Flood);
+    s.request(&flooding, "SYN", Tcp::syn(1000), Outcome::ForwardSynStateless);
+    s.no_half_open(&flooding);
+    s.request(&talk, "SYN of before, again", Tcp::syn(1000), Outcome::ForwardSynAgain);
+    s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
+    s.request(&talk, "its proof", Tcp::ack(1001, 5001), Outcome::ForwardPromoted);
+    s
+}
+
+/// No room in the flow table at all: a proven flow goes on by its half-open entry.
+fn full(net: Net) -> Scenario {
+    let mut world = World::new(net, 2);
+    world.settings.flows4_high = u32::MAX;
+    world.settings.flows6_high = u32::MAX;
+    let talk = world.talk(40000, 0);
+    let late = world.talk(40001, 1);
+    let mut s = Scenario::new(format!("{net:?}: the flow table is full"), world);
+    s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
+    s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
+    s.steps.push(Step::Fill);
+    s.request(&talk, "ACK", Tcp::ack(1001, 5001), Outcome::ForwardUntracked);
+    s.no_flow(&talk);
+    s.half_open(&talk, 1000, Some(5000));
+    s.request(&talk, "data", Tcp::data(1001, 5001, b"data"), Outcome::ForwardUntracked);
+    s.request(&talk, "more data", Tcp::data(1005, 5001, b"data"), Outcome::ForwardHalfOpen);
+    s.reply(&talk, "data", Tcp::data(5001, 1009, b"data"), Outcome::ForwardHalfOpen);
+    s.no_flow(&talk);
+    s.change(|world| world.services[0].ring = vec![1]);
+    s.request(&late, "unknown flows are adopted by then", Tcp::ack(7, 8), Outcome::ForwardAdopted);
+    s.reply(&late, "no room for it either", Tcp::ack(8, 7), Outcome::ForwardHalfOpen);
+    s.no_flow(&late);
+    s.adopted(&late);
+    s
+}
+
+/// A service whose flows may be another gateway's.
+fn adopting_service(net: Net) -> Scenario {
+    let mut world = World::new(net, 2);
+    world.services[0].flags = ServiceFlags::ADOPT;
+    let (first, second) = (world.talk(40000, 0), world.talk(40001, 0));
+    let mut s = Scenario::new(format!("{net:?}: a service that adopts"), world);
+    s.request(&first, "data of another gateway's flow", Tcp::data(7, 8, b"data"), Outcome::ForwardAdopted);
+    s.adopted(&first);
+    s.change(|world| world.services[0].ring = vec![1]);
+    s.request(&first, "it stays", Tcp::data(11, 8, b"data"), Outcome::ForwardAdopted);
+    s.request(&first, "its numbers prove nothing", Tcp::ack(8, 1), Outcome::ForwardAdopted);
+    s.no_flow(&first);
+    s.reply(&first, "the backend knows it", Tcp::ack(8, 15), Outcome::ForwardHalfOpen).opens(0);
+    s.flow(&first, 0, 15);
+    s.change(|world| world.services[0].ring = vec![0]);
+    s.request(&second, "data", Tcp::data(7, 8, b"data"), Outcome::ForwardAdopted);
+    s.reply(&second, "the backend does not know it", Tcp::rst(8), Outcome::ForwardHalfOpen);
+    s.no_flow(&second);
+    s.dropped(
+        &second.with(&s.world.clone(), 0).from(net.client(11, 1), client_hop(11)),
+        "a RST is not adopted",
+        &second.from(net.client(11, 1), client_hop(11)).request(Tcp::rst(7)),
+        Outcome::DropStrayReset,
+    );
+    s.request(&second, "SYN on an adopted tuple", Tcp::syn(900), Outcome::ForwardSyn);
+    s.half_open(&second, 900, None);
+    s
+}
+
+/// A FIN that is the first packet of an adopted flow that the backend sends is noted.
+fn adopted_end(net: Net) -> Scenario {
+    let mut world = World::new(net, 1);
+    world.services[0].flags = ServiceFlags::ADOPT;
+    let talk = world.talk(40000, 0);
+    let mut s = Scenario::new(format!("{net:?}: an adopted flow that ends"), world);
+    s.request(&talk, "data", Tcp::data(7, 8, b"data"), Outcome::ForwardAdopted);
+    s.reply(&talk, "FIN", Tcp::fin(8, 11), Outcome::ForwardHalfOpen).opens(0);
+    s.flow(&talk, FlowState::FIN_BACKEND, 11);
+    s.request(&talk, "FIN", Tcp::fin(11, 9), Outcome::ForwardRequest).closes(0);
+    s
+}
+
+/// Flows without state stay on their backend when it is drained or at its cap, and leave it only when it is down.
+fn ring_only(net: Net) -> Scenario {
+    let mut world = World::new(net, 2);
+    world.services[0].flags = ServiceFlags::ADOPT;
+    world.services[0].ring = vec![0; 1];
+    let mut s = Scenario::new(format!("{net:?}: the ring alone decides"), world);
+    let closing: [Change; 3] = [
+        ("drained", |world| world.backend(0).score.flags |= ScoreFlags::DRAIN),
+        ("exhausted", |world| world.backend(0).score.flags |= ScoreFlags::EXHAUSTED),
+        ("over its cap", |world| {
+            world.backend(0).score.cap = 1;
+            world.backend(0).removed = -5;
+        }),
+    ];
+    for (port, (note, close)) in (40000..).zip(closing) {
+        s.change(close);
+        let talk = s.world.talk(port, 0);
+        s.request(&talk, note, Tcp::ack(7, 8), Outcome::ForwardAdopted);
+    }
+    s.change(|world| {
+        world.services[0].ring = [vec![0; 20], vec![1; 5]].concat();
+        world.backend(0).score.flags |= ScoreFlags::DOWN;
+    });
+    let talk = s.world.talk(41000, 1);
+    s.request(&talk, "down", Tcp::ack(7, 8), Outcome::ForwardAdopted);
+    s.change(|world| world.backend(1).score.flags = 0);
+    let talk = s.world.talk(41001, 0);
+    s.refused(&talk, "nobody", Tcp::ack(7, 8), Outcome::ResetNoBackend, Tcp::rst(8));
+    s
+}

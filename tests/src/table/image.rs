@@ -1,0 +1,99 @@
+//! What the agent writes into the maps.
+
+use balancer_common::abi::{
+    ABI_VERSION, Backend, BackendId, Endpoint, MAX_BACKENDS, MAX_STANDBY, PortRoles, RING_SLOTS, Removed,
+    Ring, Score, ScoreTable, Service, ServiceId, Settings,
+};
+
+use super::{SERVICES, World};
+use crate::memory::Endpoints;
+
+/// Values of the agent's maps.
+#[derive(Clone)]
+pub struct Image {
+    /// `SETTINGS`.
+    pub settings: Settings,
+    /// `PORTS`.
+    pub roles: Box<PortRoles>,
+    /// `ENDPOINTS4` and `ENDPOINTS6`.
+    pub endpoints: Endpoints,
+    /// `SERVICES`.
+    pub services: Vec<Service>,
+    /// `BACKENDS`.
+    pub backends: Vec<Backend>,
+    /// `RINGS`: both halves of each service.
+    pub rings: Vec<[Box<Ring>; 2]>,
+    /// `SCORES`: both halves.
+    pub scores: [Box<ScoreTable>; 2],
+    /// `GENERATIONS`: of the scores, then of each service's ring.
+    pub generations: Vec<u32>,
+    /// `REMOVED`.
+    pub removed: Vec<Removed>,
+}
+
+impl Image {
+    /// What the agent writes for `world`. Idle halves hold what no packet must see: empty rings, closed backends.
+    #[must_use]
+    pub fn new(world: &World) -> Self {
+        let empty = || Box::new(Ring([BackendId::NONE; RING_SLOTS]));
+        let closed = || Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
+        let mut image = Self {
+            settings: Settings { abi_version: ABI_VERSION, services: SERVICES, ..world.settings },
+            roles: Box::new(PortRoles::EMPTY),
+            endpoints: Endpoints::new(),
+            services: vec![Service::default(); SERVICES as usize],
+            backends: vec![Backend::default(); MAX_BACKENDS],
+            rings: (0..SERVICES).map(|_| [empty(), empty()]).collect(),
+            scores: [closed(), closed()],
+            generations: vec![world.generation; 1 + SERVICES as usize],
+            removed: vec![Removed::default(); MAX_BACKENDS],
+        };
+        image.add_services(world);
+        image.add_backends(world);
+        image
+    }
+
+    fn add_services(&mut self, world: &World) {
+        let half = (world.generation & 1) as usize;
+        for spec in &world.services {
+            self.roles.0[usize::from(spec.vip.port())] |= PortRoles::SERVICE;
+            self.endpoints.insert(spec.vip, Endpoint::service(ServiceId(spec.id), spec.vip));
+            let Some(service) = self.services.get_mut(usize::from(spec.id)) else { continue };
+            *service = Service {
+                addr: balancer_common::abi::octets(spec.vip),
+                port: spec.vip.port().to_be_bytes(),
+                draw: spec.draw as u8,
+                draws: spec.draws,
+                flags: spec.flags,
+                n_standby: u8::try_from(spec.standby.len()).expect("few standbys"),
+                standby: [BackendId::NONE; MAX_STANDBY],
+                reserved: [0; 2],
+            };
+            for (slot, id) in service.standby.iter_mut().zip(&spec.standby) {
+                *slot = BackendId(*id);
+            }
+            if !spec.ring.is_empty() {
+                let ring = &mut self.rings[usize::from(spec.id)][half].0;
+                for (slot, id) in ring.iter_mut().zip(spec.ring.iter().cycle()) {
+                    *slot = BackendId(*id);
+                }
+            }
+        }
+    }
+
+    fn add_backends(&mut self, world: &World) {
+        let half = (world.generation & 1) as usize;
+        for (id, spec) in (0_u16..).zip(&world.backends) {
+            let Some(spec) = spec else { continue };
+            let service = world.services.iter().find(|service| service.id == spec.service);
+            let vip = service.expect("the backend's service exists").vip;
+            let service = ServiceId(spec.service);
+            let index = usize::from(id);
+            self.backends[index] = Backend::new(service, vip, spec.addr, spec.hop);
+            self.roles.0[usize::from(spec.addr.port())] |= PortRoles::BACKEND;
+            self.endpoints.insert(spec.addr, Endpoint::backend(service, BackendId(id), vip, spec.addr));
+            self.scores[half].0[index] = spec.score;
+            self.removed[index] = Removed(spec.removed);
+        }
+    }
+}

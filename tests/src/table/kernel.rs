@@ -1,0 +1,385 @@
+//! The program in the running kernel, by `BPF_PROG_TEST_RUN`.
+//!
+//! Everything happens in a network namespace of its own, with the two links of the tables as pairs of interfaces:
+//! `bpf_fib_lookup` then finds the routes and neighbours that [`super::route`] tells the host.
+
+use std::{env, fs, net::SocketAddr, path::PathBuf, process::Command, thread};
+
+use aya::{
+    Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions, VerifierLogLevel,
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
+    programs::{ProgramInfo, Xdp},
+    util::nr_cpus,
+};
+use balancer_common::{
+    abi::{
+        Backend, BackendCounts, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HalfOpen,
+        PortRoles, Removed, Ring, ScoreTable, Service, Settings, TableUse, Traffic, clock_from_nanos, names,
+    },
+    outcome::Outcome,
+    path::Action,
+};
+use nix::{
+    sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
+    time::{ClockId, clock_gettime},
+    unistd::Pid,
+};
+
+use super::{
+    CLIENTS, Dataplane, FLOWS, Image, Net, Observed, SERVERS, SERVICES, State,
+    host::{BACKENDS, client4, client6, flooded, key6, others},
+    world::{NEIGHBOURS, client_hop, server_hop},
+};
+
+/// The variable that names the object to test.
+pub const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";
+
+/// Runs a test in a network namespace of its own that has the two links, on one CPU.
+///
+/// # Panics
+/// When the test does, and when the namespace cannot be made: no root, or no iproute2.
+pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    let thread = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("root makes network namespaces");
+        let mut cpus = CpuSet::new();
+        cpus.set(0).expect("there is a first CPU");
+        sched_setaffinity(Pid::from_raw(0), &cpus).expect("a thread may run on the first CPU alone");
+        links();
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Makes the two links, with the addresses and neighbours of the tables. It goes with the namespace.
+fn links() {
+    for (path, value) in
+        [("/proc/sys/net/ipv4/ip_forward", "1"), ("/proc/sys/net/ipv6/conf/all/forwarding", "1")]
+    {
+        fs::write(path, value).unwrap_or_else(|error| panic!("failed to write to {path}: {error}"));
+    }
+    ip("link set lo up");
+    let sides = [
+        ("clients", CLIENTS, client_hop as fn(u8) -> _, Net::client as fn(Net, u8, u16) -> SocketAddr),
+        ("servers", SERVERS, server_hop, Net::server),
+    ];
+    for (name, index, hop, host) in sides {
+        ip(&format!(
+            "link add {name} index {index} address {} type veth peer name {name}-peer",
+            mac(hop(1).own)
+        ));
+        for net in Net::BOTH {
+            let length = if net == Net::V4 { "24" } else { "64 nodad" };
+            let addr = host(net, 1, 0).ip();
+            ip(&format!("address add {addr}/{} dev {name}{}", &length[..2], &length[2..]));
+        }
+        ip(&format!("link set {name} up"));
+        ip(&format!("link set {name}-peer up"));
+        for n in NEIGHBOURS {
+            for net in Net::BOTH {
+                let (addr, mac) = (host(net, n, 0).ip(), mac(hop(n).neighbour));
+                ip(&format!("neighbour replace {addr} lladdr {mac} dev {name} nud permanent"));
+            }
+        }
+    }
+}
+
+fn mac(octets: [u8; 6]) -> String {
+    octets.map(|octet| format!("{octet:02x}")).join(":")
+}
+
+fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("iproute2 is there");
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The loaded program and its maps.
+pub struct Kernel {
+    ebpf: Ebpf,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Kernel {
+    /// Loads the program of [`OBJECT_VARIABLE`].
+    ///
+    /// # Panics
+    /// When the variable is not set, or the kernel refuses the program.
+    #[must_use]
+    pub fn new() -> Self {
+        let path = env::var_os(OBJECT_VARIABLE).map(PathBuf::from).unwrap_or_else(|| {
+            panic!("{OBJECT_VARIABLE} must name the kernel object: run this by `cargo xtask test`")
+        });
+        let bytes =
+            fs::read(&path).unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
+        let mut loader = EbpfLoader::new();
+        loader.verifier_log_level(VerifierLogLevel::DISABLE);
+        for (name, entries) in [
+            (names::SERVICES, SERVICES),
+            (names::RINGS, 2 * SERVICES),
+            (names::GENERATIONS, 1 + SERVICES),
+            (names::OUTCOMES, (1 + SERVICES) * Outcome::COUNT as u32),
+            (names::FLOWS4, FLOWS),
+            (names::FLOWS6, FLOWS),
+        ] {
+            loader.map_max_entries(name, entries);
+        }
+        let mut ebpf = loader.load(&bytes).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+        let program: &mut Xdp = ebpf
+            .program_mut(names::PROGRAM)
+            .expect("the object has the program")
+            .try_into()
+            .expect("it is an XDP program");
+        program.load().unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+        Self { ebpf }
+    }
+
+    /// What the kernel says of the program.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    #[must_use]
+    pub fn info(&self) -> ProgramInfo {
+        self.program().info().expect("a loaded program has information")
+    }
+
+    /// Empties all maps.
+    pub fn reset(&mut self) {
+        self.clear::<Endpoint4, Endpoint>(names::ENDPOINTS4);
+        self.clear::<Endpoint6, Endpoint>(names::ENDPOINTS6);
+        self.clear::<FlowKey4, Flow>(names::FLOWS4);
+        self.clear::<FlowKey6, Flow>(names::FLOWS6);
+        self.clear::<FlowKey4, HalfOpen>(names::HALF_OPEN4);
+        self.clear::<FlowKey6, HalfOpen>(names::HALF_OPEN6);
+        for id in 0..u32::from(BACKENDS) {
+            self.set(names::COUNTS, id, BackendCounts::default());
+            self.set_per_cpu(names::TRAFFIC, id, Traffic::default());
+        }
+        for index in 0..2 {
+            self.set(names::TABLE_USE, index, TableUse::default());
+        }
+        for index in 0..(1 + SERVICES) * Outcome::COUNT as u32 {
+            self.set_per_cpu(names::OUTCOMES, index, 0_u64);
+        }
+        self.set_per_cpu(names::CPU_STATE, 0, CpuState::default());
+    }
+
+    fn program(&self) -> &Xdp {
+        let program = self.ebpf.program(names::PROGRAM).expect("the object has the program");
+        program.try_into().expect("it is an XDP program")
+    }
+
+    fn array<V: Pod>(&mut self, name: &str) -> Array<&mut MapData, V> {
+        let map = self.ebpf.map_mut(name).unwrap_or_else(|| panic!("the object has {name}"));
+        Array::try_from(map).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn per_cpu<V: Pod>(&mut self, name: &str) -> PerCpuArray<&mut MapData, V> {
+        let map = self.ebpf.map_mut(name).unwrap_or_else(|| panic!("the object has {name}"));
+        PerCpuArray::try_from(map).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn hash<K: Pod, V: Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
+        let map = self.ebpf.map_mut(name).unwrap_or_else(|| panic!("the object has {name}"));
+        HashMap::try_from(map).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn devices(&mut self) -> DevMapHash<&mut MapData> {
+        let map = self.ebpf.map_mut(names::DEVICES).expect("the object has the devices");
+        map.try_into().expect("they are a map of devices")
+    }
+
+    fn set<V: Pod>(&mut self, name: &str, index: u32, value: V) {
+        self.array(name).set(index, value, 0).unwrap_or_else(|error| panic!("{name}[{index}]: {error}"));
+    }
+
+    fn set_per_cpu<V: Pod>(&mut self, name: &str, index: u32, value: V) {
+        let values = PerCpuValues::try_from(vec![value; nr_cpus().expect("CPUs can be counted")])
+            .expect("one value for each CPU");
+        self.per_cpu(name).set(index, values, 0).unwrap_or_else(|error| panic!("{name}[{index}]: {error}"));
+    }
+
+    fn clear<K: Pod, V: Pod>(&mut self, name: &str) {
+        let mut map = self.hash::<K, V>(name);
+        let keys: Vec<K> = map.keys().map(|key| key.expect("keys can be listed")).collect();
+        for key in keys {
+            map.remove(&key).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+
+    fn entries<K: Pod, V: Pod>(&mut self, name: &str) -> Vec<(K, V)> {
+        let map = self.hash::<K, V>(name);
+        map.iter().collect::<Result<_, MapError>>().unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn set_endpoints(&mut self, image: &Image) {
+        self.clear::<Endpoint4, Endpoint>(names::ENDPOINTS4);
+        self.clear::<Endpoint6, Endpoint>(names::ENDPOINTS6);
+        for (addr, endpoint) in &image.endpoints {
+            let set = match *addr {
+                SocketAddr::V4(v4) => {
+                    self.hash::<_, Endpoint>(names::ENDPOINTS4).insert(Endpoint4::from(v4), endpoint, 0)
+                }
+                SocketAddr::V6(v6) => {
+                    self.hash::<_, Endpoint>(names::ENDPOINTS6).insert(Endpoint6::from(v6), endpoint, 0)
+                }
+            };
+            set.unwrap_or_else(|error| panic!("{addr}: {error}"));
+        }
+    }
+
+    /// Makes these the only interfaces that packets may be redirected to.
+    fn allow(&mut self, interfaces: &[u32]) {
+        let mut devices = self.devices();
+        for index in [CLIENTS, SERVERS] {
+            if interfaces.contains(&index) {
+                devices.insert(index, index, None, 0).expect("the interface is there");
+            } else {
+                // It may not have been there.
+                let _ = devices.remove(index);
+            }
+        }
+    }
+}
+
+/// `struct xdp_md`: data, data_end, data_meta, ingress interface, receive queue, egress interface.
+fn context(meta: u32, len: usize, ingress: u32) -> Vec<u8> {
+    let len = u32::try_from(len).expect("frames are short");
+    [meta, len, 0, ingress, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
+/// The most metadata that a frame can have: `XDP_PACKET_HEADROOM` less the kernel's own `struct xdp_frame`. It leaves
+/// `bpf_xdp_adjust_head` no room, for metadata moves with the frame's head.
+const META: usize = 256 - 40;
+
+/// Tags that a frame may gain.
+const GROWTH: usize = 8;
+
+impl Dataplane for Kernel {
+    fn configure(&mut self, image: Image) {
+        self.set_endpoints(&image);
+        self.set::<Settings>(names::SETTINGS, 0, image.settings);
+        self.set::<PortRoles>(names::PORTS, 0, *image.roles);
+        for (index, service) in (0..).zip(image.services) {
+            self.set::<Service>(names::SERVICES, index, service);
+        }
+        for index in 0..u32::from(BACKENDS) {
+            self.set::<Backend>(names::BACKENDS, index, image.backends[index as usize]);
+            self.set::<Removed>(names::REMOVED, index, image.removed[index as usize]);
+        }
+        for (index, ring) in (0..).zip(image.rings.into_iter().flatten()) {
+            self.set::<Ring>(names::RINGS, index, *ring);
+        }
+        for (index, scores) in (0..).zip(image.scores) {
+            self.set::<ScoreTable>(names::SCORES, index, *scores);
+        }
+        for (index, generation) in (0..).zip(image.generations) {
+            self.set::<u32>(names::GENERATIONS, index, generation);
+        }
+    }
+
+    fn send(&mut self, frame: &[u8], ingress: u32, headroom: bool, action: Action) -> Observed {
+        let redirected = if let Action::Redirect(index) = action { Some(index) } else { None };
+        self.allow(&redirected.map_or_else(|| vec![CLIENTS, SERVERS], |index| vec![index]));
+        let meta = if headroom { 0 } else { META };
+        let mut input = vec![0; meta];
+        input.extend(frame);
+        let mut bytes = vec![0; input.len() + GROWTH];
+        let result = self
+            .program()
+            .test_run(TestRunOptions {
+                data_in: Some(&input),
+                data_out: Some(&mut bytes),
+                ctx_in: Some(&context(meta as u32, input.len(), ingress)),
+                ..TestRunOptions::default()
+            })
+            .unwrap_or_else(|error| panic!("{} bytes: {error:?}", frame.len()));
+        bytes.truncate(result.data_size_out as usize);
+        let action = match result.return_value {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Transmit,
+            4 => Action::Redirect(redirected.unwrap_or(0)),
+            other => panic!("XDP action {other}, instead of {action:?}"),
+        };
+        Observed { action, bytes: bytes.split_off(meta) }
+    }
+
+    fn state(&mut self) -> State {
+        let mut state = State::default();
+        for row in 0..=SERVICES {
+            for outcome in Outcome::ALL {
+                let index = row * Outcome::COUNT as u32 + outcome as u32;
+                let packets: u64 = self.sum::<u64>(names::OUTCOMES, index).into_iter().sum();
+                if packets != 0 {
+                    state.outcomes.insert((row, outcome), packets);
+                }
+            }
+        }
+        for id in 0..BACKENDS {
+            let counts: BackendCounts =
+                self.array(names::COUNTS).get(&u32::from(id), 0).expect("the entry is there");
+            if counts != BackendCounts::default() {
+                state.counts.insert(id, counts);
+            }
+            let traffic = self.sum::<Traffic>(names::TRAFFIC, u32::from(id)).into_iter().fold(
+                Traffic::default(),
+                |sum, part| Traffic {
+                    packets_in: sum.packets_in + part.packets_in,
+                    bytes_in: sum.bytes_in + part.bytes_in,
+                    packets_out: sum.packets_out + part.packets_out,
+                    bytes_out: sum.bytes_out + part.bytes_out,
+                },
+            );
+            if traffic != Traffic::default() {
+                state.traffic.insert(id, traffic);
+            }
+        }
+        let flows4 = self.entries::<FlowKey4, Flow>(names::FLOWS4);
+        let flows6 = self.entries::<FlowKey6, Flow>(names::FLOWS6);
+        let half4 = self.entries::<FlowKey4, HalfOpen>(names::HALF_OPEN4);
+        let half6 = self.entries::<FlowKey6, HalfOpen>(names::HALF_OPEN6);
+        state.flows = flows4.into_iter().map(|(key, flow)| (client4(key), flow.into())).collect();
+        state.flows.extend(flows6.into_iter().map(|(key, flow)| (client6(key), flow.into())));
+        state.half_open = half4.into_iter().map(|(key, half)| (client4(key), half.into())).collect();
+        state.half_open.extend(half6.into_iter().map(|(key, half)| (client6(key), half.into())));
+        state
+    }
+
+    fn fill(&mut self) {
+        let mut flows4 = self.hash::<FlowKey4, Flow>(names::FLOWS4);
+        let there = flows4.keys().count();
+        for (key, flow) in others().skip(there) {
+            flows4.insert(key, flow, 0).expect("the table has room");
+        }
+        let mut flows6 = self.hash::<FlowKey6, Flow>(names::FLOWS6);
+        let there = flows6.keys().count();
+        for (key, flow) in others().skip(there) {
+            flows6.insert(key6(key), flow, 0).expect("the table has room");
+        }
+    }
+
+    fn flood(&mut self) {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock can be read");
+        let now = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).expect("it is after the boot");
+        self.set_per_cpu(names::CPU_STATE, 0, flooded(clock_from_nanos(now)));
+    }
+
+    fn shortest(&self) -> usize {
+        /// `ETH_HLEN`: `bpf_prog_test_run_xdp` refuses shorter ones.
+        const ETHERNET: usize = 14;
+        ETHERNET
+    }
+}
+
+impl Kernel {
+    fn sum<V: Pod>(&mut self, name: &str, index: u32) -> Vec<V> {
+        let values = self.per_cpu::<V>(name).get(&index, 0);
+        values.unwrap_or_else(|error| panic!("{name}[{index}]: {error}")).iter().copied().collect()
+    }
+}

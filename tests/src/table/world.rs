@@ -1,0 +1,364 @@
+//! The network that the tables play in, and what a scenario configures.
+//!
+//! A gateway between two links. On [`CLIENTS`] are 192.0.2.0/24 and 2001:db8:1::/64, on [`SERVERS`] 198.51.100.0/24
+//! and 2001:db8:2::/64; host `n` of a link has the address that ends in `n`. The gateway is host 1 of both.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use balancer_common::{
+    abi::{
+        BackendId, Draw, FlowKey4, FlowKey6, Hop, Score, ScoreFlags, ServiceId, Settings, VlanTag, VlanTags,
+    },
+    tables::Route,
+};
+
+use crate::packet::{Ethernet, Packet, Tcp};
+
+/// Interface index of the clients' link.
+pub const CLIENTS: u32 = 100;
+/// Interface index of the servers' link.
+pub const SERVERS: u32 = 200;
+/// Hosts of either link whose neighbour entry the gateway has.
+pub(super) const NEIGHBOURS: std::ops::RangeInclusive<u8> = 10..=19;
+/// A host that the gateway has no neighbour entry of.
+pub(super) const STRANGER: u8 = 66;
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Net {
+    /// Both families.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// Host `n` of the clients' link.
+    #[must_use]
+    pub fn client(self, n: u8, port: u16) -> SocketAddr {
+        self.host([192, 0, 2, n], 1, n, port)
+    }
+
+    /// Host `n` of the servers' link.
+    #[must_use]
+    pub fn server(self, n: u8, port: u16) -> SocketAddr {
+        self.host([198, 51, 100, n], 2, n, port)
+    }
+
+    /// The VIP of service `n`.
+    #[must_use]
+    pub fn vip(self, n: u8, port: u16) -> SocketAddr {
+        self.host([203, 0, 113, n], 0xff, n, port)
+    }
+
+    fn host(self, v4: [u8; 4], subnet: u16, n: u8, port: u16) -> SocketAddr {
+        let addr = match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::from(v4)),
+            Self::V6 => Ipv6Addr::new(0x2001, 0xdb8, subnet, 0, 0, 0, 0, n.into()).into(),
+        };
+        SocketAddr::new(addr, port)
+    }
+}
+
+/// The way to host `n` of the clients' link.
+#[must_use]
+pub const fn client_hop(n: u8) -> Hop {
+    Hop { ifindex: CLIENTS, neighbour: [2, 0, 0, 0, 1, n], own: [2, 0, 0, 0, 1, 1], ..Hop::UNKNOWN }
+}
+
+/// The way to host `n` of the servers' link.
+#[must_use]
+pub const fn server_hop(n: u8) -> Hop {
+    Hop { ifindex: SERVERS, neighbour: [2, 0, 0, 0, 2, n], own: [2, 0, 0, 0, 2, 1], ..Hop::UNKNOWN }
+}
+
+/// The same hop with these tags, outermost first.
+#[must_use]
+pub fn tagged(hop: Hop, tags: &[(u16, u16)]) -> Hop {
+    let push = |vlan: VlanTags, (tpid, tci): &(u16, u16)| {
+        vlan.push_inner(VlanTag { tpid: *tpid, tci: *tci }).expect("at most two tags")
+    };
+    Hop { vlan: tags.iter().fold(VlanTags::NONE, push), ..hop }
+}
+
+/// What the gateway's routes say.
+#[must_use]
+pub fn route(destination: IpAddr) -> Route {
+    let (subnet, n) = match destination {
+        IpAddr::V4(addr) => {
+            let [a, b, c, n] = addr.octets();
+            let subnet = if [a, b, c] == [192, 0, 2] {
+                1
+            } else if [a, b, c] == [198, 51, 100] {
+                2
+            } else {
+                0
+            };
+            (subnet, u16::from(n))
+        }
+        IpAddr::V6(addr) => match addr.segments() {
+            [0x2001, 0xdb8, subnet @ (1 | 2), 0, 0, 0, 0, n] => (subnet, n),
+            _ => (0, 0),
+        },
+    };
+    let Ok(n) = u8::try_from(n) else { return Route::Stack };
+    match subnet {
+        0 => Route::Local,
+        _ if n == 1 => Route::Local,
+        1 if NEIGHBOURS.contains(&n) => Route::Hop(client_hop(n)),
+        2 if NEIGHBOURS.contains(&n) => Route::Hop(server_hop(n)),
+        _ => Route::Stack,
+    }
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub struct ServiceSpec {
+    /// Its id.
+    pub id: u16,
+    /// Where it listens.
+    pub vip: SocketAddr,
+    /// Where candidates come from.
+    pub draw: Draw,
+    /// How many candidates.
+    pub draws: u8,
+    /// See [`balancer_common::abi::ServiceFlags`].
+    pub flags: u8,
+    /// Standby backends.
+    pub standby: Vec<u16>,
+    /// The ring: these backends, over and over.
+    pub ring: Vec<u16>,
+}
+
+/// A backend.
+#[derive(Clone, Debug)]
+pub struct BackendSpec {
+    /// Its service.
+    pub service: u16,
+    /// Where the broker listens.
+    pub addr: SocketAddr,
+    /// The way to it.
+    pub hop: Hop,
+    /// Its score.
+    pub score: Score,
+    /// Flows that the agent took out of its live count.
+    pub removed: i64,
+}
+
+/// What the agent configures.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The family of its addresses.
+    pub net: Net,
+    /// Settings of the data path; version and number of services are filled in.
+    pub settings: Settings,
+    /// Services.
+    pub services: Vec<ServiceSpec>,
+    /// Backends by id; `None` is an id that is not in use.
+    pub backends: Vec<Option<BackendSpec>>,
+    /// Generation of scores and rings.
+    pub generation: u32,
+}
+
+/// Port of the services.
+pub(super) const VIP_PORT: u16 = 1883;
+/// Port of the brokers.
+pub(super) const BROKER_PORT: u16 = 11883;
+
+impl World {
+    /// One service with `n` backends, hosts 11 and up of the servers' link. Its ring has only backend 0, so that
+    /// every new flow goes there.
+    #[must_use]
+    pub fn new(net: Net, n: u8) -> Self {
+        let service = ServiceSpec {
+            id: 0,
+            vip: net.vip(1, VIP_PORT),
+            draw: Draw::Hash,
+            draws: 3,
+            flags: 0,
+            standby: Vec::new(),
+            ring: vec![0],
+        };
+        let backend = |i| {
+            Some(BackendSpec {
+                service: 0,
+                addr: net.server(11 + i, BROKER_PORT),
+                hop: server_hop(11 + i),
+                score: Score { flags: ScoreFlags::READY, ..Score::default() },
+                removed: 0,
+            })
+        };
+        let settings = Settings {
+            flood_syns: 0,
+            hash_key: 0x0123_4567_89ab_cdef,
+            flows4_high: super::FLOWS,
+            flows6_high: super::FLOWS,
+            adopt_for: 3600,
+            ..Settings::default()
+        };
+        Self {
+            net,
+            settings,
+            services: vec![service],
+            backends: (0..n).map(backend).collect(),
+            generation: 1,
+        }
+    }
+
+    /// A backend that is in use.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn backend(&mut self, id: u16) -> &mut BackendSpec {
+        self.backends[usize::from(id)].as_mut().expect("the backend is in use")
+    }
+
+    /// The conversation of host 10 of the clients' link, by way of the service, with a backend.
+    ///
+    /// # Panics
+    /// When the backend is not in use.
+    #[must_use]
+    pub fn talk(&self, port: u16, backend: u16) -> Talk {
+        let spec = self.backends[usize::from(backend)].as_ref().expect("the backend is in use");
+        let service = self.services.iter().find(|service| service.id == spec.service);
+        Talk {
+            client: self.net.client(10, port),
+            client_hop: client_hop(10),
+            vip: service.expect("the backend's service exists").vip,
+            service: spec.service,
+            backend,
+            server: spec.addr,
+            server_hop: spec.hop,
+            shape: |_| {},
+        }
+    }
+}
+
+/// A client, a service and a backend that talk.
+#[derive(Clone, Debug)]
+pub struct Talk {
+    /// The client.
+    pub client: SocketAddr,
+    /// The way to it.
+    pub client_hop: Hop,
+    /// The service's address.
+    pub vip: SocketAddr,
+    /// The service.
+    pub service: u16,
+    /// The backend.
+    pub backend: u16,
+    /// The backend's address.
+    pub server: SocketAddr,
+    /// The way to it; unknown when the host's stack has to find it.
+    pub server_hop: Hop,
+    /// What is special about the packets, in both directions.
+    pub shape: fn(&mut Packet),
+}
+
+impl Talk {
+    /// The same conversation with another backend.
+    #[must_use]
+    pub fn with(&self, world: &World, backend: u16) -> Self {
+        let other = world.talk(self.client.port(), backend);
+        Self { client: self.client, client_hop: self.client_hop, shape: self.shape, ..other }
+    }
+
+    /// The same conversation with special packets.
+    #[must_use]
+    pub fn shaped(&self, shape: fn(&mut Packet)) -> Self {
+        Self { shape, ..self.clone() }
+    }
+
+    /// The same conversation of another client.
+    #[must_use]
+    pub fn from(&self, client: SocketAddr, client_hop: Hop) -> Self {
+        Self { client, client_hop, ..self.clone() }
+    }
+
+    /// A packet of the client.
+    #[must_use]
+    pub fn request(&self, tcp: Tcp) -> Packet {
+        self.packet(Ethernet::arriving(&self.client_hop), self.client, self.vip, tcp)
+    }
+
+    /// The same packet as the backend gets it.
+    #[must_use]
+    pub fn request_sent(&self, tcp: Tcp) -> Packet {
+        let hop = &self.server_hop;
+        let link = if hop.is_known() { Ethernet::leaving(hop) } else { Ethernet::arriving(&self.client_hop) };
+        hopped(self.packet(link, self.client, self.server, tcp))
+    }
+
+    /// A packet of the backend.
+    #[must_use]
+    pub fn reply(&self, tcp: Tcp) -> Packet {
+        self.packet(Ethernet::arriving(&self.reply_hop()), self.server, self.client, tcp)
+    }
+
+    /// The same packet as the client gets it.
+    #[must_use]
+    pub fn reply_sent(&self, tcp: Tcp) -> Packet {
+        let hop = &self.client_hop;
+        let link =
+            if hop.is_known() { Ethernet::leaving(hop) } else { Ethernet::arriving(&self.reply_hop()) };
+        hopped(self.packet(link, self.vip, self.client, tcp))
+    }
+
+    /// The RST that answers a packet of the client.
+    #[must_use]
+    pub fn reset_sent(&self, tcp: Tcp) -> Packet {
+        let mut packet = Packet::new(Ethernet::leaving(&self.client_hop), self.vip, self.client, tcp);
+        packet.network.class = 0;
+        packet.network.identification = 0;
+        packet.network.flow_label = 0;
+        packet
+    }
+
+    /// The way that the backend's packets come.
+    #[must_use]
+    pub const fn reply_hop(&self) -> Hop {
+        if self.server_hop.is_known() { self.server_hop } else { server_hop(11) }
+    }
+
+    /// Key of the IPv4 flow.
+    ///
+    /// # Panics
+    /// When it is an IPv6 conversation.
+    #[must_use]
+    pub fn key4(&self) -> FlowKey4 {
+        let SocketAddr::V4(client) = self.client else { panic!("{} is IPv6", self.client) };
+        let port = client.port().to_be_bytes();
+        FlowKey4 { client: client.ip().octets(), port, service: ServiceId(self.service) }
+    }
+
+    /// Key of the IPv6 flow.
+    ///
+    /// # Panics
+    /// When it is an IPv4 conversation.
+    #[must_use]
+    pub fn key6(&self) -> FlowKey6 {
+        let SocketAddr::V6(client) = self.client else { panic!("{} is IPv4", self.client) };
+        let port = client.port().to_be_bytes();
+        FlowKey6 { client: client.ip().octets(), port, service: ServiceId(self.service), reserved: 0 }
+    }
+
+    /// The backend's id as the maps have it.
+    #[must_use]
+    pub const fn backend_id(&self) -> BackendId {
+        BackendId(self.backend)
+    }
+
+    fn packet(&self, link: Ethernet, source: SocketAddr, destination: SocketAddr, tcp: Tcp) -> Packet {
+        let mut packet = Packet::new(link, source, destination, tcp);
+        (self.shape)(&mut packet);
+        packet
+    }
+}
+
+const fn hopped(mut packet: Packet) -> Packet {
+    packet.network.hops -= 1;
+    packet
+}
