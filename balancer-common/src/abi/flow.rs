@@ -197,7 +197,7 @@ pub struct HalfOpen {
     pub adopted: u8,
     /// Keeps the size a multiple of four.
     pub reserved: u8,
-    /// The client's initial sequence number.
+    /// The client's initial sequence number: that of the SYN which the backend answered, or of the last one.
     pub client_isn: u32,
     /// The backend's initial sequence number; valid when `answered` is 1.
     pub backend_isn: u32,
@@ -230,19 +230,20 @@ pub struct HalfOpenCell {
 }
 
 impl HalfOpenCell {
-    /// Takes over a retransmitted or repeated SYN.
+    /// Notes a SYN on the same tuple. Once the backend has answered one, only its next answer can put another in
+    /// that one's place: anybody can send a SYN.
     #[inline(always)]
     pub fn resyn(&self, isn: u32, now: u32) {
-        if self.client_isn.get() != isn {
+        if self.answered.get() == 0 && self.client_isn.get() != isn {
             self.client_isn.set(isn);
-            self.answered.set(0);
         }
         self.at.set(now);
     }
 
-    /// Notes the backend's SYN-ACK.
+    /// Notes the backend's SYN-ACK, which also says which SYN it answers.
     #[inline(always)]
-    pub fn answer(&self, isn: u32) {
+    pub fn answer(&self, isn: u32, ack: u32) {
+        self.client_isn.set(ack.wrapping_sub(1));
         self.backend_isn.set(isn);
         self.answered.set(1);
     }

@@ -87,7 +87,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
                 self.tables.count_refused(self.packet.endpoint.backend);
             }
         } else if segment.is_syn_ack() {
-            half.answer(segment.seq);
+            half.answer(segment.seq, segment.ack);
         } else if half.adopted != 0 && segment.any(Segment::ACK) {
             // The backend knows the connection: that is proof.
             let now = self.tables.now();
@@ -108,7 +108,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
         if !self.packet.segment.is_syn_ack() {
             self.note_end(flow);
         } else if let Some(half) = self.tables.half_open(&self.key) {
-            half.answer(self.packet.segment.seq);
+            half.answer(self.packet.segment.seq, self.packet.segment.ack);
         }
     }
 

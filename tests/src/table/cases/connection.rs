@@ -94,9 +94,11 @@ fn retransmitted(net: Net) -> Scenario {
     s.half_open(&talk, 1000, Some(5000));
     s.reply(&talk, "SYN-ACK again", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
     s.request(&talk, "SYN with another number", Tcp::syn(2000), Outcome::ForwardSynAgain);
-    s.half_open(&talk, 2000, None);
-    s.request(&talk, "ACK of the old number", Tcp::ack(1001, 5001), Outcome::ForwardHalfOpen);
+    s.half_open(&talk, 1000, Some(5000));
+    s.request(&talk, "ACK of the other number", Tcp::ack(2001, 5001), Outcome::ForwardHalfOpen);
     s.reply(&talk, "SYN-ACK of the other number", Tcp::syn_ack(6000, 2001), Outcome::ForwardHalfOpen);
+    s.half_open(&talk, 2000, Some(6000));
+    s.request(&talk, "ACK of the old number", Tcp::ack(1001, 5001), Outcome::ForwardHalfOpen);
     s.request(&talk, "ACK", Tcp::ack(2001, 6001), Outcome::ForwardPromoted);
     s.request(&talk, "ACK again", Tcp::ack(2001, 6001), Outcome::ForwardRequest);
     s.reply(&talk, "late SYN-ACK", Tcp::syn_ack(6000, 2001), Outcome::ForwardReply);

@@ -66,15 +66,17 @@ fn drained(net: Net) -> Scenario {
     s
 }
 
-/// FIN and RST before the proof end nothing.
+/// FIN and RST before the proof end nothing, and a SYN does not keep the client from its proof.
 fn half_open(net: Net) -> Scenario {
     let world = World::new(net, 2);
     let talk = world.talk(40000, 0);
     let mut s = Scenario::new(format!("{net:?}: spoofed segments on a half-open flow"), world);
     s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
     s.request(&talk, "RST", Tcp::rst(1001), Outcome::ForwardHalfOpen);
+    s.request(&talk, "SYN", Tcp::syn(77), Outcome::ForwardSynAgain);
     s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
     s.request(&talk, "FIN", Tcp::fin(1002, 5001), Outcome::ForwardHalfOpen);
+    s.request(&talk, "SYN after the SYN-ACK", Tcp::syn(78), Outcome::ForwardSynAgain);
     s.half_open(&talk, 1000, Some(5000));
     s.request(&talk, "ACK", Tcp::ack(1001, 5001), Outcome::ForwardPromoted);
     s.flow(&talk, 0, 1001);
