@@ -5,6 +5,7 @@
 //! path compiled for the host, or the program in the running kernel.
 
 mod cases;
+pub mod chaos;
 mod host;
 mod image;
 pub mod kernel;

@@ -1,9 +1,14 @@
 //! The packet tables in the running kernel.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
+use balancer_common::path::Action;
 use balancer_tests::table::{
-    self,
+    self, Dataplane as _, Host, Image, Net,
+    chaos::Chaos,
     kernel::{Kernel, in_namespace},
 };
 
@@ -24,6 +29,44 @@ fn every_packet_ends_as_the_table_says() {
         }
         println!("{packets} packets in {} scenarios", scenarios.len());
         assert!(failed.is_empty(), "{} of {} scenarios failed: {failed:#?}", failed.len(), scenarios.len());
+    });
+}
+
+/// The same random packets through both: the same actions, the same bytes, and the same flows and counters.
+#[test]
+#[ignore = "needs root and the kernel object: cargo xtask test"]
+fn random_packets_end_as_on_the_host() {
+    const PACKETS: usize = 3000;
+    in_namespace(|| {
+        let mut kernel = Kernel::new();
+        for (net, seed) in Net::BOTH.into_iter().cycle().zip([1, 1, 2, 2]) {
+            kernel.reset();
+            let mut chaos = Chaos::new(net, seed);
+            let mut host = Host::new(Image::new(chaos.world()));
+            kernel.configure(Image::new(chaos.world()));
+            for number in 1..=PACKETS {
+                let packet = chaos.next();
+                if packet.frame.len() < kernel.shortest() {
+                    continue;
+                }
+                let expected = host.send(&packet.frame, packet.ingress, true, Action::Pass);
+                let found = kernel.send(&packet.frame, packet.ingress, true, expected.action);
+                let name = format!("{net:?}, seed {seed}, packet {number}: {packet:02x?}");
+                assert_eq!(found.action, expected.action, "{name}");
+                if found.action != Action::Drop {
+                    assert_eq!(found.bytes, expected.bytes, "{name}");
+                }
+                if number % 50 == 0 {
+                    assert_eq!(kernel.state(), host.state(), "{name}");
+                    chaos.change();
+                    host.configure(Image::new(chaos.world()));
+                    kernel.configure(Image::new(chaos.world()));
+                }
+            }
+            let seen: BTreeSet<_> = host.state().outcomes.keys().map(|(_, outcome)| *outcome).collect();
+            println!("{net:?}, seed {seed}: {seen:?}");
+            assert!(seen.len() >= 15, "random packets that are all alike: {seen:?}");
+        }
     });
 }
 

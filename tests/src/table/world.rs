@@ -88,28 +88,29 @@ pub fn tagged(hop: Hop, tags: &[(u16, u16)]) -> Hop {
 #[must_use]
 pub fn route(destination: IpAddr) -> Route {
     let (subnet, n) = match destination {
-        IpAddr::V4(addr) => {
-            let [a, b, c, n] = addr.octets();
-            let subnet = if [a, b, c] == [192, 0, 2] {
-                1
-            } else if [a, b, c] == [198, 51, 100] {
-                2
-            } else {
-                0
-            };
-            (subnet, u16::from(n))
-        }
-        IpAddr::V6(addr) => match addr.segments() {
-            [0x2001, 0xdb8, subnet @ (1 | 2), 0, 0, 0, 0, n] => (subnet, n),
+        IpAddr::V4(addr) => match addr.octets() {
+            // Broadcast is the gateway's own.
+            [.., 255] => (0, 0),
+            [192, 0, 2, n] => (1, u64::from(n)),
+            [198, 51, 100, n] => (2, u64::from(n)),
             _ => (0, 0),
         },
+        IpAddr::V6(addr) => {
+            let n = addr.to_bits() as u64;
+            match addr.segments() {
+                // The anycast address of a subnet's routers is the gateway's own.
+                [0x2001, 0xdb8, 1 | 2, 0, ..] if n == 0 => (0, 0),
+                [0x2001, 0xdb8, subnet @ (1 | 2), 0, ..] => (subnet, n),
+                _ => (0, 0),
+            }
+        }
     };
-    let Ok(n) = u8::try_from(n) else { return Route::Stack };
-    match subnet {
-        0 => Route::Local,
+    let known = u8::try_from(n).ok().filter(|n| NEIGHBOURS.contains(n));
+    match (subnet, known) {
+        (0, _) => Route::Local,
         _ if n == 1 => Route::Local,
-        1 if NEIGHBOURS.contains(&n) => Route::Hop(client_hop(n)),
-        2 if NEIGHBOURS.contains(&n) => Route::Hop(server_hop(n)),
+        (1, Some(n)) => Route::Hop(client_hop(n)),
+        (2, Some(n)) => Route::Hop(server_hop(n)),
         _ => Route::Stack,
     }
 }
