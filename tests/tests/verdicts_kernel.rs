@@ -45,7 +45,7 @@ fn random_packets_end_as_on_the_host() {
             let mut host = Host::new(Image::new(chaos.world()));
             kernel.configure(Image::new(chaos.world()));
             for number in 1..=PACKETS {
-                let packet = chaos.next();
+                let packet = chaos.arrival();
                 if packet.frame.len() < kernel.shortest() {
                     continue;
                 }

@@ -99,7 +99,7 @@ impl Chaos {
     }
 
     /// The next packet.
-    pub fn next(&mut self) -> Arrival {
+    pub fn arrival(&mut self) -> Arrival {
         let talk = self.talk();
         let tcp = self.segment();
         let (mut packet, mut ingress) = if self.random.u8(0..5) < 3 {

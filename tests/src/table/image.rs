@@ -56,7 +56,7 @@ impl Image {
     fn add_services(&mut self, world: &World) {
         let half = (world.generation & 1) as usize;
         for spec in &world.services {
-            self.roles.0[usize::from(spec.vip.port())] |= PortRoles::SERVICE;
+            self.roles.add(spec.vip.port(), PortRoles::SERVICE);
             self.endpoints.insert(spec.vip, Endpoint::service(ServiceId(spec.id), spec.vip));
             let Some(service) = self.services.get_mut(usize::from(spec.id)) else { continue };
             *service = Service {
@@ -90,7 +90,7 @@ impl Image {
             let service = ServiceId(spec.service);
             let index = usize::from(id);
             self.backends[index] = Backend::new(service, vip, spec.addr, spec.hop);
-            self.roles.0[usize::from(spec.addr.port())] |= PortRoles::BACKEND;
+            self.roles.add(spec.addr.port(), PortRoles::BACKEND);
             self.endpoints.insert(spec.addr, Endpoint::backend(service, BackendId(id), vip, spec.addr));
             self.scores[half].0[index] = spec.score;
             self.removed[index] = Removed(spec.removed);
