@@ -12,6 +12,7 @@ mod answers;
 mod clock;
 mod core;
 mod explain;
+mod flows;
 mod overrides;
 mod registry;
 mod reload;
