@@ -91,7 +91,7 @@ fn row(broker: &Sight) -> [String; 8] {
 fn totals(moment: &Moment) -> String {
     let totals = &moment.totals;
     format!(
-        "agent {}, {} clients connected, {:.0} messages/s, {} flows broken, {} messages lost",
+        "agent {}, {} clients connected, {:.0} messages/s, {} flows broken (those of a restarted broker included), {} messages lost",
         if moment.agent { "runs" } else { "DOES NOT RUN" },
         totals.connected,
         moment.message_rate,
