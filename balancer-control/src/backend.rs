@@ -68,12 +68,15 @@ impl Backend {
         self.spec.id == spec.id && self.spec.seed == spec.seed
     }
 
-    /// Follows the configuration.
+    /// Follows the configuration. One that leaves is not probed any more, and stays as healthy as it was: were a dead
+    /// broker taken for a live one, it would get its slots back, and flows without state with them.
     pub(crate) fn respecify(&mut self, spec: BackendSpec, now: Moment) {
         if self.spec.weight != spec.weight || self.spec.cores != spec.cores {
             self.hint = None;
         }
-        self.health.set_probed(spec.probed, now);
+        if !spec.leaving {
+            self.health.set_probed(spec.probed, now);
+        }
         self.drain.set_leaving(spec.leaving, now);
         self.spec = spec;
     }

@@ -46,7 +46,7 @@ impl Service {
     pub(crate) fn adopt(&mut self, scores: &ScoreTable, ring: Option<Box<Ring>>, now: Moment) {
         for backend in &mut self.backends {
             let flags = scores.0.get(usize::from(backend.id().0)).map_or(0, |score| score.flags);
-            if !backend.spec.probed {
+            if !backend.spec.probed && !backend.spec.leaving {
                 continue;
             }
             if flags & ScoreFlags::DOWN != 0 {

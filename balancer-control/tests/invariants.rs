@@ -224,7 +224,7 @@ impl Naive {
                     .filter(|old| old.seed == spec.seed && had(service.id))
                     .cloned()
                     .unwrap_or(fresh);
-                if !spec.probed && !backend.up {
+                if !spec.probed && !backend.up && !spec.leaving {
                     (backend.up, backend.successes, backend.failures) = (true, 0, 0);
                 }
                 (backend.probed, backend.leaving) = (spec.probed, spec.leaving);

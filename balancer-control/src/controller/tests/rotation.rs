@@ -148,3 +148,34 @@ fn a_backend_that_comes_back_starts_at_level_zero() {
     bench.probe(0, ProbeResult::Up, 9);
     assert_eq!((bench.seen(0, 9).basis, bench.seen(0, 9).score), (Basis::Count, 0.0));
 }
+
+#[test]
+fn a_dead_backend_that_leaves_stays_dead_whoever_looks() {
+    let probed = |id| BackendSpec { probed: true, ..backend(id) };
+    let leaving = BackendSpec { leaving: true, ..backend(1) };
+    let mut bench = Bench::new(Policy::Maglev, vec![probed(0), probed(1), probed(2)]);
+    for id in 0..3 {
+        bench.probe(id, ProbeResult::Up, 1);
+        bench.probe(id, ProbeResult::Up, 2);
+    }
+    for second in 3..6 {
+        bench.probe(1, down(), second);
+    }
+    bench.count(&[5, 5, 5], 70);
+    assert_eq!(bench.slots().into_keys().collect::<Vec<_>>(), [0, 2]);
+    let gone = Input::Model(model(Policy::Maglev, vec![probed(0), leaving.clone(), probed(2)]));
+    bench.give(gone, 71);
+    assert!(bench.score(1).flags & ScoreFlags::DOWN != 0);
+    assert_eq!(bench.slots().into_keys().collect::<Vec<_>>(), [0, 2], "it gets no slots back");
+
+    // An agent that starts finds it in the maps alone.
+    let mut scores = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
+    scores.0[1] = bench.score(1);
+    let mut next = Bench::new(Policy::Maglev, vec![probed(0), leaving, probed(2)]);
+    next.give(Input::Adopt { scores, rings: Vec::new() }, 72);
+    assert!(next.score(1).flags & ScoreFlags::DOWN != 0);
+
+    // Taken back, it has to rise first.
+    bench.give(Input::Model(model(Policy::Maglev, vec![probed(0), probed(1), probed(2)])), 73);
+    assert!(!bench.open(1));
+}
