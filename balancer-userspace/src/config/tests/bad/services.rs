@@ -85,10 +85,10 @@ fn backends_are_compared() {
         .map(|i| format!("[[service.backend]]\naddress = \"10.0.1.{i}:1883\"\nstandby = true\n"))
         .collect();
     refused_with(&many, "line 8: service[mqtt].backend: 17 backends are standbys; use at most 16");
-    let many: String = (0..4095)
+    let many: String = (0..4094)
         .map(|i| format!("[[service.backend]]\naddress = \"10.1.{}.{}:1883\"\n", i / 256, i % 256))
         .collect();
-    refused_with(&many, "line 2: service: 4097 backends in all; use at most 4096");
+    refused_with(&many, "line 2: service: 4096 backends in all; use at most 4095");
 }
 
 #[test]
