@@ -34,7 +34,7 @@ pub(super) enum RegistryError {
     /// The maps hold no more services.
     #[error(
         "there is room for {limit} services, and those that were removed keep theirs until their last flow has ended; \
-         set datapath.services higher and restart"
+         wait for that, or set datapath.services higher, run `balancer detach`, which ends all flows, and start the agent"
     )]
     Services {
         /// How many fit.
@@ -42,7 +42,9 @@ pub(super) enum RegistryError {
     },
     /// The maps hold no more backends.
     #[error(
-        "there is room for {MAX_BACKENDS} backends, those included that were removed and still have flows"
+        "there is room for {} backends, those included that were removed and still have flows; wait until those have \
+         ended, or use fewer",
+        MAX_BACKENDS - 1
     )]
     Backends,
     /// Replies of a backend could not be told apart.
