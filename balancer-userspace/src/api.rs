@@ -29,7 +29,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
 pub enum Call {
     /// Everything about the agent, its services and backends. Metrics are rendered from the same answer.
     Status(Reply<wire::Status>),
-    /// Drains a backend, or ends it. Lasts until the agent stops or the operator ends it.
+    /// Drains a backend, or ends it. Lasts until the operator ends it, or the host is started anew.
     Drain {
         /// The backend.
         backend: BackendName,

@@ -41,7 +41,7 @@ impl Overrides {
         self.entries.get(&key(name)).copied().unwrap_or_default()
     }
 
-    /// Changes the override of a backend and writes the file.
+    /// Changes the override of a backend and writes the file; changes nothing when that fails.
     pub(super) fn change(
         &mut self,
         name: &BackendName,
@@ -49,18 +49,17 @@ impl Overrides {
     ) -> std::io::Result<()> {
         let mut entry = self.get(name);
         change(&mut entry);
+        let mut entries = self.entries.clone();
         if entry == Override::default() {
-            self.entries.remove(&key(name));
+            entries.remove(&key(name));
         } else {
-            self.entries.insert(key(name), entry);
+            entries.insert(key(name), entry);
         }
-        self.store()
-    }
-
-    fn store(&self) -> std::io::Result<()> {
         let unfinished = self.path.with_extension("json.new");
-        std::fs::write(&unfinished, serde_json::to_vec_pretty(&self.entries)?)?;
-        std::fs::rename(&unfinished, &self.path)
+        std::fs::write(&unfinished, serde_json::to_vec_pretty(&entries)?)?;
+        std::fs::rename(&unfinished, &self.path)?;
+        self.entries = entries;
+        Ok(())
     }
 }
 
@@ -84,6 +83,16 @@ mod tests {
         assert_eq!(second.get(&name), Override { drain: Some(true), weight: Some(7) });
         second.change(&name, |entry| *entry = Override::default()).unwrap();
         assert_eq!(Overrides::load(&socket).unwrap().get(&name), Override::default());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_not_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut overrides = Overrides::load(&directory.path().join("api.sock")).unwrap();
+        let name = BackendName { service: "mqtt".to_owned(), backend: "a".to_owned() };
+        drop(directory);
+        assert!(overrides.change(&name, |entry| entry.drain = Some(true)).is_err());
+        assert_eq!(overrides.get(&name), Override::default());
     }
 
     #[test]
