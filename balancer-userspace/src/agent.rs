@@ -13,6 +13,7 @@ mod clock;
 mod core;
 mod explain;
 mod flows;
+mod interfaces;
 mod overrides;
 mod registry;
 mod reload;
@@ -22,7 +23,7 @@ mod watchers;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
@@ -44,7 +45,7 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// When the data path cannot be opened or attached, or a socket cannot be listened on.
+/// When the data path cannot be opened or attached, a socket cannot be listened on, or the sweeper dies.
 pub async fn run(options: Options, checked: Checked) -> Result<()> {
     let (mut agent, mut inputs) = start::start(options, checked).await?;
     let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
@@ -53,18 +54,23 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
     let mut ticks = tokio::time::interval(agent.tick_period());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        // Whoever is ready has the same chance: no flood of calls, signals or readings can keep the others waiting.
         tokio::select! {
-            // Calls and signals come from people; the rest comes again.
-            biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => agent.reload_on_signal(),
             Some(call) = inputs.calls.recv() => agent.answer(call),
-            Some(event) = inputs.probes.recv() => agent.probed(event),
+            Some(event) = inputs.probes.recv() => agent.probed(event, &mut inputs.probes),
             Some(event) = inputs.samples.recv() => agent.sampled(event),
             Some(event) = inputs.hops.recv() => agent.hopped(event, &mut inputs.hops),
-            Some(event) = inputs.sweeps.recv() => agent.swept(event),
-            _ = ticks.tick() => agent.tick(),
+            swept = inputs.sweeps.recv() => match swept {
+                Some(event) => agent.swept(event),
+                None => bail!("the sweeper has ended, and nobody would forget flows; start the agent again"),
+            },
+            _ = ticks.tick() => {
+                agent.mind_interfaces();
+                agent.tick();
+            }
             ended = &mut inputs.watcher => {
                 warn!("the next-hop watcher ended: {ended:?}; next hops stay as they are until a restart");
                 inputs.replace_watcher();

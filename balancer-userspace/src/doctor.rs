@@ -10,6 +10,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use host::shortcomings;
 pub use report::{Finding, Level, Report};
 
 use crate::config::Config;

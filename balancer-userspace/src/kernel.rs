@@ -34,7 +34,7 @@ pub use pins::{Difference, Mismatch};
 pub use wanted::Sizes;
 use wanted::Wanted;
 
-pub(crate) use sys::is_bpffs;
+pub(crate) use sys::{interface_index, is_bpffs};
 
 /// The data path's clock, as the program reads it.
 #[must_use]

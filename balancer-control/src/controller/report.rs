@@ -1,5 +1,7 @@
 //! What the controller knows, in words and numbers.
 
+use balancer_common::abi::BackendId;
+
 use super::Controller;
 use crate::Moment;
 use crate::backend::Backend;
@@ -14,6 +16,13 @@ impl Controller {
     #[must_use]
     pub fn snapshot(&self, now: Moment) -> Snapshot {
         Snapshot { services: self.services.iter().map(|service| service_snapshot(service, now)).collect() }
+    }
+
+    /// The state of one backend, which a snapshot has as well; `None` when the model does not have it.
+    #[must_use]
+    pub fn state(&self, id: BackendId) -> Option<BackendState> {
+        let mut backends = self.services.iter().flat_map(|service| &service.backends);
+        backends.find(|backend| backend.id() == id).map(|backend| state(backend).0)
     }
 }
 

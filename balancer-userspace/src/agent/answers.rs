@@ -288,6 +288,7 @@ impl Agent {
         problems.extend(
             self.silent.iter().map(|(id, problem)| format!("telemetry of {}: {problem}", self.name(*id))),
         );
+        problems.extend(self.lost.clone());
         problems.extend(self.doubt.iter().map(|problem| format!("a map could not be written: {problem}")));
         problems
     }
@@ -299,12 +300,6 @@ impl Agent {
     }
 
     /// Backends that the controller has seen drained to the end.
-    pub(super) fn state(&self, id: BackendId) -> Option<BackendState> {
-        let snapshot = self.controller.snapshot(clock::now());
-        let mut backends = snapshot.services.into_iter().flat_map(|service| service.backends);
-        backends.find(|backend| backend.id == id).map(|backend| backend.state)
-    }
-
     pub(super) fn drained(&self) -> Vec<BackendId> {
         let snapshot = self.controller.snapshot(clock::now());
         let backends = snapshot.services.into_iter().flat_map(|service| service.backends);

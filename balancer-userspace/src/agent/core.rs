@@ -33,6 +33,10 @@ pub(super) struct Agent {
     pub(super) controller: Controller,
     pub(super) datapath: Datapath,
     pub(super) adopted: bool,
+    /// Interfaces that the program should run on.
+    pub(super) interfaces: Vec<String>,
+    /// What is wrong with them, for people.
+    pub(super) lost: Option<String>,
     pub(super) steering: Steering,
     pub(super) counters: Counters,
     /// For reading; the sweeper has the handle that writes.
@@ -220,18 +224,28 @@ impl Agent {
 
     /// A backend that comes into rotation or leaves it does so at once, and not with the next tick: what the agent
     /// says of it then is what the maps hold.
-    pub(super) fn probed(&mut self, event: ProbeEvent) {
-        let ProbeEvent { backend, result } = event;
-        debug!("probe of backend {}: {result:?}", backend.0);
-        let before = self.state(backend);
-        self.controller.handle(Input::Probe { backend, result }, clock::now());
-        if self.state(backend) != before {
+    /// All that are waiting are taken in first: each write of the scores may cost a wait for packets.
+    pub(super) fn probed(&mut self, first: ProbeEvent, more: &mut mpsc::Receiver<ProbeEvent>) {
+        let mut changed = false;
+        let mut next = Some(first);
+        while let Some(ProbeEvent { backend, result }) = next {
+            debug!("probe of backend {}: {result:?}", backend.0);
+            let before = self.controller.state(backend);
+            self.controller.handle(Input::Probe { backend, result }, clock::now());
+            changed |= self.controller.state(backend) != before;
+            next = more.try_recv().ok();
+        }
+        if changed {
             self.tick();
         }
     }
 
     pub(super) fn sampled(&mut self, event: TelemetryEvent) {
         let backend = event.backend;
+        if !self.watchers.has(backend) {
+            // It was on its way when the backend was removed.
+            return;
+        }
         let problem = match event.result {
             Ok(sample) => {
                 self.controller.handle(Input::Sample { backend, sample }, clock::now());
@@ -258,13 +272,17 @@ impl Agent {
         let mut changed = Vec::new();
         let mut next = Some(first);
         while let Some(HopEvent { backend, hop, problem }) = next {
+            next = more.try_recv().ok();
+            if !self.registry.backends().any(|(_, _, id, ..)| id == backend) {
+                // It was on its way when the backend was forgotten.
+                continue;
+            }
             let problem = problem.map(|problem| problem.to_string());
             if let Some(problem) = &problem {
                 warn!("next hop of {}: {problem}; the kernel is asked for each packet", self.name(backend));
             }
             self.hops.insert(backend, (hop, problem));
             changed.push((backend, hop));
-            next = more.try_recv().ok();
         }
         if let Err(error) = blocking(|| self.steering.put_hops(&changed)) {
             self.note_doubt(&error);
@@ -289,7 +307,11 @@ impl Agent {
                 self.resync();
                 self.watch();
             }
-            SweepEvent::Failed(error) => error!("flows could not be swept: {error}"),
+            SweepEvent::Failed(error) => {
+                error!("flows could not be swept: {error}");
+                // Whatever was being purged is asked for again; purging twice does no harm.
+                self.purging.clear();
+            }
         }
     }
 

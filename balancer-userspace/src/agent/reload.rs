@@ -78,10 +78,14 @@ impl Agent {
         let interfaces = self.choose_interfaces(config)?;
         let (now, mode) = (self.attached_names(), config.datapath.mode);
         if interfaces == now && mode == self.config.datapath.mode {
+            self.interfaces = interfaces;
             return Ok(());
         }
         match blocking(|| self.datapath.attach(&interfaces, mode)) {
-            Ok(notices) => notices.iter().for_each(start::log),
+            Ok(notices) => {
+                notices.iter().for_each(start::log);
+                self.interfaces = interfaces;
+            }
             Err(error) => {
                 if let Err(again) = blocking(|| self.datapath.attach(&now, self.config.datapath.mode)) {
                     warn!("interfaces could not be taken back: {again}");

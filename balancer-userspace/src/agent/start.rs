@@ -19,6 +19,7 @@ use super::watchers::Watchers;
 use super::{Options, blocking, clock};
 use crate::api::{self, CALL_QUEUE, Call};
 use crate::config::{Checked, Config};
+use crate::doctor::shortcomings;
 use crate::kernel::net::Net;
 use crate::kernel::sweep::Sweeper;
 use crate::kernel::{
@@ -64,7 +65,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     let (sweeps, sweep_inbox) = mpsc::channel(QUEUE);
     let (targets, target_inbox) = watch::channel(Targets::default());
 
-    let opened = blocking(|| open(&options, &config))?;
+    let opened = blocking(|| open(&options, &config)).map_err(with_shortcomings)?;
     opened.notices.iter().for_each(log);
     let pins = config.agent.pins.clone();
     let reader = Flows::open(&pins).context("failed to open the flow tables")?;
@@ -88,6 +89,8 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         controller: Controller::new(),
         datapath: opened.datapath,
         adopted: opened.adopted,
+        interfaces: Vec::new(),
+        lost: None,
         steering,
         counters: opened.maps.counters,
         flows: reader,
@@ -144,6 +147,7 @@ impl Agent {
         blocking(|| self.steering.sync_devices(&self.datapath.redirect_targets()))?;
         self.watch();
         info!("steering {} services on {}", self.config.services.len(), interfaces.join(", "));
+        self.interfaces = interfaces;
         Ok(())
     }
 
@@ -189,6 +193,22 @@ fn open(options: &Options, config: &Config) -> Result<Opened, Error> {
         lock_path: lock_path(&config.agent.pins),
         sizes: Sizes { services: datapath.services, flows4: datapath.flows_v4, flows6: datapath.flows_v6 },
     })
+}
+
+/// Adds what this machine lacks to what the kernel said, which is mostly a number.
+fn with_shortcomings(error: Error) -> anyhow::Error {
+    let is_the_kernels = matches!(
+        error,
+        Error::Object(_)
+            | Error::Refused { .. }
+            | Error::Program(_)
+            | Error::Map { .. }
+            | Error::MapCall { .. }
+            | Error::Mount { .. }
+    );
+    let lacks = if is_the_kernels { shortcomings() } else { Vec::new() };
+    let error = anyhow::Error::from(error);
+    if lacks.is_empty() { error } else { error.context(lacks.join("; ")) }
 }
 
 /// The lock that keeps a second agent off the same pins, whatever its socket: named after the pin directory, which is

@@ -32,6 +32,11 @@ impl Watchers {
         Self { running: BTreeMap::new(), probes, samples }
     }
 
+    /// Whether a backend is watched.
+    pub(super) fn has(&self, backend: BackendId) -> bool {
+        self.running.contains_key(&backend)
+    }
+
     /// Watches exactly these backends. Tasks whose configuration stays the same go on, held sessions included.
     pub(super) fn follow(&mut self, wanted: BTreeMap<BackendId, Watched>) {
         self.running.retain(|id, (watched, ..)| wanted.get(id) == Some(watched));

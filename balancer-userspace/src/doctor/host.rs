@@ -6,7 +6,7 @@ use aya::maps::{Array, MapData};
 use aya::util::KernelVersion;
 use caps::{CapSet, Capability};
 
-use super::{Finding, Report};
+use super::{Finding, Level, Report};
 use crate::config::Config;
 use crate::kernel::{Object, PinState, is_bpffs, pin_state, try_program};
 
@@ -32,6 +32,20 @@ pub(super) fn examine(config: Option<&Config>, report: &mut Report) {
     let pins = config.map_or(default, |config| config.agent.pins.clone());
     bpffs(&pins, report);
     pinned(&pins, report);
+}
+
+/// Why the kernel may have refused something: the privileges that are missing, and what this kernel is too old for.
+pub(crate) fn shortcomings() -> Vec<String> {
+    let mut report = Report::default();
+    privileges(&mut report);
+    kernel(&mut report);
+    let failed = report.findings.into_iter().filter(|finding| finding.level == Level::Fail);
+    failed
+        .map(|Finding { what, why, fix, .. }| {
+            let fix = fix.map(|fix| format!("; {fix}")).unwrap_or_default();
+            format!("{what}: {why}{fix}")
+        })
+        .collect()
 }
 
 fn privileges(report: &mut Report) {

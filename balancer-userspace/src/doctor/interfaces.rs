@@ -15,7 +15,7 @@ pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], report:
         let features = Features::of(&link.name).unwrap_or_default();
         state(link, &features, report);
         native(config.datapath.mode, link, &features, report);
-        offloads(link, &features, report);
+        offloads(link, links, &features, report);
         queues(link, &features, report);
         sysctls(config, link, report);
         if link.kind.as_deref() == Some("veth") {
@@ -76,12 +76,22 @@ fn native(mode: AttachMode, link: &Link, features: &Features, report: &mut Repor
     }
 }
 
-fn offloads(link: &Link, features: &Features, report: &mut Report) {
+fn offloads(link: &Link, links: &[Link], features: &Features, report: &mut Report) {
     if features.lro == Some(true) {
         report.add(
             Finding::warn(format!("lro {}", link.name), "large receive offload is on")
                 .because("it merges packets in the card; what is forwarded must not be, and drivers refuse native mode with it")
                 .fix(format!("ethtool -K {} lro off", link.name)),
+        );
+    }
+    let carries_vlans = links
+        .iter()
+        .any(|other| other.tag.is_some() && !other.below_elsewhere && other.below == Some(link.index));
+    if carries_vlans && features.rx_vlan == Some(true) {
+        report.add(
+            Finding::warn(format!("rxvlan {}", link.name), "the card takes VLAN tags off")
+                .because("the program then takes a packet of a VLAN for an untagged one, and sends the answer without its tag")
+                .fix(format!("ethtool -K {} rxvlan off", link.name)),
         );
     }
 }

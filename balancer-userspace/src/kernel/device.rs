@@ -12,6 +12,8 @@ const GET_TX_CHECKSUM: u32 = 0x0000_0016;
 const GET_FLAGS: u32 = 0x0000_0025;
 const GET_GRO: u32 = 0x0000_002b;
 const GET_CHANNELS: u32 = 0x0000_003c;
+/// `ETH_FLAG_RXVLAN`.
+const FLAG_RX_VLAN: u32 = 1 << 8;
 /// `ETH_FLAG_LRO`.
 const FLAG_LRO: u32 = 1 << 15;
 /// `SIOCETHTOOL` of `linux/sockios.h`.
@@ -26,6 +28,8 @@ pub struct Features {
     pub gro: Option<bool>,
     /// Large receive offload.
     pub lro: Option<bool>,
+    /// The device takes VLAN tags off before anybody sees the frame.
+    pub rx_vlan: Option<bool>,
     /// Checksums of sent packets are left to the device.
     pub tx_checksum: Option<bool>,
     /// Receive queues in use.
@@ -45,6 +49,7 @@ impl Features {
             driver: ethtool.driver(),
             gro: ethtool.value(GET_GRO).map(|value| value != 0),
             lro: flags.map(|flags| flags & FLAG_LRO != 0),
+            rx_vlan: flags.map(|flags| flags & FLAG_RX_VLAN != 0),
             tx_checksum: ethtool.value(GET_TX_CHECKSUM).map(|value| value != 0),
             queues: ethtool.queues(),
         })
