@@ -171,6 +171,13 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     #[inline(never)]
     fn syn(&self) -> Decision {
         let flow = self.tables.flow(&self.key);
+        if let Some(half) = self.tables.half_open(&self.key)
+            && half.adopted == 0
+            && self.takes_new(half.backend)
+        {
+            half.resyn(self.packet.segment.seq, self.now);
+            return Decision::forward(half.backend, Outcome::ForwardSynAgain);
+        }
         // A spoofed SYN must neither move nor end a live flow: the entry stays as it is until an ACK proves the
         // SYN, and the broker's own TCP answers it (RFC 5961 section 4).
         let known = match flow {
@@ -183,13 +190,6 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             self.remember(backend);
             self.expect_successor(flow);
             return Decision::forward(backend, Outcome::ForwardSynAgain);
-        }
-        if let Some(half) = self.tables.half_open(&self.key)
-            && half.adopted == 0
-            && self.takes_new(half.backend)
-        {
-            half.resyn(self.packet.segment.seq, self.now);
-            return Decision::forward(half.backend, Outcome::ForwardSynAgain);
         }
         let decision = self.steer();
         if decision.outcome == Outcome::ForwardSyn {
@@ -283,12 +283,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     /// Remembers the SYN, so that its retransmission goes the same way and its ACK proves it.
     #[inline(always)]
     fn remember(&self, backend: BackendId) {
-        match self.tables.half_open(&self.key) {
-            Some(half) if half.backend == backend && half.adopted == 0 => {
-                half.resyn(self.packet.segment.seq, self.now);
-            }
-            _ => self.tables.put_half_open(&self.key, &self.half_open(backend, 0)),
-        }
+        self.tables.put_half_open(&self.key, &self.half_open(backend, 0));
     }
 
     #[inline(always)]

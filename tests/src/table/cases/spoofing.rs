@@ -53,6 +53,9 @@ fn drained(net: Net) -> Scenario {
     s.flow(&talk, FlowState::SYN_PENDING, 1001);
     s.request(&talk, "data", Tcp::data(1001, 5001, b"still here"), Outcome::ForwardRequest);
     s.reply(&other, "SYN-ACK of the other backend", Tcp::syn_ack(8000, 78), Outcome::ForwardHalfOpen);
+    s.change(|world| world.backend(0).score.flags = ScoreFlags::READY);
+    s.request(&other, "SYN again, after the drain", Tcp::syn(77), Outcome::ForwardSynAgain);
+    s.half_open(&other, 77, Some(8000));
     s.request(&talk, "RST of a client that never asked", Tcp::rst(78), Outcome::ForwardRequest);
     s.reply(&talk, "data", Tcp::data(5001, 1011, b"so am I"), Outcome::ForwardReply);
     s.flow(&talk, FlowState::SYN_PENDING | FlowState::RST_UNPROVEN, 1011);
