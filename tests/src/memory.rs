@@ -38,6 +38,7 @@ pub struct Memory {
     counts: Vec<Cell<BackendCounts>>,
     traffic: Vec<Cell<Traffic>>,
     outcomes: RefCell<BTreeMap<(u32, Outcome), u64>>,
+    rival: Cell<bool>,
     v4: PerFamily<V4>,
     v6: PerFamily<V6>,
 }
@@ -74,6 +75,7 @@ impl Memory {
             counts: vec![Cell::default(); backends],
             traffic: vec![Cell::default(); backends],
             outcomes: RefCell::default(),
+            rival: Cell::new(false),
             v4: PerFamily::default(),
             v6: PerFamily::default(),
         }
@@ -93,6 +95,11 @@ impl Memory {
     /// Lets time pass, in units of the data path's clock.
     pub fn wait(&mut self, units: u32) {
         self.now.set(self.now.get() + units);
+    }
+
+    /// Makes another CPU promote the next flow a moment earlier.
+    pub fn lose_race(&mut self) {
+        self.rival.set(true);
     }
 
     /// Sets the state of the only CPU.
@@ -339,7 +346,7 @@ impl<F: Side> FamilyTables<F> for Memory {
         let mut table = side.table.get();
         table.inserted += 1;
         side.table.set(table);
-        true
+        !self.rival.take()
     }
 
     fn replace_flow(&self, key: &F::Key, flow: &Flow) {

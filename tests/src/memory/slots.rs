@@ -41,8 +41,12 @@ impl<K: Copy + Eq + Hash, V> Slots<K, V> {
         self.index.borrow().iter().map(|(key, index)| (*key, value(*index))).collect()
     }
 
-    /// Drops what was removed or replaced.
+    /// Drops what was removed or replaced, once that is most of it.
     pub(super) fn tidy(&mut self, copy: impl Fn(&V) -> V) {
+        const SPARE: usize = 1024;
+        if self.values.len() < 2 * self.len() + SPARE {
+            return;
+        }
         let kept = Self::default();
         for (key, value) in self.iter(copy) {
             kept.put(key, value);

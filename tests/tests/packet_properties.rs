@@ -1,0 +1,189 @@
+//! What holds for every packet.
+
+use std::{cell::RefCell, collections::BTreeSet, net::SocketAddr};
+
+use balancer_common::{
+    outcome::{Class, Outcome},
+    path::Action,
+};
+use balancer_tests::{
+    packet::{Ethernet, Packet, Tcp, verify},
+    table::{CLIENTS, Host, Image, Net, SERVERS, World, chaos::Chaos, client_hop, server_hop},
+};
+use proptest::{prelude::*, test_runner::TestRunner};
+
+/// Sends a frame of anybody's through and checks what must hold of it.
+fn handle(host: &mut Host, frame: &[u8], ingress: u32) -> (Outcome, Vec<u8>) {
+    let (verdict, bytes) = host.handle(frame, ingress, 256);
+    let name = || format!("{:?} of {frame:02x?}", verdict.outcome);
+    match verdict.outcome.class() {
+        Class::Pass => {
+            assert_eq!(verdict.action, Action::Pass, "{}", name());
+            assert_eq!(bytes, frame, "{}", name());
+        }
+        Class::Drop => assert_eq!(verdict.action, Action::Drop, "{}", name()),
+        Class::Reset => {
+            assert_eq!(verdict.action, Action::Transmit, "{}", name());
+            verify::check(&bytes).unwrap_or_else(|error| panic!("{}: {error}", name()));
+        }
+        Class::Forward => {
+            assert_ne!(verdict.action, Action::Drop, "{}", name());
+            if verify::check(frame).is_ok() {
+                verify::check(&bytes).unwrap_or_else(|error| panic!("{}: {error}", name()));
+            }
+        }
+    }
+    (verdict.outcome, bytes)
+}
+
+/// Frames that get past the first checks more often than chance.
+fn frames() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = proptest::collection::vec(any::<u8>(), 0..200);
+    let ethertype = prop_oneof![Just(0x0800_u16), Just(0x86dd), Just(0x8100), Just(0x88a8), any::<u16>()];
+    let version = prop_oneof![Just(0x45_u8), Just(0x60), Just(0x4f), any::<u8>()];
+    (bytes, ethertype, version).prop_map(|(mut bytes, ethertype, version)| {
+        if bytes.len() > 14 {
+            bytes[12..14].copy_from_slice(&ethertype.to_be_bytes());
+            bytes[14] = version;
+        }
+        bytes
+    })
+}
+
+/// Any bytes at all have a verdict, and those that are not ours stay as they are.
+#[test]
+fn any_bytes_have_a_verdict() {
+    let host = RefCell::new(Host::new(Image::new(&World::new(Net::V4, 2))));
+    let ingress = prop_oneof![Just(CLIENTS), Just(SERVERS), any::<u32>()];
+    let config = ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new(config)
+        .run(&(frames(), ingress), |(frame, ingress)| {
+            handle(&mut host.borrow_mut(), &frame, ingress);
+            Ok(())
+        })
+        .unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the addresses, ports and contents: the packet that leaves is the one that would have been sent.
+    #[test]
+    fn a_translation_equals_a_fresh_packet(
+        v6 in any::<bool>(),
+        addrs in any::<[(u128, u16); 3]>(),
+        payload in proptest::collection::vec(any::<u8>(), 0..100),
+        (seq, ack, window) in any::<(u32, u32, u16)>(),
+        (hops, class, identification) in (2..=255_u8, any::<u8>(), any::<u16>()),
+    ) {
+        let socket = |(bits, port): (u128, u16)| {
+            let addr = if v6 { std::net::Ipv6Addr::from_bits(bits).into() } else { std::net::Ipv4Addr::from_bits(bits as u32).into() };
+            SocketAddr::new(addr, port)
+        };
+        let [client, vip, server] = addrs.map(socket);
+        prop_assume!(BTreeSet::from([client, vip, server]).len() == 3);
+        let mut world = World::new(if v6 { Net::V6 } else { Net::V4 }, 1);
+        world.services[0].vip = vip;
+        world.backend(0).addr = server;
+        let mut host = Host::new(Image::new(&world));
+        let built = |link, source, destination, hops, tcp: &Tcp| {
+            let mut packet = Packet::new(link, source, destination, tcp.clone());
+            packet.network.hops = hops;
+            packet.network.class = class;
+            packet.network.identification = identification;
+            packet.bytes()
+        };
+        let syn = Tcp { window, payload: payload.clone(), ..Tcp::syn(seq) };
+        let (from, to) = (client_hop(10), server_hop(11));
+        let (outcome, bytes) = handle(&mut host, &built(Ethernet::arriving(&from), client, vip, hops, &syn), CLIENTS);
+        prop_assert_eq!(outcome, Outcome::ForwardSyn);
+        prop_assert_eq!(bytes, built(Ethernet::leaving(&to), client, server, hops - 1, &syn));
+        let answer = Tcp { window, payload, ..Tcp::syn_ack(ack, seq.wrapping_add(1)) };
+        let (outcome, bytes) = handle(&mut host, &built(Ethernet::arriving(&to), server, client, hops, &answer), SERVERS);
+        prop_assert_eq!(outcome, Outcome::ForwardHalfOpen);
+        prop_assert_eq!(bytes, built(Ethernet::leaving(&from), vip, client, hops - 1, &answer));
+    }
+}
+
+#[test]
+fn random_packets_keep_counts_and_tables_in_step() {
+    for (net, seed) in Net::BOTH.into_iter().cycle().zip(1..=8) {
+        let mut chaos = Chaos::new(net, seed);
+        let mut host = Host::new(Image::new(chaos.world()));
+        for number in 1..=5000 {
+            let packet = chaos.arrival();
+            handle(&mut host, &packet.frame, packet.ingress);
+            if number % 200 == 0 {
+                let state = balancer_tests::table::Dataplane::state(&mut host);
+                assert_eq!(state.live(), state.live_flows(), "{net:?}, seed {seed}, packet {number}");
+                chaos.change();
+                host.memory().configure(Image::new(chaos.world()));
+            }
+        }
+    }
+}
+
+/// A flow in the table is marked with the clock: when it began, and when its last packet came by.
+#[test]
+fn flows_remember_when_they_were_seen() {
+    let world = World::new(Net::V4, 1);
+    let talk = world.talk(40000, 0);
+    let mut host = Host::new(Image::new(&world));
+    let send = |host: &mut Host, packet: Packet, ingress| handle(host, &packet.bytes(), ingress).0;
+    let times = |host: &mut Host| {
+        let flow = host.memory().flows4()[0].1;
+        (flow.state.opened(), flow.last_seen)
+    };
+    send(&mut host, talk.request(Tcp::syn(1000)), CLIENTS);
+    let start = host.memory().half_open4()[0].1.at;
+    host.memory().wait(1);
+    send(&mut host, talk.request(Tcp::syn(1000)), CLIENTS);
+    assert_eq!(host.memory().half_open4()[0].1.at, start + 1);
+    send(&mut host, talk.reply(Tcp::syn_ack(5000, 1001)), SERVERS);
+    host.memory().wait(1);
+    send(&mut host, talk.request(Tcp::ack(1001, 5001)), CLIENTS);
+    assert_eq!(times(&mut host), (start + 2, start + 2));
+    host.memory().wait(1);
+    send(&mut host, talk.reply(Tcp::data(5001, 1001, b"data")), SERVERS);
+    assert_eq!(times(&mut host), (start + 2, start + 3));
+    host.memory().wait(1);
+    send(&mut host, talk.request(Tcp::ack(1001, 5005)), CLIENTS);
+    assert_eq!(times(&mut host), (start + 2, start + 4));
+}
+
+/// Adoption ends once no flow without state can be alive.
+#[test]
+fn adoption_ends() {
+    let mut world = World::new(Net::V4, 1);
+    world.settings.flows4_high = 0;
+    world.settings.adopt_for = 10;
+    let talk = world.talk(40000, 0);
+    let mut host = Host::new(Image::new(&world));
+    let mut send = |wait, client_port, tcp| {
+        host.memory().wait(wait);
+        let client = SocketAddr::new(talk.client.ip(), client_port);
+        handle(&mut host, &talk.from(client, talk.client_hop).request(tcp).bytes(), CLIENTS).0
+    };
+    assert_eq!(send(0, 1, Tcp::ack(1, 2)), Outcome::ResetUnknownFlow);
+    assert_eq!(send(0, 1, Tcp::syn(1)), Outcome::ForwardSynStateless);
+    assert_eq!(send(9, 2, Tcp::ack(1, 2)), Outcome::ForwardAdopted);
+    assert_eq!(send(1, 3, Tcp::ack(1, 2)), Outcome::ResetUnknownFlow);
+    assert_eq!(send(0, 2, Tcp::ack(1, 2)), Outcome::ForwardAdopted, "adopted before");
+}
+
+/// Two CPUs see the same proof: the flow is counted once, and nothing starts to adopt.
+#[test]
+fn a_lost_race_for_a_promotion_is_no_full_table() {
+    let world = World::new(Net::V4, 1);
+    let talk = world.talk(40000, 0);
+    let mut host = Host::new(Image::new(&world));
+    handle(&mut host, &talk.request(Tcp::syn(1000)).bytes(), CLIENTS);
+    handle(&mut host, &talk.reply(Tcp::syn_ack(5000, 1001)).bytes(), SERVERS);
+    host.memory().lose_race();
+    let (outcome, _) = handle(&mut host, &talk.request(Tcp::ack(1001, 5001)).bytes(), CLIENTS);
+    assert_eq!(outcome, Outcome::ForwardRequest);
+    assert_eq!(host.memory().counts(talk.backend_id()).opened, 0, "the other CPU counts it");
+    let stranger = talk.from(SocketAddr::new(talk.client.ip(), 7), talk.client_hop);
+    let (outcome, _) = handle(&mut host, &stranger.request(Tcp::ack(1, 2)).bytes(), CLIENTS);
+    assert_eq!(outcome, Outcome::ResetUnknownFlow);
+}
