@@ -28,6 +28,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("ping", "iputils-ping", "the gateway's other traffic"),
     program("tcpdump", "tcpdump", "checksums of packets on the wire"),
     program("curl", "curl", "the API as people use it"),
+    program("kill", "procps", "brokers that are stopped for a while"),
 ];
 
 const fn program(name: &'static str, package: &'static str, why: &'static str) -> Program {
