@@ -4,6 +4,7 @@
 //! next one. Root is needed for nearly all of it.
 
 pub mod agent;
+pub mod bench;
 pub mod broker;
 pub mod capture;
 pub mod cgroup;

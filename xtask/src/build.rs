@@ -51,27 +51,23 @@ pub(crate) fn build(workspace: &Workspace, release: bool) -> Result<Built> {
     Ok(Built { object, binary: workspace.target().join(profile).join("balancer") })
 }
 
-fn build_object(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
-    let target = workspace.target().join("bpf");
-    let mut cargo = toolchain.compiler.cargo();
-    cargo
-        .current_dir(workspace.root())
-        .args([
-            "build",
-            "--locked",
-            "--package",
-            "balancer-ebpf",
-            "--bin",
-            "balancer-ebpf",
-            "--profile",
-            "bpf",
-        ])
-        .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
-        .arg(&target)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace, toolchain));
-    process::run(&mut cargo).context("failed to build the kernel programs")?;
+/// The objects of the packet benchmark.
+pub(crate) struct BenchObjects {
+    pub(crate) balancer: PathBuf,
+    pub(crate) generator: PathBuf,
+}
 
-    let made = target.join("bpfel-unknown-none/bpf/balancer-ebpf");
+/// Builds the kernel object and the packet generator that runs in front of it.
+pub(crate) fn bench_objects(workspace: &Workspace) -> Result<BenchObjects> {
+    let toolchain = setup::toolchain(workspace)?;
+    Ok(BenchObjects {
+        balancer: build_object(workspace, &toolchain)?,
+        generator: build_program(workspace, &toolchain, "balancer-generator")?,
+    })
+}
+
+fn build_object(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
+    let made = build_program(workspace, toolchain, "balancer-ebpf")?;
     let object = workspace.object();
     // Copied only when it differs, so that an unchanged object does not cost a new build of the binary.
     if fs::read(&made).ok() != fs::read(&object).ok() || !object.exists() {
@@ -79,6 +75,22 @@ fn build_object(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf>
             .with_context(|| format!("failed to copy {} to {}", made.display(), object.display()))?;
     }
     Ok(object)
+}
+
+/// Builds one of the binaries of `balancer-ebpf` for the kernel.
+fn build_program(workspace: &Workspace, toolchain: &Toolchain, name: &str) -> Result<PathBuf> {
+    let target = workspace.target().join("bpf");
+    let mut cargo = toolchain.compiler.cargo();
+    cargo
+        .current_dir(workspace.root())
+        .args(["build", "--locked", "--package", "balancer-ebpf", "--profile", "bpf"])
+        .args(["--bin", name])
+        .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
+        .arg(&target)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace, toolchain));
+    process::run(&mut cargo).context("failed to build the kernel programs")?;
+
+    Ok(target.join("bpfel-unknown-none/bpf").join(name))
 }
 
 /// The compiler's flags, in the encoding of `CARGO_ENCODED_RUSTFLAGS`, which is safe for paths with spaces.

@@ -1,5 +1,6 @@
 //! `cargo xtask`: sets the machine up, builds, tests and shows what this workspace makes.
 
+mod bench;
 mod build;
 mod demo;
 mod docs;
@@ -26,6 +27,9 @@ enum Task {
     Build(build::Args),
     /// Steers real MQTT clients to real brokers, and does to them what life does; needs root.
     Demo(demo::Args),
+    /// Measures the product.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Runs every check and test; needs root for the layers that touch the kernel.
     Test(test::Args),
     /// Writes docs/configuration.md from the types of the configuration, and the manual pages.
@@ -52,6 +56,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Setup(args) => setup::run(&workspace, args),
         Task::Build(args) => build::run(&workspace, args),
         Task::Demo(args) => demo::run(&workspace, args),
+        Task::Bench(args) => bench::run(&workspace, args),
         Task::Test(args) => test::run(&workspace, args),
         Task::Docs(args) => docs::run(&workspace, args),
         Task::Simulate(args) => simulate::run(&workspace, args),

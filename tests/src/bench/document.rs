@@ -1,0 +1,37 @@
+//! The tables of docs/performance.md.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use anyhow::{Context as _, Result};
+
+use super::report::{Report, Row};
+
+const BEGIN: &str = "<!-- written by `cargo xtask bench packet --document`: begin -->";
+const END: &str = "<!-- end -->";
+
+/// Writes the tables between the marks of a page.
+///
+/// # Errors
+/// When the page cannot be read or written, or has no marks.
+pub fn write(page: &Path, report: &Report) -> Result<()> {
+    let name = page.display();
+    let text = fs::read_to_string(page).with_context(|| format!("failed to read {name}"))?;
+    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{name} has no line `{BEGIN}`"))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("{name} has no line `{END}`"))?;
+    let text = format!("{before}{BEGIN}\n\n{}\n{END}{after}", tables(report));
+    fs::write(page, text).with_context(|| format!("failed to write {name}"))
+}
+
+fn tables(report: &Report) -> String {
+    let mut text = String::new();
+    for line in report.facts() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "- {line}");
+    }
+    let _ = writeln!(text, "\n| {} |", Row::HEADINGS.join(" | "));
+    let _ = writeln!(text, "|---|---|--:|--:|---|--:|--:|--:|--:|--:|");
+    for row in &report.rows {
+        let _ = writeln!(text, "| {} |", row.cells().join(" | "));
+    }
+    text
+}

@@ -1,0 +1,203 @@
+//! Rounds of measurements.
+
+use std::{collections::BTreeMap, sync::Barrier, thread};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use balancer_ebpf::Target;
+use nix::{
+    sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
+    unistd::Pid,
+};
+
+use super::{
+    report::{Report, Row},
+    rig::{MAX_FLOWS, Rig, add_link},
+    traffic::{Family, Order, Path, Policy},
+};
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Address families.
+    pub families: Vec<Family>,
+    /// Paths.
+    pub paths: Vec<Path>,
+    /// Numbers of established flows.
+    pub flows: Vec<u32>,
+    /// Numbers of backends, powers of two.
+    pub backends: Vec<u16>,
+    /// Policies.
+    pub policies: Vec<Policy>,
+    /// Measures every combination; without it, the sizes are varied one at a time.
+    pub full: bool,
+    /// In which order flows have their turn.
+    pub order: Order,
+    /// CPUs that send at the same time.
+    pub cpus: u32,
+    /// Rounds that the median is taken of.
+    pub rounds: u32,
+    /// Packets of one measurement.
+    pub packets: u32,
+}
+
+/// Number of flows at which the number of backends and the policies are varied, unless every combination is asked for.
+const USUAL_FLOWS: u32 = 100_000;
+
+impl Plan {
+    fn check(&self) -> Result<()> {
+        let largest = self.flows.iter().max().context("no number of flows")?;
+        ensure!((1..=MAX_FLOWS).contains(largest), "flows: {largest} is not in 1..={MAX_FLOWS}");
+        for backends in &self.backends {
+            ensure!(
+                backends.is_power_of_two() && *backends <= 4096,
+                "backends: {backends} is no power of two up to 4096"
+            );
+        }
+        ensure!(self.rounds > 0 && self.packets > 0, "rounds and packets must be more than 0");
+        let there = thread::available_parallelism()?.get();
+        ensure!((1..=there).contains(&(self.cpus as usize)), "cpus: {} of {there}", self.cpus);
+        Ok(())
+    }
+
+    fn measures(&self, backends: u16, flows: u32) -> bool {
+        let usual = self.flows.contains(&USUAL_FLOWS).then_some(USUAL_FLOWS);
+        self.full || Some(&backends) == self.backends.first() || usual.is_none_or(|usual| flows == usual)
+    }
+}
+
+/// Measures, in a network namespace of its own. `progress` is told what is done next.
+///
+/// # Errors
+/// When the objects cannot be loaded, or a packet does not end as it should.
+pub fn run(plan: &Plan, progress: impl FnMut(&str) + Send) -> Result<Report> {
+    plan.check()?;
+    thread::scope(|scope| {
+        let measured = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("failed to make a network namespace: is this root?")?;
+            pin(0)?;
+            add_link()?;
+            measure(plan, progress)
+        });
+        measured.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn pin(cpu: usize) -> Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("failed to run on CPU {cpu}"))
+}
+
+fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report> {
+    let mut report = Report { cpus: plan.cpus, order: Some(plan.order), ..Report::default() };
+    let mut flows = plan.flows.clone();
+    flows.sort_unstable();
+    for &family in &plan.families {
+        for &backends in &plan.backends {
+            progress(&format!("{family:?}, {backends} backends: loading"));
+            let mut rig = Rig::new(family, backends)?;
+            report.program = Some(rig.facts()?);
+            report.bytes_per_flow.insert(format!("{family:?}").to_lowercase(), rig.bytes_per_flow()?);
+            for &flows in flows.iter().filter(|&&flows| plan.measures(backends, flows)) {
+                progress(&format!("{family:?}, {backends} backends, {flows} flows"));
+                rig.fill(flows)?;
+                for (index, &policy) in plan.policies.iter().enumerate() {
+                    let usual = flows == USUAL_FLOWS && Some(&backends) == plan.backends.first();
+                    if index > 0 && !plan.full && !usual {
+                        continue;
+                    }
+                    rig.policy(policy)?;
+                    // Only new flows know of policies.
+                    let paths = plan.paths.iter().filter(|&&path| index == 0 || matches!(path, Path::Syn));
+                    let cell = Cell { plan, flows, paths: paths.copied().collect() };
+                    for (path, times) in cell.rounds(&mut rig)? {
+                        report.rows.push(Row::new((family, path), flows, backends, policy, &times));
+                    }
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// The times of one path, nanoseconds per packet, one entry a round.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    pub(super) balancer: Vec<f64>,
+    pub(super) empty: Vec<f64>,
+    pub(super) parse: Vec<f64>,
+}
+
+/// The paths that are measured in turn.
+struct Cell<'a> {
+    plan: &'a Plan,
+    flows: u32,
+    paths: Vec<Path>,
+}
+
+impl Cell<'_> {
+    fn rounds(&self, rig: &mut Rig) -> Result<BTreeMap<Path, Times>> {
+        let mut times: BTreeMap<Path, Times> = BTreeMap::new();
+        // One round more than is counted: it warms up what a later one finds warm.
+        for round in 0..=self.plan.rounds {
+            for &path in &self.paths {
+                rig.aim(path, self.plan.order, self.flows)?;
+                let before = rig.counted(path)?;
+                let balancer = self.send(rig, Target::Balancer)?;
+                let counted = rig.counted(path)? - before;
+                let sent = u64::from(self.plan.cpus) * u64::from(self.packets() + self.warm_up());
+                // A flood is not known for one by its first packet, nor a new flow by one that has had its turn before.
+                if counted + sent / 500 < sent {
+                    bail!("{counted} of {sent} packets ended as {}", path.outcome().as_str());
+                }
+                let (empty, parse) = (self.send(rig, Target::Empty)?, self.send(rig, Target::Parse)?);
+                if round > 0 {
+                    let times = times.entry(path).or_default();
+                    times.balancer.push(balancer);
+                    times.empty.push(empty);
+                    times.parse.push(parse);
+                }
+            }
+        }
+        Ok(times)
+    }
+
+    const fn packets(&self) -> u32 {
+        self.plan.packets
+    }
+
+    /// Packets that are sent before the clock runs: what other paths have put out of the caches comes back.
+    fn warm_up(&self) -> u32 {
+        self.flows.min(self.plan.packets / 4).max(1_000)
+    }
+
+    /// Sends from all CPUs at once; the mean of what a packet costs each.
+    fn send(&self, rig: &Rig, target: Target) -> Result<f64> {
+        let send = || {
+            rig.send(target, self.warm_up())?;
+            rig.send(target, self.packets())
+        };
+        if self.plan.cpus == 1 {
+            return send();
+        }
+        let barrier = Barrier::new(self.plan.cpus as usize);
+        let sum = thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.plan.cpus as usize)
+                .map(|cpu| {
+                    let barrier = &barrier;
+                    scope.spawn(move || {
+                        let pinned = pin(cpu);
+                        barrier.wait();
+                        pinned?;
+                        send()
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a sender does not panic"))
+                .sum::<Result<f64>>()
+        })?;
+        Ok(sum / f64::from(self.plan.cpus))
+    }
+}

@@ -1,0 +1,327 @@
+//! The loaded programs and what their maps hold.
+
+use std::{env, fs, process::Command};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::{
+    Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
+    maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray, xdp::DevMapHash},
+    programs::Xdp,
+};
+use balancer_common::{
+    abi::{
+        Backend, BackendId, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, FlowState, Hop,
+        MAX_BACKENDS, PortRoles, RING_SLOTS, Ring, Role, Score, ScoreFlags, ScoreTable, Service, ServiceId,
+        Settings, Traffic, clock_from_nanos, names, octets,
+    },
+    outcome::Outcome,
+};
+use balancer_ebpf::{Load, Target, names as generator};
+use nix::time::{ClockId, clock_gettime};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use super::traffic::{Family, Order, Path, Policy, keys};
+
+/// The variable that names the generator's object.
+pub const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
+/// The variable that names the object that is measured.
+const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";
+
+const SERVICE: ServiceId = ServiceId(0);
+/// The most flows that a run may ask for: a quarter more than a million.
+pub(super) const MAX_FLOWS: u32 = 1 << 20;
+
+/// One word of a map value that the test crate may not implement `Pod` for.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Wire(Load);
+
+// SAFETY: `repr(C)` of 32-bit and 64-bit integers, the larger ones first: no padding, and any bytes are a value.
+unsafe impl Pod for Wire {}
+
+/// Both objects, loaded, with one service.
+pub(super) struct Rig {
+    balancer: Ebpf,
+    generator: Ebpf,
+    family: Family,
+    backends: u16,
+    filled: u32,
+}
+
+/// What the kernel says of the program.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct ProgramFacts {
+    /// Instructions that the verifier looked at.
+    pub verified_instructions: u32,
+    /// Bytes of the program after the kernel's rewriting.
+    pub translated_bytes: u32,
+    /// Bytes of machine code.
+    pub jited_bytes: u32,
+}
+
+impl Rig {
+    /// Loads both objects, with a service of `backends` backends.
+    pub(super) fn new(family: Family, backends: u16) -> Result<Self> {
+        let mut rig = Self {
+            balancer: load(OBJECT_VARIABLE, &[names::PROGRAM])?,
+            generator: load(
+                GENERATOR_VARIABLE,
+                &[
+                    generator::EMPTY,
+                    generator::PARSE,
+                    generator::TO_BALANCER,
+                    generator::TO_EMPTY,
+                    generator::TO_PARSE,
+                ],
+            )?,
+            family,
+            backends,
+            filled: 0,
+        };
+        rig.connect()?;
+        rig.configure()?;
+        Ok(rig)
+    }
+
+    fn connect(&mut self) -> Result<()> {
+        let fd =
+            |object: &Ebpf, name: &str| Ok::<_, anyhow::Error>(program(object, name)?.fd()?.try_clone()?);
+        let programs = [
+            (Target::Balancer, fd(&self.balancer, names::PROGRAM)?),
+            (Target::Empty, fd(&self.generator, generator::EMPTY)?),
+            (Target::Parse, fd(&self.generator, generator::PARSE)?),
+        ];
+        let map = self.generator.map_mut(generator::TARGETS).context("no targets in the generator")?;
+        let mut targets = ProgramArray::try_from(map)?;
+        for (target, program) in &programs {
+            targets.set(*target as u32, program, 0)?;
+        }
+        Ok(())
+    }
+
+    fn configure(&mut self) -> Result<()> {
+        let vip = self.family.vip();
+        let hop = self.hop();
+        let mut roles = Box::new(PortRoles::EMPTY);
+        roles.0[usize::from(vip.port())] |= PortRoles::SERVICE;
+        self.endpoint(vip, Endpoint::service(SERVICE, vip))?;
+        let mut scores = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
+        for id in 0..self.backends {
+            let addr = self.family.backend(id);
+            roles.0[usize::from(addr.port())] |= PortRoles::BACKEND;
+            self.endpoint(addr, Endpoint::backend(SERVICE, BackendId(id), vip, addr))?;
+            self.set(names::BACKENDS, u32::from(id), Backend::new(SERVICE, vip, addr, hop))?;
+            // Different loads, so that candidates are compared and not found equal.
+            let base = Score::ONE / 100 * u64::from(id % 61);
+            scores.0[usize::from(id)] =
+                Score { base, delta: Score::ONE / 1_000_000, flags: ScoreFlags::READY, ..Score::default() };
+        }
+        let backends = usize::from(self.backends);
+        let slots = (0..RING_SLOTS).map(|slot| BackendId((slot * 40_503 % RING_SLOTS % backends) as u16));
+        let ring: Box<[BackendId; RING_SLOTS]> =
+            slots.collect::<Vec<_>>().into_boxed_slice().try_into().expect("one for each slot");
+        self.set(names::RINGS, 0, Ring(*ring))?;
+        self.set(names::SCORES, 0, *scores)?;
+        self.set(names::PORTS, 0, *roles)?;
+        let map = self.balancer.map_mut(names::DEVICES).context("the object has no devices")?;
+        DevMapHash::try_from(map)?.insert(EGRESS, EGRESS, None, 0)?;
+        self.policy(Policy::Adaptive)
+    }
+
+    fn hop(&self) -> Hop {
+        Hop { ifindex: EGRESS, neighbour: [2, 0, 0, 0, 1, 1], own: [2, 0, 0, 0, 1, 2], ..Hop::UNKNOWN }
+    }
+
+    /// Makes new flows be steered by a policy.
+    pub(super) fn policy(&mut self, policy: Policy) -> Result<()> {
+        let vip = self.family.vip();
+        let (draw, draws, flags) = policy.steering();
+        let service = Service {
+            addr: octets(vip),
+            port: vip.port().to_be_bytes(),
+            draw: draw as u8,
+            draws,
+            flags,
+            ..Service::default()
+        };
+        self.set(names::SERVICES, u32::from(SERVICE.0), service)
+    }
+
+    /// Makes the flow table hold the flows below `flows`.
+    pub(super) fn fill(&mut self, flows: u32) -> Result<()> {
+        let now = now()?;
+        let hop = self.hop();
+        let mask = u32::from(self.backends) - 1;
+        let range = self.filled..flows;
+        let flow = |number: u32| {
+            let state = FlowState::open(BackendId((number & mask) as u16), now);
+            Flow { state, last_seen: now, acked: 0, hop }
+        };
+        match self.family {
+            Family::V4 => {
+                let mut map = hash::<FlowKey4, Flow>(&mut self.balancer, names::FLOWS4)?;
+                for number in range {
+                    map.insert(keys(number, SERVICE).0, flow(number), 0)?;
+                }
+            }
+            Family::V6 => {
+                let mut map = hash::<FlowKey6, Flow>(&mut self.balancer, names::FLOWS6)?;
+                for number in range {
+                    map.insert(keys(number, SERVICE).1, flow(number), 0)?;
+                }
+            }
+        }
+        self.filled = self.filled.max(flows);
+        Ok(())
+    }
+
+    /// Makes the generator send the packets of a path.
+    pub(super) fn aim(&mut self, path: Path, order: Order, flows: u32) -> Result<()> {
+        let settings = Settings {
+            abi_version: balancer_common::abi::ABI_VERSION,
+            flood_syns: u32::from(path == Path::Flood),
+            hash_key: 0x5bd1_e995_9e37_79b9,
+            flows4_high: u32::MAX,
+            flows6_high: u32::MAX,
+            // Flows without state are not adopted, so that floods do not change what becomes of unknown ones.
+            adopt_for: 0,
+            services: 1,
+        };
+        self.set(names::SETTINGS, 0, settings)?;
+        let load = self.family.load((path, order), flows, self.backends);
+        let map = self.generator.map_mut(generator::LOAD).context("the generator has no load")?;
+        Ok(Array::<_, Wire>::try_from(map)?.set(0, Wire(load), 0)?)
+    }
+
+    /// Sends `packets` to a target; nanoseconds per packet.
+    pub(super) fn send(&self, target: Target, packets: u32) -> Result<f64> {
+        let name = match target {
+            Target::Balancer => generator::TO_BALANCER,
+            Target::Empty => generator::TO_EMPTY,
+            Target::Parse => generator::TO_PARSE,
+        };
+        let frame = [0; 128];
+        let options = TestRunOptions { data_in: Some(&frame), repeat: packets, ..TestRunOptions::default() };
+        let result = program(&self.generator, name)?.test_run(options)?;
+        ensure!(result.return_value != 0, "a packet was aborted on its way to {target:?}");
+        Ok(result.duration.as_nanos() as f64)
+    }
+
+    /// How many packets have ended on a path.
+    pub(super) fn counted(&mut self, path: Path) -> Result<u64> {
+        if path.is_established() {
+            let backends = u32::from(self.backends);
+            let map = self.balancer.map_mut(names::TRAFFIC).context("the object has no traffic")?;
+            let map = PerCpuArray::<_, Traffic>::try_from(map)?;
+            let mut sum = 0;
+            for id in 0..backends {
+                let traffic = map.get(&id, 0)?;
+                let packets = |traffic: &Traffic| match path {
+                    Path::Reply => traffic.packets_out,
+                    _ => traffic.packets_in,
+                };
+                sum += traffic.iter().map(packets).sum::<u64>();
+            }
+            return Ok(sum);
+        }
+        let row = if path == Path::Other { 0 } else { 1 + u32::from(SERVICE.0) };
+        let index = row * Outcome::COUNT as u32 + path.outcome() as u32;
+        let map = self.balancer.map_mut(names::OUTCOMES).context("the object has no outcomes")?;
+        Ok(PerCpuArray::<_, u64>::try_from(map)?.get(&index, 0)?.iter().sum())
+    }
+
+    /// Kernel memory of the flow table for each flow that it can hold.
+    pub(super) fn bytes_per_flow(&mut self) -> Result<f64> {
+        let name = match self.family {
+            Family::V4 => names::FLOWS4,
+            Family::V6 => names::FLOWS6,
+        };
+        let map = self.balancer.map_mut(name).with_context(|| format!("the object has no {name}"))?;
+        let fd = match map {
+            aya::maps::Map::HashMap(data) => data.fd().as_fd().as_raw_fd(),
+            _ => bail!("{name} is no hash map"),
+        };
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
+        let field = |name: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value
+                .with_context(|| format!("the kernel does not say {name}"))?
+                .trim()
+                .parse::<f64>()
+                .context("a number")
+        };
+        Ok(field("memlock")? / field("max_entries")?)
+    }
+
+    pub(super) fn facts(&self) -> Result<ProgramFacts> {
+        let info = program(&self.balancer, names::PROGRAM)?.info()?;
+        Ok(ProgramFacts {
+            verified_instructions: info.verified_instruction_count().unwrap_or(0),
+            translated_bytes: info.size_translated().unwrap_or(0),
+            jited_bytes: info.size_jitted(),
+        })
+    }
+
+    fn endpoint(&mut self, addr: SocketAddr, endpoint: Endpoint) -> Result<()> {
+        debug_assert!(endpoint.role == Role::Service as u8 || endpoint.role == Role::Backend as u8);
+        match addr {
+            SocketAddr::V4(addr) => {
+                hash(&mut self.balancer, names::ENDPOINTS4)?.insert(Endpoint4::from(addr), endpoint, 0)?;
+            }
+            SocketAddr::V6(addr) => {
+                hash(&mut self.balancer, names::ENDPOINTS6)?.insert(Endpoint6::from(addr), endpoint, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set<V: Pod>(&mut self, name: &str, index: u32, value: V) -> Result<()> {
+        let map = self.balancer.map_mut(name).with_context(|| format!("the object has no {name}"))?;
+        Array::try_from(map)?.set(index, value, 0).with_context(|| format!("failed to write {name}[{index}]"))
+    }
+}
+
+fn hash<'a, K: Pod, V: Pod>(object: &'a mut Ebpf, name: &str) -> Result<HashMap<&'a mut MapData, K, V>> {
+    let map = object.map_mut(name).with_context(|| format!("the object has no {name}"))?;
+    HashMap::try_from(map).with_context(|| format!("{name} is not as expected"))
+}
+
+fn program<'a>(object: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
+    Ok(object.program(name).with_context(|| format!("no program {name}"))?.try_into()?)
+}
+
+fn load(variable: &str, programs: &[&str]) -> Result<Ebpf> {
+    let path = env::var_os(variable)
+        .with_context(|| format!("{variable} names no object: run this by `cargo xtask bench packet`"))?;
+    let bytes = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    let mut object = EbpfLoader::new()
+        .map_max_entries(names::FLOWS4, MAX_FLOWS)
+        .map_max_entries(names::FLOWS6, MAX_FLOWS)
+        .load(&bytes)
+        .with_context(|| format!("failed to load {}", path.display()))?;
+    for name in programs {
+        let program: &mut Xdp =
+            object.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        program.load().with_context(|| format!("the kernel refuses {name}"))?;
+    }
+    Ok(object)
+}
+
+/// Interface that packets are sent to.
+const EGRESS: u32 = 100;
+
+/// Gives the namespace an interface that packets can be sent to.
+pub(super) fn add_link() -> Result<()> {
+    let index = EGRESS.to_string();
+    let arguments = ["link", "add", "out", "index", &index, "type", "veth", "peer", "name", "out-peer"];
+    let output = Command::new("ip").args(arguments).output().context("failed to start ip (iproute2)")?;
+    ensure!(output.status.success(), "failed to add a link: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// The data path's clock.
+fn now() -> Result<u32> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+    Ok(clock_from_nanos(u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec())?))
+}
