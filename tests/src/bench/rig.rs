@@ -29,7 +29,7 @@ pub const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
 const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";
 
 const SERVICE: ServiceId = ServiceId(0);
-/// The most flows that a run may ask for: a quarter more than a million.
+/// The most flows that a run may ask for: the size of the tables.
 pub(super) const MAX_FLOWS: u32 = 1 << 20;
 
 /// One word of a map value that the test crate may not implement `Pod` for.
@@ -102,16 +102,15 @@ impl Rig {
 
     fn configure(&mut self) -> Result<()> {
         let vip = self.family.vip();
-        let hop = self.hop();
         let mut roles = Box::new(PortRoles::EMPTY);
-        roles.0[usize::from(vip.port())] |= PortRoles::SERVICE;
+        roles.add(vip.port(), PortRoles::SERVICE);
         self.endpoint(vip, Endpoint::service(SERVICE, vip))?;
         let mut scores = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
         for id in 0..self.backends {
             let addr = self.family.backend(id);
-            roles.0[usize::from(addr.port())] |= PortRoles::BACKEND;
+            roles.add(addr.port(), PortRoles::BACKEND);
             self.endpoint(addr, Endpoint::backend(SERVICE, BackendId(id), vip, addr))?;
-            self.set(names::BACKENDS, u32::from(id), Backend::new(SERVICE, vip, addr, hop))?;
+            self.set(names::BACKENDS, u32::from(id), Backend::new(SERVICE, vip, addr, HOP))?;
             // Different loads, so that candidates are compared and not found equal.
             let base = Score::ONE / 100 * u64::from(id % 61);
             scores.0[usize::from(id)] =
@@ -127,10 +126,6 @@ impl Rig {
         let map = self.balancer.map_mut(names::DEVICES).context("the object has no devices")?;
         DevMapHash::try_from(map)?.insert(EGRESS, EGRESS, None, 0)?;
         self.policy(Policy::Adaptive)
-    }
-
-    fn hop(&self) -> Hop {
-        Hop { ifindex: EGRESS, neighbour: [2, 0, 0, 0, 1, 1], own: [2, 0, 0, 0, 1, 2], ..Hop::UNKNOWN }
     }
 
     /// Makes new flows be steered by a policy.
@@ -151,12 +146,11 @@ impl Rig {
     /// Makes the flow table hold the flows below `flows`.
     pub(super) fn fill(&mut self, flows: u32) -> Result<()> {
         let now = now()?;
-        let hop = self.hop();
         let mask = u32::from(self.backends) - 1;
         let range = self.filled..flows;
         let flow = |number: u32| {
             let state = FlowState::open(BackendId((number & mask) as u16), now);
-            Flow { state, last_seen: now, acked: 0, hop }
+            Flow { state, last_seen: now, acked: 0, hop: HOP }
         };
         match self.family {
             Family::V4 => {
@@ -217,11 +211,10 @@ impl Rig {
             let mut sum = 0;
             for id in 0..backends {
                 let traffic = map.get(&id, 0)?;
-                let packets = |traffic: &Traffic| match path {
-                    Path::Reply => traffic.packets_out,
-                    _ => traffic.packets_in,
-                };
-                sum += traffic.iter().map(packets).sum::<u64>();
+                let is_reply = path == Path::Reply;
+                let packets =
+                    traffic.iter().map(|cpu| if is_reply { cpu.packets_out } else { cpu.packets_in });
+                sum += packets.sum::<u64>();
             }
             return Ok(sum);
         }
@@ -238,10 +231,8 @@ impl Rig {
             Family::V6 => names::FLOWS6,
         };
         let map = self.balancer.map_mut(name).with_context(|| format!("the object has no {name}"))?;
-        let fd = match map {
-            aya::maps::Map::HashMap(data) => data.fd().as_fd().as_raw_fd(),
-            _ => bail!("{name} is no hash map"),
-        };
+        let aya::maps::Map::HashMap(data) = map else { bail!("{name} is no hash map") };
+        let fd = data.fd().as_fd().as_raw_fd();
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
         let field = |name: &str| {
             let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -310,6 +301,10 @@ fn load(variable: &str, programs: &[&str]) -> Result<Ebpf> {
 
 /// Interface that packets are sent to.
 const EGRESS: u32 = 100;
+
+/// Way of every packet, in both directions.
+const HOP: Hop =
+    Hop { ifindex: EGRESS, neighbour: [2, 0, 0, 0, 1, 1], own: [2, 0, 0, 0, 1, 2], ..Hop::UNKNOWN };
 
 /// Gives the namespace an interface that packets can be sent to.
 pub(super) fn add_link() -> Result<()> {
