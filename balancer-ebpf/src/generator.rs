@@ -76,8 +76,8 @@ mod programs {
     fn read(frame: &XdpFrame) -> u64 {
         let Ok(link) = Link::parse(frame) else { return UNREADABLE };
         match link.ethertype {
-            link::IPV4 => fields::<V4>(frame, link.l3, |addr| u32::from_ne_bytes(addr).into()),
-            link::IPV6 => fields::<V6>(frame, link.l3, |addr| u128::from_ne_bytes(addr) as u64),
+            link::IPV4 => fields::<V4>(frame, link.l3(), |addr| u32::from_ne_bytes(addr).into()),
+            link::IPV6 => fields::<V6>(frame, link.l3(), |addr| u128::from_ne_bytes(addr) as u64),
             _ => UNREADABLE,
         }
     }
@@ -85,7 +85,7 @@ mod programs {
     #[inline(always)]
     fn fields<F: Family>(frame: &XdpFrame, l3: usize, word: impl Fn(F::Addr) -> u64) -> u64 {
         let Ok(ip) = F::parse(frame, l3) else { return UNREADABLE };
-        let Some(segment) = Segment::parse(frame, ip.l4, ip.len) else { return UNREADABLE };
+        let Some(segment) = Segment::parse(frame, ip.l4.into(), ip.len.into()) else { return UNREADABLE };
         let [from, to] =
             [segment.source, segment.destination].map(|port| u64::from(u16::from_ne_bytes(port)));
         let numbers = segment.seq | segment.ack | segment.payload | u32::from(segment.flags | ip.hops);
