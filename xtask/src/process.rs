@@ -21,6 +21,9 @@ const QUOTED_LINES: usize = 25;
 /// How many bytes from the end of a log are looked at for its last line.
 const LAST_BYTES: u64 = 400;
 
+/// Before the command itself in a log.
+const PROMPT: &str = "$ ";
+
 /// A line of progress is cut here, as a line that wraps cannot be redrawn.
 const TERMINAL_COLUMNS: usize = 79;
 
@@ -130,7 +133,7 @@ fn open_log(log: &Path, command: &Command) -> Result<File> {
         .append(true)
         .open(log)
         .with_context(|| format!("failed to open {}", log.display()))?;
-    writeln!(file, "\n$ {}", describe(command))
+    writeln!(file, "\n{PROMPT}{}", describe(command))
         .with_context(|| format!("failed to write {}", log.display()))?;
     Ok(file)
 }
@@ -155,6 +158,9 @@ fn last_line(log: &Path) -> String {
     }
     let text = String::from_utf8_lossy(&end);
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    if line.starts_with(PROMPT) {
+        return String::new();
+    }
     line.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
