@@ -11,8 +11,9 @@ use crate::ewma::{Ewma, alpha};
 use crate::history::History;
 use crate::{Moment, Sample};
 
-/// Time constant of utilisation, messages and connections. Shorter ones follow noise, longer ones add little.
-const LEVEL_TAU: Duration = Duration::from_secs(10);
+/// Time constant of utilisation, messages and connections. Shorter ones follow noise, longer ones heavy clients too late:
+/// `docs/balance.md`.
+const LEVEL_TAU: Duration = Duration::from_secs(20);
 
 /// Time constant of the sums that a backend's capacity is learnt from.
 const CAPACITY_TAU: Duration = Duration::from_secs(60);
@@ -97,8 +98,9 @@ pub(crate) struct Load {
     messages: Option<(Moment, u64)>,
     population: Option<(Moment, Population)>,
     work: Work,
-    /// Usual flows opened per second.
+    /// Usual flows opened per second, and how long they have been watched.
     usual_rate: f64,
+    watched: Duration,
     frozen_for: Duration,
 }
 
@@ -117,7 +119,7 @@ impl Load {
             self.observe(&sample, history, gateways, stale_after);
         }
         if self.taken.is_some_and(|taken| now.since(taken) > FORGET_AFTER.max(stale_after)) {
-            *self = Self { usual_rate: self.usual_rate, ..Self::default() };
+            *self = Self { usual_rate: self.usual_rate, watched: self.watched, ..Self::default() };
         }
     }
 
@@ -242,10 +244,17 @@ impl Load {
     /// Whether so many clients connect that their handshakes would be taken for load.
     fn is_storm(&mut self, from: Moment, to: Moment, gap: Duration, history: &History) -> bool {
         let opened = (history.opened_at(to) - history.opened_at(from)).max(0.0);
-        let limit = STORM_FACTOR * self.usual_rate + STORM_MARGIN;
         // Over less than a second a handful of connects is no rate.
         let rate = opened / gap.as_secs_f64().max(1.0);
-        self.usual_rate += alpha(gap, RATE_TAU) * (rate.min(limit) - self.usual_rate);
+        if self.watched.is_zero() {
+            // What is usual is not known yet: a service that fills for the first time would pass for a storm, and nothing
+            // would be learnt of its brokers while it does.
+            (self.usual_rate, self.watched) = (rate, gap);
+            return false;
+        }
+        self.watched = self.watched.saturating_add(gap).min(RATE_TAU);
+        let limit = STORM_FACTOR * self.usual_rate + STORM_MARGIN;
+        self.usual_rate += alpha(gap, self.watched) * (rate.min(limit) - self.usual_rate);
         if rate > limit && self.frozen_for < LONGEST_FREEZE {
             self.frozen_for += gap;
             return true;

@@ -183,3 +183,16 @@ fn readings_that_nobody_settles_are_bounded() {
     }
     assert_eq!(load.pending.len(), PENDING);
 }
+
+/// The first clients of a service come faster than any later ones, and are no reason to learn nothing.
+#[test]
+fn a_service_that_fills_is_no_storm() {
+    let mut bench = Bench::default();
+    for step in 1..=40_u64 {
+        bench.read(80 * step, 80, utilisation(0.001 * step as f64));
+        assert!(!bench.load.is_frozen(), "step {step}");
+    }
+    bench.read(3200, 2, utilisation(0.04));
+    bench.read(4000, 800, utilisation(0.5));
+    assert!(bench.load.is_frozen(), "ten times as fast is one");
+}

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::runs::{Random, Runs, Summary, quantiles};
 
-/// `scenarios`: case, policy, figures. `suite`: policy, figures.
+/// `scenarios`: case, policy, figures. `suite`: policy, quantiles of the imbalance after ten minutes.
 pub(crate) fn json(runs: &Runs) -> Value {
     let mut scenarios = Map::new();
     for (case, policies) in runs.wanted.named.iter().zip(&runs.named) {
@@ -34,14 +34,14 @@ fn figures(summary: &Summary) -> Value {
 }
 
 fn distribution(cases: &[Random]) -> Value {
-    let [median, p90, worst] = quantiles(cases, |case| case.average, [0.5, 0.9, 1.0]);
-    let [last_median, last_p90, _] = quantiles(cases, |case| case.last_minute, [0.5, 0.9, 1.0]);
+    let [median, p90, worst] = quantiles(cases, |case| case.last_minute, [0.5, 0.9, 1.0]);
+    let [average_median, average_p90, _] = quantiles(cases, |case| case.average, [0.5, 0.9, 1.0]);
     json!({
         "median": median,
         "p90": p90,
         "worst": worst,
-        "last_minute_median": last_median,
-        "last_minute_p90": last_p90,
+        "average_median": average_median,
+        "average_p90": average_p90,
         "cases_with_timeouts": cases.iter().filter(|case| case.timeouts > 0).count(),
     })
 }

@@ -27,7 +27,7 @@ struct Args {
     #[arg(long, default_value_t = 120)]
     cases: u64,
     /// Seeds per named case.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     repeats: u64,
     /// Runs only this case (S1, SA, …) or `suite`; may be repeated. docs/balance.md is then left alone.
     #[arg(long, value_name = "CASE")]

@@ -102,7 +102,7 @@ fn over_time(case: &Case, shown: &[(SteererName, &Summary)], top: f64) -> Chart 
 
 fn distribution(runs: &Runs) -> Chart {
     let line = |policy: &SteererName| {
-        let mut averages: Vec<f64> = runs.suite.get(policy)?.iter().map(|case| case.average).collect();
+        let mut averages: Vec<f64> = runs.suite.get(policy)?.iter().map(|case| case.last_minute).collect();
         averages.sort_unstable_by(f64::total_cmp);
         let n = averages.len() as f64;
         let points = averages.iter().enumerate().map(|(i, average)| (100.0 * (i + 1) as f64 / n, *average));
@@ -110,7 +110,7 @@ fn distribution(runs: &Runs) -> Chart {
     };
     let shown = SHOWN.iter().chain(&[SteererName::Oracle]);
     Chart {
-        title: "Random suite: cases by their imbalance, best to worst".to_owned(),
+        title: "Random suite: cases by their imbalance after ten minutes, best to worst".to_owned(),
         x: Axis { name: "% of the cases", from: 0.0, to: 100.0, step: 10.0 },
         y: Axis { name: "most loaded broker over the mean", from: 1.0, to: 2.2, step: 0.2 },
         lines: shown.filter_map(line).collect(),

@@ -18,13 +18,14 @@ pub(crate) struct Runs {
     pub(crate) wanted: Wanted,
     /// By case, in the order of the catalogue.
     pub(crate) named: Vec<BTreeMap<SteererName, Summary>>,
-    /// Average imbalance of every random case.
+    /// Every random case, in the order of the seeds.
     pub(crate) suite: BTreeMap<SteererName, Vec<Random>>,
 }
 
 /// One random case.
 #[derive(Clone, Copy)]
 pub(crate) struct Random {
+    /// Imbalance, mean of the whole run and of its last minute.
     pub(crate) average: f64,
     pub(crate) last_minute: f64,
     pub(crate) timeouts: u64,

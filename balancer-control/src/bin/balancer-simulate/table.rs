@@ -61,7 +61,7 @@ pub(crate) fn suite(runs: &Runs) -> String {
         "median",
         "p90",
         "worst",
-        "last minute: median",
+        "whole run: median",
         "p90",
         "cases with time-outs",
         "adaptive better by 1 %",
@@ -70,10 +70,10 @@ pub(crate) fn suite(runs: &Runs) -> String {
     let mut rows = vec![columns.map(str::to_owned).to_vec()];
     let ours = runs.suite.get(&SteererName::Adaptive);
     for (policy, cases) in &runs.suite {
-        let [median, p90, worst] = quantiles(cases, |case| case.average, [0.5, 0.9, 1.0]);
-        let [last_median, last_p90, _] = quantiles(cases, |case| case.last_minute, [0.5, 0.9, 1.0]);
+        let [median, p90, worst] = quantiles(cases, |case| case.last_minute, [0.5, 0.9, 1.0]);
+        let [whole_median, whole_p90, _] = quantiles(cases, |case| case.average, [0.5, 0.9, 1.0]);
         let mut row = vec![policy.as_str().to_owned()];
-        row.extend([median, p90, worst, last_median, last_p90].map(|value| format!("{value:.3}")));
+        row.extend([median, p90, worst, whole_median, whole_p90].map(|value| format!("{value:.3}")));
         let timed_out = cases.iter().filter(|case| case.timeouts > 0).count();
         row.push(percent(timed_out, cases.len()));
         row.extend(ours.map_or_else(Default::default, |ours| compare(ours, cases)));
@@ -90,7 +90,7 @@ fn compare(ours: &[Random], theirs: &[Random]) -> [String; 2] {
 
 /// In how many cases ours is better by more than 1 %, and worse.
 pub(crate) fn better_and_worse(ours: &[Random], theirs: &[Random]) -> (usize, usize) {
-    let pairs = || ours.iter().zip(theirs).map(|(a, b)| (a.average, b.average));
+    let pairs = || ours.iter().zip(theirs).map(|(a, b)| (a.last_minute, b.last_minute));
     (
         pairs().filter(|(ours, theirs)| *theirs > ours * 1.01).count(),
         pairs().filter(|(ours, theirs)| *ours > theirs * 1.01).count(),

@@ -67,11 +67,14 @@ pub(crate) fn table(runs: &Runs) -> String {
     let (Some(ours), Some(weighted)) = (runs.suite.get(&Adaptive), runs.suite.get(&WeightedCpu)) else {
         return out;
     };
-    let [median, p90, _] = quantiles(ours, |case| case.average, [0.5, 0.9, 1.0]);
+    let [median, p90, _] = quantiles(ours, |case| case.last_minute, [0.5, 0.9, 1.0]);
+    let [_, whole, _] = quantiles(ours, |case| case.average, [0.5, 0.9, 1.0]);
     let (better, worse) = better_and_worse(ours, weighted);
     let percent = |part: usize| 100.0 * part as f64 / ours.len() as f64;
     row(&mut out, "random suite, median", "suite", Adaptive, AtMost(1.06), median);
     row(&mut out, "random suite, 90th percentile", "suite", Adaptive, AtMost(1.20), p90);
+    let what = "random suite, 90th percentile of the whole run";
+    row(&mut out, what, "suite", Adaptive, AtMost(1.20), whole);
     let what = "random suite, % of cases worse than weighted-cpu by 1 %";
     row(&mut out, what, "suite", Adaptive, AtMost(8.0), percent(worse));
     let what = "random suite, % of cases better than weighted-cpu by 1 %";
