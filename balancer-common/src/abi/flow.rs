@@ -116,6 +116,9 @@ pub struct Flow {
     pub hop: Hop,
 }
 
+/// How far a client's sequence number may be ahead of what is known: the largest window that TCP has without scaling.
+const NEAR: u32 = 1 << 16;
+
 /// A [`Flow`] shared by all CPUs.
 ///
 /// A [`Cell`] makes each access one plain load or store. The state is moved by
@@ -159,6 +162,14 @@ impl FlowCell {
     #[must_use]
     pub const fn acked(&self) -> u32 {
         self.acked.get()
+    }
+
+    /// Whether a segment of the client with this number may follow what its backend last acknowledged. A probe of an
+    /// idle connection repeats the byte before (RFC 9293 section 3.8.4).
+    #[inline(always)]
+    #[must_use]
+    pub const fn expects(&self, seq: u32) -> bool {
+        seq.wrapping_sub(self.acked.get().wrapping_sub(1)) <= NEAR
     }
 
     /// Notes the backend's acknowledgement.
@@ -248,6 +259,13 @@ impl HalfOpenCell {
         self.answered.set(1);
     }
 
+    /// The client's number that follows its SYN.
+    #[inline(always)]
+    #[must_use]
+    pub const fn first_seq(&self) -> u32 {
+        self.client_isn.get().wrapping_add(1)
+    }
+
     /// Whether the backend has not answered the SYN.
     #[inline(always)]
     #[must_use]
@@ -259,9 +277,7 @@ impl HalfOpenCell {
     #[inline(always)]
     #[must_use]
     pub const fn is_proven_by(&self, seq: u32, ack: u32) -> bool {
-        self.answered.get() == 1
-            && seq == self.client_isn.get().wrapping_add(1)
-            && ack == self.backend_isn.get().wrapping_add(1)
+        self.answered.get() == 1 && seq == self.first_seq() && ack == self.backend_isn.get().wrapping_add(1)
     }
 
     /// The entry as the agent reads it.

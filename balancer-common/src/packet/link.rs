@@ -76,6 +76,13 @@ impl Link {
         Hop { ifindex: ingress, neighbour: self.source, own: self.destination, vlan: self.vlan, reserved: 0 }
     }
 
+    /// Whether `hop` is the way back to whoever sent the frame.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_answered_by(&self, hop: &Hop, ingress: u32) -> bool {
+        hop.ifindex == ingress && hop.neighbour == self.source && hop.vlan == self.vlan
+    }
+
     /// Gives the frame the addresses and tags of `hop`. `None` when it cannot grow.
     #[inline(always)]
     pub fn send<P: Frame>(&self, frame: &mut P, hop: &Hop) -> Option<()> {

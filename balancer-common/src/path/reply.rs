@@ -5,6 +5,7 @@ use crate::{
     abi::{Flow, FlowCell, FlowState, HalfOpenCell, Hop},
     outcome::Outcome,
     packet::{Family, Frame, Segment},
+    steer::{self, hash},
     tables::{FamilyTables, Route},
 };
 
@@ -16,6 +17,9 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     packet: &Packet<F>,
 ) -> End {
     let reply = Reply::new(tables, packet);
+    if !reply.is_from_the_backends_side() {
+        return End::of(Outcome::PassDirect);
+    }
     match tables.flow(&reply.key) {
         Some(flow) if flow.state().backend() == packet.endpoint.backend => {
             reply.known(flow);
@@ -33,6 +37,9 @@ pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
     packet: &Packet<F>,
 ) -> End {
     let reply = Reply::new(tables, packet);
+    if !reply.is_from_the_backends_side() {
+        return End::of(Outcome::PassDirect);
+    }
     if let Some(half) = tables.half_open(&reply.key)
         && half.backend == packet.endpoint.backend
     {
@@ -40,7 +47,7 @@ pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
         reply.unproven(half);
         return to_client(frame, packet, &hop, Outcome::ForwardHalfOpen);
     }
-    if !tables.is_adopting(tables.now()) {
+    if !tables.is_adopting(tables.now()) || !reply.may_be_stateless() {
         return End::of(Outcome::PassDirect);
     }
     let hop = match tables.route(F::narrow(&packet.endpoint.vip), packet.ip.destination) {
@@ -63,6 +70,25 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
     fn new(tables: &'a T, packet: &'a Packet<F>) -> Self {
         let key = F::key(packet.ip.destination, packet.segment.destination, packet.endpoint.service);
         Self { tables, packet, key }
+    }
+
+    /// Whether the packet arrived on the interface that the backend is reached by. Anybody can send from the
+    /// backend's address on another one, and what a backend says is believed: its SYN-ACK and its RST.
+    #[inline(always)]
+    fn is_from_the_backends_side(&self) -> bool {
+        let Some(backend) = self.tables.backend(self.packet.endpoint.backend) else { return false };
+        !backend.hop.is_known() || backend.hop.ifindex == self.packet.ingress
+    }
+
+    /// Whether a flow without state to this client would be the backend's by the ring. The others are connections
+    /// that clients made with the backend directly.
+    #[inline(never)]
+    fn may_be_stateless(&self) -> bool {
+        let Packet { ip, segment, endpoint, .. } = self.packet;
+        let Some(settings) = self.tables.settings() else { return false };
+        let words = F::words(ip.destination, segment.destination, endpoint.vip_port);
+        let hash = hash::flow(words, settings.hash_key);
+        steer::by_ring(self.tables, endpoint.service, hash) == Some(endpoint.backend)
     }
 
     /// A packet of an established flow.

@@ -106,9 +106,22 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         }
         if self.packet.segment.any(Segment::FIN | Segment::RST) {
             self.note_end(flow);
+        } else if !self.packet.link.is_answered_by(&flow.hop, self.packet.ingress) {
+            self.relearn(flow);
         }
         flow.touch(self.now);
         Decision::forward(state.backend(), Outcome::ForwardRequest)
+    }
+
+    /// The client's packets come by another router, interface or VLAN: its replies must follow. Only for a number that
+    /// its backend waits for, which whoever merely spoofs the address does not know.
+    #[inline(never)]
+    fn relearn(&self, flow: &FlowCell) {
+        if !flow.expects(self.packet.segment.seq) {
+            return;
+        }
+        let hop = self.packet.link.back(self.packet.ingress);
+        self.tables.replace_flow(&self.key, &Flow { hop, ..flow.snapshot() });
     }
 
     /// A packet, not a SYN, of a flow that is not in the flow table.
@@ -330,7 +343,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         Flow {
             state: if fin { state.with_fin(FlowState::FIN_CLIENT) } else { state },
             last_seen: self.now,
-            acked: self.packet.segment.seq,
+            acked: half.first_seq(),
             hop: half.hop,
         }
     }

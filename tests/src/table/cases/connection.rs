@@ -11,9 +11,37 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     Net::BOTH
         .into_iter()
         .flat_map(|net| {
-            [handshake(net), many(net), retransmitted(net), wrong_proof(net), refused(net), early_data(net)]
+            [
+                handshake(net),
+                many(net),
+                retransmitted(net),
+                wrong_proof(net),
+                refused(net),
+                early_data(net),
+                rerouted(net),
+            ]
         })
         .collect()
+}
+
+/// The client's packets come by another router: replies follow it.
+fn rerouted(net: Net) -> Scenario {
+    let world = World::new(net, 1);
+    let talk = world.talk(40000, 0);
+    let moved = talk.from(talk.client, world::client_hop(13));
+    let mut s = Scenario::new(format!("{net:?}: the way to the client changes"), world);
+    s.connect(&talk);
+    s.request(
+        &moved,
+        "a number out of bounds",
+        Tcp::data(1002 + (1 << 16), 5001, b"?"),
+        Outcome::ForwardRequest,
+    );
+    s.reply(&talk, "the old way", Tcp::data(5001, 1001, b"data"), Outcome::ForwardReply);
+    s.request(&moved, "data by another router", Tcp::data(1001, 5005, b"data"), Outcome::ForwardRequest);
+    s.reply(&moved, "the other way", Tcp::data(5005, 1005, b"data"), Outcome::ForwardReply);
+    s.flow(&moved, 0, 1005);
+    s
 }
 
 /// SYN, SYN-ACK, ACK, data both ways.

@@ -11,7 +11,10 @@ use crate::{
 };
 
 pub(super) fn scenarios() -> Vec<Scenario> {
-    Net::BOTH.into_iter().flat_map(|net| [live_flow(net), drained(net), half_open(net)]).collect()
+    Net::BOTH
+        .into_iter()
+        .flat_map(|net| [live_flow(net), drained(net), half_open(net), wrong_side(net)])
+        .collect()
 }
 
 /// Spoofed SYN, FIN and RST on a live flow: it stays, stays where it is, and stays counted.
@@ -66,6 +69,23 @@ fn drained(net: Net) -> Scenario {
         talk.reply(Tcp::ack(5011, 1011)).bytes(),
         Outcome::PassDirect,
     );
+    s
+}
+
+/// What claims to be a backend's but comes from the clients' side is believed in nothing.
+fn wrong_side(net: Net) -> Scenario {
+    let world = World::new(net, 1);
+    let talk = world.talk(40000, 0);
+    let mut s = Scenario::new(format!("{net:?}: a backend's address on the clients' link"), world);
+    s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
+    s.passed("forged SYN-ACK", talk.reply(Tcp::syn_ack(6000, 1001)).bytes(), Outcome::PassDirect);
+    s.half_open(&talk, 1000, None);
+    s.request(&talk, "proof by it", Tcp::ack(1001, 6001), Outcome::ForwardHalfOpen);
+    s.no_flow(&talk);
+    s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
+    s.request(&talk, "ACK", Tcp::ack(1001, 5001), Outcome::ForwardPromoted);
+    s.passed("forged RST", talk.reply(Tcp::rst(5001)).bytes(), Outcome::PassDirect);
+    s.flow(&talk, 0, 1001);
     s
 }
 

@@ -8,7 +8,7 @@ use balancer_common::{
 use super::Change;
 use crate::{
     packet::{Packet, Tcp},
-    table::{Net, Scenario, Step, Talk, World, scenario::stranger, world::client_hop},
+    table::{Net, SERVERS, Scenario, Step, Talk, World, scenario::stranger, world::client_hop},
 };
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -38,7 +38,11 @@ fn crowded(net: Net) -> Scenario {
     let far = Talk { client_hop: balancer_common::abi::Hop::UNKNOWN, ..talk.from(client, hop) };
     s.reply(&far, "to a client that the stack must find", Tcp::ack(5001, 1), Outcome::ForwardReplyStateless);
     let probe = Packet { destination: net.server(1, 50000), ..talk.reply(Tcp::ack(1, 2)) };
-    s.passed("reply to the agent's probe", probe.bytes(), Outcome::PassDirect);
+    s.passed("reply to the agent's probe", probe.bytes(), Outcome::PassDirect).ingress = SERVERS;
+    let direct = talk.with(&s.world, 1);
+    let answer = direct.reply(Tcp::ack(5001, 1)).bytes();
+    s.passed("a connection made with another backend directly", answer, Outcome::PassDirect).ingress =
+        SERVERS;
     let mut last = talk.reply(Tcp::ack(1, 2));
     last.network.hops = 1;
     s.dropped(&talk, "no hop left", &last, Outcome::DropHopLimit);
