@@ -14,7 +14,7 @@ use balancer_tests::{
     },
     plan::Plan,
     tcp::{Connection, EchoServer, tally},
-    wait::{PATIENCE, until},
+    wait::{PATIENCE, factor, until},
 };
 use balancer_userspace::api::wire::BackendState;
 
@@ -47,11 +47,13 @@ fn assert_unharmed(records: &Records) {
     assert_eq!((totals.lost, totals.pending, totals.received), (0, 0, totals.sent), "{totals:?}");
 }
 
-/// A SYN that was dropped is sent again after a second, so a quick handshake had no gap.
+/// A SYN that was dropped is sent again after a second, so a quick handshake had no gap. On an emulated processor,
+/// where a handshake alone takes about a second, only long gaps can be told.
 fn assert_never_unsteered(records: &Records) {
     assert!(!records.probes.is_empty());
+    let quick = 0.9 * f64::from(factor());
     let slow: Vec<_> =
-        records.probes.iter().filter(|probe| probe.error.is_some() || probe.took > 0.9).collect();
+        records.probes.iter().filter(|probe| probe.error.is_some() || probe.took > quick).collect();
     assert!(slow.is_empty(), "{} of {} probes: {slow:?}", slow.len(), records.probes.len());
 }
 
