@@ -17,8 +17,13 @@ use balancer_tests::table::{
 fn every_packet_ends_as_the_table_says() {
     in_namespace(|| {
         let mut failed = Vec::new();
-        let scenarios = table::all();
         let mut kernel = Kernel::new();
+        let mut scenarios = table::all();
+        if !kernel.takes_all_room() {
+            let left_out = scenarios.extract_if(.., |scenario| scenario.needs_no_room());
+            let left_out: Vec<_> = left_out.map(|scenario| scenario.name).collect();
+            println!("left out, as this kernel always leaves room before a packet: {left_out:?}");
+        }
         let mut packets = 0;
         for scenario in &scenarios {
             kernel.reset();

@@ -3,12 +3,12 @@
 //! Everything happens in a network namespace of its own, with the two links of the tables as pairs of interfaces:
 //! `bpf_fib_lookup` then finds the routes and neighbours that [`super::route`] tells the host.
 
-use std::{env, fs, net::SocketAddr, path::PathBuf, process::Command, thread};
+use std::{env, fs, io::ErrorKind, net::SocketAddr, path::PathBuf, process::Command, thread};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions, VerifierLogLevel,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
-    programs::{ProgramInfo, Xdp},
+    programs::{ProgramError, ProgramInfo, Xdp},
     util::nr_cpus,
 };
 use balancer_common::{
@@ -257,6 +257,9 @@ fn context(meta: u32, len: usize, ingress: u32) -> Vec<u8> {
 /// `bpf_xdp_adjust_head` no room, for metadata moves with the frame's head.
 const META: usize = 256 - 40;
 
+/// `ETH_HLEN`: `bpf_prog_test_run_xdp` refuses shorter frames.
+const ETHERNET: usize = 14;
+
 /// Tags that a frame may gain.
 const GROWTH: usize = 8;
 
@@ -287,20 +290,10 @@ impl Dataplane for Kernel {
         let redirected = if let Action::Redirect(index) = action { Some(index) } else { None };
         self.allow(&redirected.map_or_else(|| vec![CLIENTS, SERVERS], |index| vec![index]));
         let meta = if headroom { 0 } else { META };
-        let mut input = vec![0; meta];
-        input.extend(frame);
-        let mut bytes = vec![0; input.len() + GROWTH];
-        let result = self
-            .program()
-            .test_run(TestRunOptions {
-                data_in: Some(&input),
-                data_out: Some(&mut bytes),
-                ctx_in: Some(&context(meta as u32, input.len(), ingress)),
-                ..TestRunOptions::default()
-            })
+        let (returned, mut bytes) = self
+            .test_run(meta, frame, ingress)
             .unwrap_or_else(|error| panic!("{} bytes: {error:?}", frame.len()));
-        bytes.truncate(result.data_size_out as usize);
-        let action = match result.return_value {
+        let action = match returned {
             1 => Action::Drop,
             2 => Action::Pass,
             3 => Action::Transmit,
@@ -371,13 +364,42 @@ impl Dataplane for Kernel {
     }
 
     fn shortest(&self) -> usize {
-        /// `ETH_HLEN`: `bpf_prog_test_run_xdp` refuses shorter ones.
-        const ETHERNET: usize = 14;
         ETHERNET
     }
 }
 
 impl Kernel {
+    /// Whether frames can be left without room before their first byte. Kernels such as 6.1 take 32 bytes of metadata
+    /// (`xdp_metalen_invalid` in `include/net/xdp.h`), which is not enough for that. Counts a packet.
+    ///
+    /// # Panics
+    /// When the kernel refuses the frame for another reason.
+    #[must_use]
+    pub fn takes_all_room(&self) -> bool {
+        match self.test_run(META, &[0; ETHERNET], CLIENTS) {
+            Ok(_) => true,
+            Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::InvalidInput => {
+                false
+            }
+            Err(error) => panic!("a frame with metadata: {error:?}"),
+        }
+    }
+
+    /// Runs the program on a frame behind `meta` bytes of metadata, and returns its verdict with all bytes.
+    fn test_run(&self, meta: usize, frame: &[u8], ingress: u32) -> Result<(u32, Vec<u8>), ProgramError> {
+        let mut input = vec![0; meta];
+        input.extend(frame);
+        let mut bytes = vec![0; input.len() + GROWTH];
+        let result = self.program().test_run(TestRunOptions {
+            data_in: Some(&input),
+            data_out: Some(&mut bytes),
+            ctx_in: Some(&context(meta as u32, input.len(), ingress)),
+            ..TestRunOptions::default()
+        })?;
+        bytes.truncate(result.data_size_out as usize);
+        Ok((result.return_value, bytes))
+    }
+
     fn sum<V: Pod>(&mut self, name: &str, index: u32) -> Vec<V> {
         let values = self.per_cpu::<V>(name).get(&index, 0);
         values.unwrap_or_else(|error| panic!("{name}[{index}]: {error}")).iter().copied().collect()

@@ -29,6 +29,14 @@ pub struct Scenario {
     pub world: World,
 }
 
+impl Scenario {
+    /// Whether a packet arrives without room for tags before its first byte.
+    #[must_use]
+    pub fn needs_no_room(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Packet(row) if !row.headroom))
+    }
+}
+
 /// One thing that happens, or that is so by then.
 #[derive(Clone)]
 pub enum Step {
