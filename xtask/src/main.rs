@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod docs;
+mod kernels;
 mod process;
 mod setup;
 mod simulate;
@@ -32,6 +33,8 @@ enum Task {
     Bench(bench::Bench),
     /// Runs every check and test; needs root for the layers that touch the kernel.
     Test(test::Args),
+    /// Runs the tests that depend on the kernel on each of Debian's kernels; needs root.
+    Kernels(kernels::Args),
     /// Writes docs/configuration.md from the types of the configuration, and the manual pages.
     Docs(docs::Args),
     /// Runs the controller and its rivals against simulated brokers, and writes docs/balance.md.
@@ -58,6 +61,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Demo(args) => demo::run(&workspace, args),
         Task::Bench(args) => bench::run(&workspace, args),
         Task::Test(args) => test::run(&workspace, args),
+        Task::Kernels(args) => kernels::run(&workspace, args),
         Task::Docs(args) => docs::run(&workspace, args),
         Task::Simulate(args) => simulate::run(&workspace, args),
         Task::Ci => test::ci(&workspace),

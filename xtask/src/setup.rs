@@ -1,14 +1,14 @@
 //! `cargo xtask setup`: what building and testing needs beyond stable Rust and a C linker. Each part looks
 //! first and installs only what is missing, so running it again costs a second.
 
-mod apt;
+pub(crate) mod apt;
 mod compiler;
 mod linker;
 mod programs;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 pub(crate) use self::compiler::Compiler;
 use crate::workspace::Workspace;
@@ -50,8 +50,23 @@ pub(crate) fn toolchain(workspace: &Workspace) -> Result<Toolchain> {
 
 /// The programs that the tests and the demonstration run, installed where they are missing.
 pub(crate) fn programs(workspace: &Workspace) -> Result<()> {
-    let missing = programs::missing();
+    let missing = programs::missing(programs::PROGRAMS);
     if missing.is_empty() { Ok(()) } else { programs::install(workspace, &missing) }
+}
+
+/// What the kernel matrix boots other kernels with, installed where it is missing. Not part of
+/// `cargo xtask setup`: an emulator is much to install for those who do not ask for the matrix.
+pub(crate) fn emulator(workspace: &Workspace) -> Result<()> {
+    let missing = programs::missing(programs::EMULATOR);
+    if missing.is_empty() { Ok(()) } else { programs::install(workspace, &missing) }
+}
+
+/// Where the programs that the tests run are.
+pub(crate) fn lab_programs() -> Result<Vec<PathBuf>> {
+    let find = |program: &programs::Program| {
+        program.find().with_context(|| format!("{} is not there; it is for {}", program.name, program.why))
+    };
+    programs::PROGRAMS.iter().map(find).collect()
 }
 
 fn check(workspace: &Workspace) -> Result<()> {

@@ -130,7 +130,7 @@ impl Counts {
     }
 
     /// Adds what a closing line of libtest says; other lines say nothing.
-    fn add(&mut self, line: &str) {
+    pub(crate) fn add(&mut self, line: &str) {
         let Some(results) = line.strip_prefix("test result: ") else { return };
         let number = |word: &str| {
             let (before, _) = results.split_once(word)?;

@@ -85,7 +85,8 @@ fn refusal(packages: &[&str]) -> String {
     )
 }
 
-fn update(log: &Path) -> Result<()> {
+/// Fetches the lists of packages.
+pub(crate) fn update(log: &Path) -> Result<()> {
     let mut command = apt_command();
     command.arg("update");
     apt("lists of packages", command, log)

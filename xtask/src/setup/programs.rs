@@ -31,6 +31,19 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("kill", "procps", "brokers that are stopped for a while"),
 ];
 
+/// What the kernel matrix needs besides.
+pub(super) const EMULATOR: &[Program] = &[
+    program(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "booting other kernels, without hardware virtualisation",
+    ),
+    program("busybox", "busybox-static", "the shell and tools of the machine that boots them"),
+    program("cpio", "cpio", "packing that machine's files"),
+    program("xz", "xz-utils", "unpacking kernel modules"),
+    program("strip", "binutils", "making test programs small enough for that machine"),
+];
+
 const fn program(name: &'static str, package: &'static str, why: &'static str) -> Program {
     Program { name, package, why, service: None }
 }
@@ -46,8 +59,8 @@ impl Program {
     }
 }
 
-pub(super) fn missing() -> Vec<&'static Program> {
-    PROGRAMS.iter().filter(|program| program.find().is_none()).collect()
+pub(super) fn missing(programs: &'static [Program]) -> Vec<&'static Program> {
+    programs.iter().filter(|program| program.find().is_none()).collect()
 }
 
 pub(super) fn install(workspace: &Workspace, missing: &[&Program]) -> Result<()> {
@@ -64,7 +77,7 @@ pub(super) fn install(workspace: &Workspace, missing: &[&Program]) -> Result<()>
     for service in missing.iter().filter_map(|program| program.service) {
         keep_disabled(service)?;
     }
-    match self::missing().first() {
+    match missing.iter().find(|program| program.find().is_none()) {
         None => Ok(()),
         Some(program) => bail!("{} is installed, but there is no program {}", program.package, program.name),
     }
