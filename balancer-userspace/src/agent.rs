@@ -71,10 +71,6 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
                 agent.mind_interfaces();
                 agent.tick();
             }
-            ended = &mut inputs.watcher => {
-                warn!("the next-hop watcher ended: {ended:?}; next hops stay as they are until a restart");
-                inputs.replace_watcher();
-            }
         }
         if let Some(period) = agent.period_changed() {
             ticks = tokio::time::interval(period);

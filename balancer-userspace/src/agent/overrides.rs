@@ -1,7 +1,7 @@
 //! What the operator asked for at run time: drains and weights. Kept beside the socket, so that they outlive the agent
 //! as the flows do; a reboot ends both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,21 @@ impl Overrides {
         } else {
             entries.insert(key(name), entry);
         }
+        self.store(entries)
+    }
+
+    /// Ends the overrides of all backends but these, so that one that comes back later under an old name is as the
+    /// configuration says. Returns whose overrides ended.
+    pub(super) fn retain(&mut self, known: &BTreeSet<String>) -> std::io::Result<Vec<String>> {
+        let (entries, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            self.entries.clone().into_iter().partition(|(name, _)| known.contains(name));
+        if !ended.is_empty() {
+            self.store(entries)?;
+        }
+        Ok(ended.into_keys().collect())
+    }
+
+    fn store(&mut self, entries: BTreeMap<String, Override>) -> std::io::Result<()> {
         let unfinished = self.path.with_extension("json.new");
         std::fs::write(&unfinished, serde_json::to_vec_pretty(&entries)?)?;
         std::fs::rename(&unfinished, &self.path)?;
@@ -64,7 +79,7 @@ impl Overrides {
 }
 
 fn key(name: &BackendName) -> String {
-    format!("{}/{}", name.service, name.backend)
+    name.to_string()
 }
 
 #[cfg(test)]
@@ -93,6 +108,20 @@ mod tests {
         drop(directory);
         assert!(overrides.change(&name, |entry| entry.drain = Some(true)).is_err());
         assert_eq!(overrides.get(&name), Override::default());
+    }
+
+    #[test]
+    fn overrides_of_removed_backends_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("api.sock");
+        let mut overrides = Overrides::load(&socket).unwrap();
+        for backend in ["a", "b"] {
+            let name = BackendName { service: "mqtt".to_owned(), backend: backend.to_owned() };
+            overrides.change(&name, |entry| entry.drain = Some(true)).unwrap();
+        }
+        let ended = overrides.retain(&BTreeSet::from(["mqtt/b".to_owned()])).unwrap();
+        assert_eq!(ended, ["mqtt/a"]);
+        assert_eq!(Overrides::load(&socket).unwrap().entries.into_keys().collect::<Vec<_>>(), ["mqtt/b"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use balancer_control::Input;
 
@@ -61,6 +61,7 @@ impl Agent {
         logging::set(self.config.agent.log);
         self.configured_at = clock::now();
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
+        self.end_overrides();
         self.repeat_overrides();
         self.count();
         if let Err(error) = blocking(|| self.write_settings()) {
@@ -71,6 +72,20 @@ impl Agent {
         // A sweeper that has ended has said why.
         let _ = self.orders.send(Order::Timeouts(timeouts(&self.config.datapath)));
         Ok(Reload { changes, warnings: self.warnings.clone() })
+    }
+
+    /// Ends what the operator asked for of backends that are not configured any more.
+    fn end_overrides(&mut self) {
+        let services = self.config.services.iter();
+        let names = services.flat_map(|service| {
+            service.backends.iter().map(|backend| format!("{}/{}", service.name, backend.name))
+        });
+        match self.overrides.retain(&names.collect()) {
+            Ok(ended) => ended.iter().for_each(|name| {
+                info!("the drain or weight that the operator gave {name} ended with its configuration");
+            }),
+            Err(error) => warn!("what the operator asked for could not be written down: {error}"),
+        }
     }
 
     /// Attaches to the interfaces of `config`; to those from before if that fails.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use balancer_control::Input;
 use balancer_control::controller::Controller;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::core::{Agent, Done, timeouts};
@@ -32,6 +32,9 @@ use crate::telemetry::TelemetryEvent;
 /// Events that wait for the event loop before their senders do.
 const QUEUE: usize = 1024;
 
+/// Time after which next hops are followed again when that has failed.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// What the event loop listens to.
 pub(super) struct Inputs {
     pub(super) calls: mpsc::Receiver<Call>,
@@ -39,14 +42,6 @@ pub(super) struct Inputs {
     pub(super) samples: mpsc::Receiver<TelemetryEvent>,
     pub(super) hops: mpsc::Receiver<HopEvent>,
     pub(super) sweeps: mpsc::Receiver<SweepEvent>,
-    pub(super) watcher: JoinHandle<Result<(), Error>>,
-}
-
-impl Inputs {
-    /// Puts a task that never ends in the place of a watcher that has.
-    pub(super) fn replace_watcher(&mut self) {
-        self.watcher = tokio::spawn(std::future::pending());
-    }
 }
 
 /// Opens the data path, fills its maps, attaches it, and only then listens.
@@ -107,9 +102,10 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         period: config.agent.tick,
         config,
     };
-    let watcher = Watcher::new(target_inbox, hops).context("failed to watch routes and neighbours")?;
+    let watcher =
+        Watcher::new(target_inbox.clone(), hops.clone()).context("failed to watch routes and neighbours")?;
     agent.begin()?;
-    let watcher = tokio::spawn(watcher.run());
+    tokio::spawn(follow_hops(watcher, target_inbox, hops));
     tokio::spawn(api::server::run(socket, calls.clone()));
     if let Some(listener) = listener {
         tokio::spawn(metrics::run(listener, calls));
@@ -120,9 +116,22 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         samples: sample_inbox,
         hops: hop_inbox,
         sweeps: sweep_inbox,
-        watcher,
     };
     Ok((agent, inputs))
+}
+
+/// Follows next hops for as long as the agent runs. A watcher that fails is followed by another: until then hops stay
+/// as they are.
+async fn follow_hops(first: Watcher, targets: watch::Receiver<Targets>, hops: mpsc::Sender<HopEvent>) {
+    let mut failed = first.run().await;
+    while let Err(error) = failed {
+        warn!("next hops are not followed for {} s: {error}", AGAIN.as_secs());
+        tokio::time::sleep(AGAIN).await;
+        failed = match Watcher::new(targets.clone(), hops.clone()) {
+            Ok(watcher) => watcher.run().await,
+            Err(error) => Err(error),
+        };
+    }
 }
 
 impl Agent {

@@ -58,9 +58,10 @@ fn run(
     inbox: &mpsc::Receiver<Order>,
     events: &events::Sender<SweepEvent>,
 ) {
-    let mut pause = PERIOD;
+    // A deadline and no pause, which orders that come often would put off for ever.
+    let mut due = Instant::now() + PERIOD;
     loop {
-        let event = match inbox.recv_timeout(pause) {
+        let event = match inbox.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(Order::Timeouts(changed)) => {
                 timeouts = changed;
                 continue;
@@ -69,7 +70,7 @@ fn run(
             Err(RecvTimeoutError::Timeout) => {
                 let started = Instant::now();
                 let swept = sweeper.sweep(&mut flows, kernel::clock(), &timeouts);
-                pause = PERIOD.max(started.elapsed() * REST);
+                due = Instant::now() + PERIOD.max(started.elapsed() * REST);
                 swept.map_or_else(|error| SweepEvent::Failed(error.to_string()), SweepEvent::Swept)
             }
             Err(RecvTimeoutError::Disconnected) => return,

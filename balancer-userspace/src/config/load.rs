@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::{Checked, Config, HealthCheck, Problem, SourceConfig, check};
@@ -46,11 +46,18 @@ pub fn load(path: &Path) -> Result<Checked, LoadError> {
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
-    let length = File::open(path)?.metadata()?.len();
-    if length > MAX_BYTES {
-        return Err(io::Error::other(format!("{length} bytes are more than a configuration has")));
+    // Looked at before it is opened: opening a pipe waits for somebody to write.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
     }
-    std::fs::read_to_string(path)
+    let mut text = String::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!(
+            "more than {MAX_BYTES} bytes are more than a configuration has"
+        )));
+    }
+    Ok(text)
 }
 
 /// Password and token files must be there. Whether they can be read is for the agent to find out: the check may be run by
