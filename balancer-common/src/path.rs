@@ -53,16 +53,18 @@ pub fn run<P: Frame, T: FamilyTables<V4> + FamilyTables<V6>>(frame: &mut P, tabl
 /// A parsed TCP packet of ours.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<F: Family> {
-    /// Interface it arrived on.
-    pub ingress: u32,
     /// Its link header.
     pub link: Link,
     /// Its network header.
     pub ip: Ip<F::Addr>,
     /// Its TCP header.
     pub segment: Segment,
-    /// The service it is sent to, or the backend it is sent by.
-    pub endpoint: Endpoint,
+    /// The service it is sent to, or the service of the backend it is sent by.
+    pub service: ServiceId,
+    /// The backend it is sent by; [`BackendId::NONE`] for a client's packet.
+    pub backend: BackendId,
+    /// Interface it arrived on.
+    pub ingress: u32,
 }
 
 /// Whose a packet is. A plain number beside the outcome and no enum: the verifier refuses code that copies the bytes
@@ -101,6 +103,10 @@ fn handle<P: Frame, T: FamilyTables<V4> + FamilyTables<V6>>(frame: &mut P, table
 /// A packet to a service.
 #[inline(always)]
 fn request<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> End {
+    match tables.with_parked(|packet| request::established(frame, tables, packet)) {
+        Some(end) if end.outcome == Outcome::PassDirect => {}
+        end => return end.unwrap_or(End::of(Outcome::DropUnconfigured)),
+    }
     let Some(decision) = tables.with_parked(|packet| request::decide(tables, packet)) else {
         return End::of(Outcome::DropUnconfigured);
     };
@@ -109,7 +115,7 @@ fn request<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -
         Class::Forward => tables.with_parked(|packet| request::forward(frame, tables, packet, decision)),
         Class::Reset => tables.with_parked(|packet| refuse(frame, packet, decision.outcome)),
         Class::Drop | Class::Pass => {
-            tables.with_parked(|packet: &Packet<F>| End::at(packet.endpoint.service, decision.outcome))
+            tables.with_parked(|packet: &Packet<F>| End::at(packet.service, decision.outcome))
         }
     };
     end.unwrap_or(End::of(Outcome::DropUnconfigured))
@@ -162,7 +168,8 @@ fn classify<F: Family, P: Frame, T: FamilyTables<F>>(
     };
     let Some(roles) = tables.roles() else { return other(Outcome::PassNotOurs) };
     let ours = |kind, endpoint: &Endpoint| {
-        let packet = Packet { ingress: frame.ingress(), link, ip, segment, endpoint: *endpoint };
+        let Endpoint { service, backend, .. } = *endpoint;
+        let packet = Packet { link, ip, segment, service, backend, ingress: frame.ingress() };
         tables.park(&packet);
         Found { outcome: Outcome::PassNotOurs, kind }
     };
@@ -237,5 +244,5 @@ impl End {
 #[inline(never)]
 fn refuse<F: Family, P: Frame>(frame: &mut P, packet: &Packet<F>, outcome: Outcome) -> End {
     let answered = reset::answer::<F, P>(frame, &packet.link, &packet.ip, &packet.segment);
-    End::at(packet.endpoint.service, if answered.is_some() { outcome } else { Outcome::DropRewrite })
+    End::at(packet.service, if answered.is_some() { outcome } else { Outcome::DropRewrite })
 }

@@ -1,5 +1,7 @@
 //! The only place that touches packet memory.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
@@ -20,6 +22,16 @@ impl XdpFrame {
         Self { context }
     }
 
+    /// Where `N` words at `offset` start, if they are inside the frame.
+    #[inline(always)]
+    fn start_of_words<const N: usize>(&self, offset: usize) -> Option<usize> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.context.data() + offset;
+        if start + 4 * N > self.context.data_end() { None } else { Some(start) }
+    }
+
     /// Where `N` bytes at `offset` start, if they are inside the frame.
     #[inline(always)]
     fn start<const N: usize>(&self, offset: usize) -> Option<usize> {
@@ -28,6 +40,42 @@ impl XdpFrame {
         }
         let start = self.context.data() + offset;
         if start + N > self.context.data_end() { None } else { Some(start) }
+    }
+}
+
+/// Words of the longest header, that of IPv6.
+const MAX_WORDS: usize = 10;
+
+/// The word `OFFSET` bytes behind `start`, which must be inside the frame. The instruction needs no alignment, which
+/// the compiler cannot be told.
+#[inline(always)]
+fn load<const OFFSET: usize>(start: usize) -> u32 {
+    let word: u64;
+    // SAFETY: callers have checked that the range is inside the frame.
+    unsafe {
+        asm!(
+            "{word} = *(u32 *)({start} + {offset})",
+            start = in(reg) start,
+            offset = const OFFSET,
+            word = out(reg) word,
+            options(nostack, pure, readonly),
+        );
+    }
+    word as u32
+}
+
+/// See [`load`].
+#[inline(always)]
+fn store<const OFFSET: usize>(start: usize, word: u32) {
+    // SAFETY: as above, and the exclusive borrow of the frame keeps views from seeing the bytes change.
+    unsafe {
+        asm!(
+            "*(u32 *)({start} + {offset}) = {word}",
+            start = in(reg) start,
+            offset = const OFFSET,
+            word = in(reg) word,
+            options(nostack),
+        );
     }
 }
 
@@ -55,6 +103,53 @@ impl Frame for XdpFrame {
         let start = self.start::<N>(offset)?;
         // SAFETY: as above, and the exclusive borrow of `self` makes this the only view.
         Some(unsafe { &mut *(start as *mut [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn half(&self, offset: usize) -> Option<u16> {
+        let start = self.start::<2>(offset)?;
+        let half: u64;
+        // SAFETY: the range is inside the frame. The instruction needs no alignment.
+        unsafe {
+            asm!(
+                "{half} = *(u16 *)({start} + 0)",
+                start = in(reg) start,
+                half = out(reg) half,
+                options(nostack, pure, readonly),
+            );
+        }
+        Some(half as u16)
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        const { assert!(N <= MAX_WORDS) };
+        let start = self.start_of_words::<N>(offset)?;
+        let mut words = [0; N];
+        macro_rules! load {
+            ($($index:literal)*) => {$(
+                if $index < N {
+                    words[$index] = load::<{ 4 * $index }>(start);
+                }
+            )*};
+        }
+        load!(0 1 2 3 4 5 6 7 8 9);
+        Some(words)
+    }
+
+    #[inline(always)]
+    fn put_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) -> Option<()> {
+        const { assert!(N <= MAX_WORDS) };
+        let start = self.start_of_words::<N>(offset)?;
+        macro_rules! store {
+            ($($index:literal)*) => {$(
+                if $index < N {
+                    store::<{ 4 * $index }>(start, words[$index]);
+                }
+            )*};
+        }
+        store!(0 1 2 3 4 5 6 7 8 9);
+        Some(())
     }
 
     #[inline(always)]

@@ -112,12 +112,14 @@ impl Tables for Maps {
     fn blur<V: Copy>(&self, value: V) -> V {
         const { assert!(size_of::<V>() <= size_of::<u64>() && align_of::<V>() <= 8) };
         let Some(place) = BLUR.get_ptr_mut(0) else { return value };
-        let place = place.cast::<V>();
-        // SAFETY: the value is this CPU's own, large and aligned enough. Volatile, because the compiler must not see
-        // through it either.
+        let mut word = 0_u64;
+        // SAFETY: the value is this CPU's own. A `V` is no larger than a word and no more aligned, and what comes back
+        // is what was put in. Volatile, because the compiler must not see through it either.
         unsafe {
-            place.write_volatile(value);
-            place.read_volatile()
+            ptr::from_mut(&mut word).cast::<V>().write(value);
+            place.write_volatile(word);
+            word = place.read_volatile();
+            ptr::from_ref(&word).cast::<V>().read()
         }
     }
 

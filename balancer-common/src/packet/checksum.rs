@@ -31,6 +31,15 @@ impl Delta {
     }
 }
 
+impl Delta {
+    /// What the exchange back does: a negation, which in one's-complement arithmetic is a complement.
+    #[inline(always)]
+    #[must_use]
+    pub const fn inverse(self) -> Self {
+        Self { l3: !self.l3, l4: !self.l4 }
+    }
+}
+
 /// What one hop less does to the IPv4 header's checksum: the time to live is the first byte of its word.
 const HOP: u16 = !u16::from_ne_bytes([1, 0]);
 

@@ -78,6 +78,33 @@ const HOPS: u8 = 64;
 /// Bytes of a TCP header without options, as the length fields want it.
 const BARE: u8 = 20;
 
+/// Offset in an IPv4 header of hops, protocol and checksum; the addresses follow.
+const HOPS_AT: usize = 8;
+/// Offset in an IPv6 header of the payload's length, the next header and the hops.
+const LENGTHS_AT: usize = 4;
+/// Offset of the source in an IPv6 header.
+const SOURCE_AT: usize = 8;
+/// Offset of the destination in an IPv6 header.
+const DESTINATION_AT: usize = 24;
+
+/// Four words as the bytes they have in memory.
+#[inline(always)]
+const fn join(words: [u32; 4]) -> [u8; 16] {
+    let [a, b, c, d] = words;
+    let value = if cfg!(target_endian = "little") { [d, c, b, a] } else { [a, b, c, d] };
+    let [a, b, c, d] = value;
+    ((a as u128) << 96 | (b as u128) << 64 | (c as u128) << 32 | d as u128).to_ne_bytes()
+}
+
+/// Sixteen bytes as the words that they are in memory.
+#[inline(always)]
+const fn split(bytes: [u8; 16]) -> [u32; 4] {
+    let value = u128::from_ne_bytes(bytes);
+    let words = [(value >> 96) as u32, (value >> 64) as u32, (value >> 32) as u32, value as u32];
+    let [a, b, c, d] = words;
+    if cfg!(target_endian = "little") { [d, c, b, a] } else { words }
+}
+
 /// IPv4.
 #[derive(Clone, Copy, Debug)]
 pub struct V4;
@@ -90,26 +117,22 @@ impl Family for V4 {
 
     #[inline(always)]
     fn parse<P: Frame>(frame: &P, l3: usize) -> Result<Ip<[u8; 4]>, Outcome> {
-        let Some(h) = frame.view::<{ Ipv4Hdr::LEN }>(l3) else { return Err(Outcome::PassTruncated) };
-        let header = usize::from(h[0] & 0x0f) * 4;
-        let total = usize::from(u16::from_be_bytes([h[2], h[3]]));
-        if h[0] >> 4 != 4 || header < Ipv4Hdr::LEN || total < header {
+        let Some(words) = frame.words::<{ Ipv4Hdr::LEN / 4 }>(l3) else { return Err(Outcome::PassTruncated) };
+        let [[version, _, l0, l1], [_, _, f0, f1], [hops, protocol, ..], source, destination] =
+            words.map(u32::to_ne_bytes);
+        let header = usize::from(version & 0x0f) * 4;
+        let total = usize::from(u16::from_be_bytes([l0, l1]));
+        if version >> 4 != 4 || header < Ipv4Hdr::LEN || total < header {
             return Err(Outcome::PassMalformed);
         }
-        if h[9] != TCP {
+        if protocol != TCP {
             return Err(Outcome::PassNotTcp);
         }
         // More fragments, or an offset: the ports may be elsewhere.
-        if u16::from_be_bytes([h[6], h[7]]) & 0x3fff != 0 {
+        if u16::from_be_bytes([f0, f1]) & 0x3fff != 0 {
             return Err(Outcome::PassFragment);
         }
-        Ok(Ip {
-            source: [h[12], h[13], h[14], h[15]],
-            destination: [h[16], h[17], h[18], h[19]],
-            hops: h[8],
-            l4: (l3 + header) as u16,
-            len: (total - header) as u16,
-        })
+        Ok(Ip { source, destination, hops, l4: (l3 + header) as u16, len: (total - header) as u16 })
     }
 
     #[inline(always)]
@@ -130,14 +153,15 @@ impl Family for V4 {
 
     #[inline(always)]
     fn rewrite<P: Frame>(frame: &mut P, l3: usize, side: Side, addr: [u8; 4], delta: u16) -> Option<()> {
-        let h = frame.view_mut::<{ Ipv4Hdr::LEN }>(l3)?;
-        h[8] = h[8].wrapping_sub(1);
-        [h[10], h[11]] = checksum::update_and_hop([h[10], h[11]], delta);
+        let [[hops, protocol, c0, c1], mut source, mut destination] =
+            frame.words(l3 + HOPS_AT)?.map(u32::to_ne_bytes);
+        let [c0, c1] = checksum::update_and_hop([c0, c1], delta);
         match side {
-            Side::Source => [h[12], h[13], h[14], h[15]] = addr,
-            Side::Destination => [h[16], h[17], h[18], h[19]] = addr,
+            Side::Source => source = addr,
+            Side::Destination => destination = addr,
         }
-        Some(())
+        let words = [[hops.wrapping_sub(1), protocol, c0, c1], source, destination];
+        frame.put_words(l3 + HOPS_AT, words.map(u32::from_ne_bytes))
     }
 
     #[inline(always)]
@@ -208,16 +232,16 @@ impl Family for V6 {
 
     #[inline(always)]
     fn parse<P: Frame>(frame: &P, l3: usize) -> Result<Ip<[u8; 16]>, Outcome> {
-        let Some(h) = frame.view::<{ Ipv6Hdr::LEN }>(l3) else { return Err(Outcome::PassTruncated) };
-        if h[0] >> 4 != 6 {
+        let Some([class, lengths, s0, s1, s2, s3, d0, d1, d2, d3]) = frame.words::<{ Ipv6Hdr::LEN / 4 }>(l3)
+        else {
+            return Err(Outcome::PassTruncated);
+        };
+        if class.to_ne_bytes()[0] >> 4 != 6 {
             return Err(Outcome::PassMalformed);
         }
-        let mut source = [0; 16];
-        let mut destination = [0; 16];
-        source.copy_from_slice(&h[8..24]);
-        destination.copy_from_slice(&h[24..40]);
-        let payload = usize::from(u16::from_be_bytes([h[4], h[5]]));
-        let (next, hops) = (h[6], h[7]);
+        let (source, destination) = (join([s0, s1, s2, s3]), join([d0, d1, d2, d3]));
+        let [p0, p1, next, hops] = lengths.to_ne_bytes();
+        let payload = usize::from(u16::from_be_bytes([p0, p1]));
         let start = l3 + Ipv6Hdr::LEN;
         let l4 = Self::walk(frame, next, start)?;
         let extensions = l4 - start;
@@ -249,13 +273,13 @@ impl Family for V6 {
 
     #[inline(always)]
     fn rewrite<P: Frame>(frame: &mut P, l3: usize, side: Side, addr: [u8; 16], _: u16) -> Option<()> {
-        let h = frame.view_mut::<{ Ipv6Hdr::LEN }>(l3)?;
-        h[7] = h[7].wrapping_sub(1);
-        match side {
-            Side::Source => h[8..24].copy_from_slice(&addr),
-            Side::Destination => h[24..40].copy_from_slice(&addr),
-        }
-        Some(())
+        let [[p0, p1, next, hops]] = frame.words(l3 + LENGTHS_AT)?.map(u32::to_ne_bytes);
+        frame.put_words(l3 + LENGTHS_AT, [u32::from_ne_bytes([p0, p1, next, hops.wrapping_sub(1)])])?;
+        let at = match side {
+            Side::Source => SOURCE_AT,
+            Side::Destination => DESTINATION_AT,
+        };
+        frame.put_words(l3 + at, split(addr))
     }
 
     #[inline(always)]

@@ -21,6 +21,18 @@ pub trait Frame {
     /// `N` bytes at `offset`, for writing; `None` past the end.
     fn view_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]>;
 
+    /// Two bytes at `offset` as one number in the machine's byte order; `None` past the end.
+    fn half(&self, offset: usize) -> Option<u16>;
+
+    /// `N` four-byte words from `offset` on, in the machine's byte order; `None` past the end.
+    ///
+    /// What is read on every packet is read by words: from a view the compiler reads byte by byte, for it knows of no
+    /// alignment.
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;
+
+    /// Writes `N` words from `offset` on; `None` past the end. See [`Frame::words`].
+    fn put_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) -> Option<()>;
+
     /// Moves the first byte: negative grows the frame at its head, positive cuts it. False when there is no room.
     #[must_use]
     fn move_head(&mut self, by: i32) -> bool;
@@ -69,6 +81,26 @@ impl Frame for SliceFrame<'_> {
 
     fn view_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
         self.buffer[self.start..self.end].get_mut(offset..)?.first_chunk_mut()
+    }
+
+    fn half(&self, offset: usize) -> Option<u16> {
+        self.view::<2>(offset).map(|bytes| u16::from_ne_bytes(*bytes))
+    }
+
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let mut words = [0; N];
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = u32::from_ne_bytes(*self.view(offset + 4 * index)?);
+        }
+        Some(words)
+    }
+
+    fn put_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) -> Option<()> {
+        self.bytes().get(offset..)?.get(..4 * N)?;
+        for (index, word) in words.into_iter().enumerate() {
+            *self.view_mut(offset + 4 * index)? = word.to_ne_bytes();
+        }
+        Some(())
     }
 
     fn move_head(&mut self, by: i32) -> bool {

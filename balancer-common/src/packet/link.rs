@@ -15,6 +15,7 @@ pub const IPV6: u16 = 0x86dd;
 const DOT1Q: u16 = 0x8100;
 const DOT1AD: u16 = 0x88a8;
 
+const ETHERTYPE: usize = EthHdr::LEN - 2;
 const TAG_LEN: usize = VlanHdr::LEN;
 
 /// What the link layer says.
@@ -24,8 +25,8 @@ pub struct Link {
     pub ethertype: u16,
     /// Tags on the frame.
     pub vlan: VlanTags,
-    destination: [u8; 6],
-    source: [u8; 6],
+    /// Destination and source address, as on the wire.
+    addresses: [u32; 3],
 }
 
 impl Link {
@@ -35,14 +36,9 @@ impl Link {
     /// The reason to pass the frame on untouched.
     #[inline(always)]
     pub fn parse<P: Frame>(frame: &P) -> Result<Self, Outcome> {
-        let Some(header) = frame.view::<{ EthHdr::LEN }>(0) else { return Err(Outcome::PassTruncated) };
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
-        let mut link = Self {
-            ethertype: u16::from_be_bytes([t0, t1]),
-            vlan: VlanTags::NONE,
-            destination: [d0, d1, d2, d3, d4, d5],
-            source: [s0, s1, s2, s3, s4, s5],
-        };
+        let Some(ethertype) = frame.half(ETHERTYPE) else { return Err(Outcome::PassTruncated) };
+        let Some(addresses) = frame.words(0) else { return Err(Outcome::PassTruncated) };
+        let mut link = Self { ethertype: u16::from_be(ethertype), vlan: VlanTags::NONE, addresses };
         for _ in 0..VlanTags::MAX {
             if !link.is_tagged() {
                 return Ok(link);
@@ -73,7 +69,13 @@ impl Link {
     #[inline(always)]
     #[must_use]
     pub const fn back(&self, ingress: u32) -> Hop {
-        Hop { ifindex: ingress, neighbour: self.source, own: self.destination, vlan: self.vlan, reserved: 0 }
+        let [[d0, d1, d2, d3], [d4, d5, s0, s1], [s2, s3, s4, s5]] = [
+            self.addresses[0].to_ne_bytes(),
+            self.addresses[1].to_ne_bytes(),
+            self.addresses[2].to_ne_bytes(),
+        ];
+        let (neighbour, own) = ([s0, s1, s2, s3, s4, s5], [d0, d1, d2, d3, d4, d5]);
+        Hop { ifindex: ingress, neighbour, own, vlan: self.vlan, reserved: 0 }
     }
 
     /// Whether `hop` is the way back to whoever sent the frame.
@@ -86,6 +88,16 @@ impl Link {
     /// Gives the frame the addresses and tags of `hop`. `None` when it cannot grow.
     #[inline(always)]
     pub fn send<P: Frame>(&self, frame: &mut P, hop: &Hop) -> Option<()> {
+        if self.vlan.is_empty() && hop.vlan.is_empty() {
+            let ([n0, n1, n2, n3, n4, n5], [o0, o1, o2, o3, o4, o5]) = (hop.neighbour, hop.own);
+            let addresses = [[n0, n1, n2, n3], [n4, n5, o0, o1], [o2, o3, o4, o5]];
+            return frame.put_words(0, addresses.map(u32::from_ne_bytes));
+        }
+        self.send_tagged(frame, hop)
+    }
+
+    #[inline(never)]
+    fn send_tagged<P: Frame>(&self, frame: &mut P, hop: &Hop) -> Option<()> {
         if hop.vlan.len() != self.vlan.len() {
             let by = (self.vlan.len() as i32 - hop.vlan.len() as i32) * TAG_LEN as i32;
             if !frame.move_head(by) {

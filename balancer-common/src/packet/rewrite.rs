@@ -3,6 +3,9 @@
 use super::{Family, Frame, checksum, family::Side};
 use crate::packet::checksum::Delta;
 
+/// Offset of the checksum and the urgent pointer in a TCP header.
+const CHECKSUM: usize = 16;
+
 /// Exchanges the address and port of one side of a TCP packet, takes one hop off and mends both checksums.
 /// `None`, with the packet in an unknown state, when the headers are not at these offsets.
 #[inline(always)]
@@ -16,11 +19,13 @@ pub fn translate<F: Family, P: Frame>(
     delta: Delta,
 ) -> Option<()> {
     F::rewrite(frame, l3, side, addr, delta.l3)?;
-    let h = frame.view_mut::<{ super::Segment::HEADER }>(l4)?;
-    match side {
-        Side::Source => [h[0], h[1]] = port,
-        Side::Destination => [h[2], h[3]] = port,
-    }
-    [h[16], h[17]] = checksum::update([h[16], h[17]], delta.l4);
-    Some(())
+    let [[s0, s1, d0, d1]] = frame.words(l4)?.map(u32::to_ne_bytes);
+    let ports = match side {
+        Side::Source => [port[0], port[1], d0, d1],
+        Side::Destination => [s0, s1, port[0], port[1]],
+    };
+    frame.put_words(l4, [u32::from_ne_bytes(ports)])?;
+    let [[c0, c1, u0, u1]] = frame.words(l4 + CHECKSUM)?.map(u32::to_ne_bytes);
+    let [c0, c1] = checksum::update([c0, c1], delta.l4);
+    frame.put_words(l4 + CHECKSUM, [u32::from_ne_bytes([c0, c1, u0, u1])])
 }

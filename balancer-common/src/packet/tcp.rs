@@ -40,17 +40,19 @@ impl Segment {
     #[inline(always)]
     #[must_use]
     pub fn parse<P: Frame>(frame: &P, offset: usize, len: usize) -> Option<Self> {
-        let h = frame.view::<{ TcpHdr::LEN }>(offset)?;
-        let header = usize::from(h[12] >> 4) * 4;
+        let [ports, seq, ack, control, _] = frame.words(offset)?;
+        let [data_offset, flags, ..] = control.to_ne_bytes();
+        let header = usize::from(data_offset >> 4) * 4;
         if header < TcpHdr::LEN || header > len {
             return None;
         }
+        let [s0, s1, d0, d1] = ports.to_ne_bytes();
         Some(Self {
-            source: [h[0], h[1]],
-            destination: [h[2], h[3]],
-            seq: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
-            ack: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
-            flags: h[13],
+            source: [s0, s1],
+            destination: [d0, d1],
+            seq: u32::from_be(seq),
+            ack: u32::from_be(ack),
+            flags,
             payload: (len - header) as u32,
         })
     }

@@ -17,39 +17,47 @@ pub(super) fn to_backend<F: Family, P: Frame, T: FamilyTables<F>>(
     (id, backend): (BackendId, &Backend),
     outcome: Outcome,
 ) -> End {
-    let addr = F::narrow(&backend.addr);
+    if backend.hop.is_known() {
+        return to_backend_by(frame, packet, (id, backend), &backend.hop, outcome);
+    }
     // Routes are asked before the rewrite: the source address is one of their keys.
-    let asked = if backend.hop.is_known() { Hop::UNKNOWN } else { ask(tables, packet.ip.source, addr) };
-    let (port, delta) = (backend.port, backend.from_vip);
-    let translated = rewrite::translate::<F, P>(
-        frame,
-        packet.link.l3(),
-        usize::from(packet.ip.l4),
-        Side::Destination,
-        addr,
-        port,
-        delta,
-    );
-    let egress = translated.and_then(|()| {
-        let hop = if backend.hop.is_known() { &backend.hop } else { &asked };
-        send(frame, packet, hop)
-    });
-    end(egress, packet.endpoint.service, id, Direction::Request, outcome)
+    let hop = ask(tables, packet.ip.source, F::narrow(&backend.addr));
+    to_backend_by(frame, packet, (id, backend), &hop, outcome)
+}
+
+/// Sends a client's packet to `backend` by `hop`; by the host's stack when that is not known.
+#[inline(always)]
+pub(super) fn to_backend_by<F: Family, P: Frame>(
+    frame: &mut P,
+    packet: &Packet<F>,
+    (id, backend): (BackendId, &Backend),
+    hop: &Hop,
+    outcome: Outcome,
+) -> End {
+    let (addr, port, delta) = (F::narrow(&backend.addr), backend.port, backend.from_vip);
+    let (l3, l4) = (packet.link.l3(), usize::from(packet.ip.l4));
+    let translated = rewrite::translate::<F, P>(frame, l3, l4, Side::Destination, addr, port, delta);
+    let egress = translated.and_then(|()| send(frame, packet, hop));
+    end(egress, packet.service, id, Direction::Request, outcome)
 }
 
 /// Sends a backend's packet to its client by `hop`; by the host's stack when that is not known.
 #[inline(always)]
-pub(super) fn to_client<F: Family, P: Frame>(
+pub(super) fn to_client<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
+    tables: &T,
     packet: &Packet<F>,
     hop: &Hop,
     outcome: Outcome,
 ) -> End {
-    let endpoint = &packet.endpoint;
     if packet.ip.hops <= 1 {
-        return End::at(endpoint.service, Outcome::DropHopLimit);
+        return End::at(packet.service, Outcome::DropHopLimit);
     }
-    let (addr, port, delta) = (F::narrow(&endpoint.vip), endpoint.vip_port, endpoint.to_vip);
+    let (Some(service), Some(backend)) = (tables.service(packet.service), tables.backend(packet.backend))
+    else {
+        return End::at(packet.service, Outcome::DropUnconfigured);
+    };
+    let (addr, port, delta) = (F::narrow(&service.addr), service.port, backend.from_vip.inverse());
     let translated = rewrite::translate::<F, P>(
         frame,
         packet.link.l3(),
@@ -60,7 +68,7 @@ pub(super) fn to_client<F: Family, P: Frame>(
         delta,
     );
     let egress = translated.and_then(|()| send(frame, packet, hop));
-    end(egress, endpoint.service, endpoint.backend, Direction::Reply, outcome)
+    end(egress, packet.service, packet.backend, Direction::Reply, outcome)
 }
 
 /// Gives the packet its link header; the interface it leaves by, 0 for the host's stack.

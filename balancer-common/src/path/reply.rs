@@ -21,9 +21,9 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
         return End::of(Outcome::PassDirect);
     }
     match tables.flow(&reply.key) {
-        Some(flow) if flow.state().backend() == packet.endpoint.backend => {
+        Some(flow) if flow.state().backend() == packet.backend => {
             reply.known(flow);
-            to_client(frame, packet, &flow.hop, Outcome::ForwardReply)
+            to_client(frame, tables, packet, &flow.hop, Outcome::ForwardReply)
         }
         _ => End::of(Outcome::PassDirect),
     }
@@ -41,21 +41,24 @@ pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
         return End::of(Outcome::PassDirect);
     }
     if let Some(half) = tables.half_open(&reply.key)
-        && half.backend == packet.endpoint.backend
+        && half.backend == packet.backend
     {
         let hop = half.hop;
         reply.unproven(half);
-        return to_client(frame, packet, &hop, Outcome::ForwardHalfOpen);
+        return to_client(frame, tables, packet, &hop, Outcome::ForwardHalfOpen);
     }
     if !tables.is_adopting(tables.now()) || !reply.may_be_stateless() {
         return End::of(Outcome::PassDirect);
     }
-    let hop = match tables.route(F::narrow(&packet.endpoint.vip), packet.ip.destination) {
+    let Some(service) = tables.service(packet.service) else {
+        return End::at(packet.service, Outcome::DropUnconfigured);
+    };
+    let hop = match tables.route(F::narrow(&service.addr), packet.ip.destination) {
         Route::Hop(hop) => hop,
         Route::Stack => Hop::UNKNOWN,
         Route::Local => return End::of(Outcome::PassDirect),
     };
-    to_client(frame, packet, &hop, Outcome::ForwardReplyStateless)
+    to_client(frame, tables, packet, &hop, Outcome::ForwardReplyStateless)
 }
 
 /// A packet from a backend and where it belongs.
@@ -68,7 +71,7 @@ struct Reply<'a, F: Family, T> {
 impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
     #[inline(always)]
     fn new(tables: &'a T, packet: &'a Packet<F>) -> Self {
-        let key = F::key(packet.ip.destination, packet.segment.destination, packet.endpoint.service);
+        let key = F::key(packet.ip.destination, packet.segment.destination, packet.service);
         Self { tables, packet, key }
     }
 
@@ -110,19 +113,19 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
         let segment = &self.packet.segment;
         if segment.any(Segment::RST) {
             if half.is_waiting() {
-                self.tables.count_refused(self.packet.endpoint.backend);
+                self.tables.count_refused(self.packet.backend);
             }
         } else if segment.is_syn_ack() {
             half.answer(segment.seq, segment.ack);
         } else if half.adopted != 0 && segment.any(Segment::ACK) {
             // The backend knows the connection: that is proof.
             let now = self.tables.now();
-            let state = FlowState::open(self.packet.endpoint.backend, now);
+            let state = FlowState::open(self.packet.backend, now);
             let state =
                 if segment.any(Segment::FIN) { state.with_fin(FlowState::FIN_BACKEND) } else { state };
             let flow = Flow { state, last_seen: now, acked: segment.ack, hop: half.hop };
             if self.tables.insert_flow(&self.key, &flow) {
-                self.tables.count_opened(self.packet.endpoint.backend);
+                self.tables.count_opened(self.packet.backend);
                 self.tables.remove_half_open(&self.key);
             }
         }

@@ -1,6 +1,9 @@
 //! Packets from clients.
 
-use super::{End, Packet, egress::to_backend};
+use super::{
+    End, Packet,
+    egress::{to_backend, to_backend_by},
+};
 use crate::{
     abi::{
         Backend, BackendId, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, ScoreFlags, ServiceFlags,
@@ -15,10 +18,37 @@ use crate::{
 /// Attempts at a state transition. Each failure means that another CPU has just moved the same flow.
 pub(super) const ATTEMPTS: usize = 4;
 
+/// Sends on a packet of an established flow that does nothing but carry data; [`Outcome::PassDirect`] when it is
+/// anything else. Most packets are such: they cost one look-up of the flow and one of its backend.
+#[inline(never)]
+pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+) -> End {
+    const OTHER: End = End::of(Outcome::PassDirect);
+    if packet.ip.hops <= 1 || packet.segment.any(Segment::SYN | Segment::FIN | Segment::RST) {
+        return OTHER;
+    }
+    let key = F::key(packet.ip.source, packet.segment.source, packet.service);
+    let Some(flow) = tables.flow(&key) else { return OTHER };
+    let state = flow.state();
+    if state.has(FlowState::SYN_PENDING) {
+        return OTHER;
+    }
+    let id = state.backend();
+    let Some(backend) = tables.backend(id) else { return OTHER };
+    if backend.present == 0 || backend.service != packet.service || !backend.hop.is_known() {
+        return OTHER;
+    }
+    flow.touch(tables.now());
+    to_backend_by(frame, packet, (id, backend), &backend.hop, Outcome::ForwardRequest)
+}
+
 /// Decides what is to be done with a packet to a service, and updates the tables.
 #[inline(never)]
 pub(super) fn decide<F: Family, T: FamilyTables<F>>(tables: &T, packet: &Packet<F>) -> Decision {
-    let service = packet.endpoint.service;
+    let service = packet.service;
     let key = F::key(packet.ip.source, packet.segment.source, service);
     let request = Request { tables, packet, service, key, now: tables.now() };
     let decision = request.decide();
@@ -41,7 +71,7 @@ pub(super) fn forward<F: Family, P: Frame, T: FamilyTables<F>>(
 ) -> End {
     match tables.backend(decision.backend) {
         Some(backend) => to_backend(frame, tables, packet, (decision.backend, backend), decision.outcome),
-        None => End::at(packet.endpoint.service, Outcome::DropUnconfigured),
+        None => End::at(packet.service, Outcome::DropUnconfigured),
     }
 }
 
