@@ -82,7 +82,12 @@ impl Link {
     #[inline(always)]
     #[must_use]
     pub fn is_answered_by(&self, hop: &Hop, ingress: u32) -> bool {
-        hop.ifindex == ingress && hop.neighbour == self.source && hop.vlan == self.vlan
+        let [n0, n1, n2, n3, n4, n5] = hop.neighbour;
+        let [_, _, s0, s1] = self.addresses[1].to_ne_bytes();
+        hop.ifindex == ingress
+            && u16::from_ne_bytes([n0, n1]) == u16::from_ne_bytes([s0, s1])
+            && u32::from_ne_bytes([n2, n3, n4, n5]) == self.addresses[2]
+            && hop.vlan == self.vlan
     }
 
     /// Gives the frame the addresses and tags of `hop`. `None` when it cannot grow.

@@ -47,14 +47,13 @@ pub(super) fn to_client<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
     tables: &T,
     packet: &Packet<F>,
-    hop: &Hop,
+    (backend, hop): (&Backend, &Hop),
     outcome: Outcome,
 ) -> End {
     if packet.ip.hops <= 1 {
         return End::at(packet.service, Outcome::DropHopLimit);
     }
-    let (Some(service), Some(backend)) = (tables.service(packet.service), tables.backend(packet.backend))
-    else {
+    let Some(service) = tables.service(packet.service) else {
         return End::at(packet.service, Outcome::DropUnconfigured);
     };
     let (addr, port, delta) = (F::narrow(&service.addr), service.port, backend.from_vip.inverse());

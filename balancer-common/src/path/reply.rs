@@ -2,7 +2,7 @@
 
 use super::{End, Packet, egress::to_client, request::ATTEMPTS};
 use crate::{
-    abi::{Flow, FlowCell, FlowState, HalfOpenCell, Hop},
+    abi::{Backend, Flow, FlowCell, FlowState, HalfOpenCell, Hop, Service},
     outcome::Outcome,
     packet::{Family, Frame, Segment},
     steer::{self, hash},
@@ -17,13 +17,11 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     packet: &Packet<F>,
 ) -> End {
     let reply = Reply::new(tables, packet);
-    if !reply.is_from_the_backends_side() {
-        return End::of(Outcome::PassDirect);
-    }
+    let Some(backend) = reply.backend() else { return End::of(Outcome::PassDirect) };
     match tables.flow(&reply.key) {
         Some(flow) if flow.state().backend() == packet.backend => {
             reply.known(flow);
-            to_client(frame, tables, packet, &flow.hop, Outcome::ForwardReply)
+            to_client(frame, tables, packet, (backend, &flow.hop), Outcome::ForwardReply)
         }
         _ => End::of(Outcome::PassDirect),
     }
@@ -37,28 +35,26 @@ pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
     packet: &Packet<F>,
 ) -> End {
     let reply = Reply::new(tables, packet);
-    if !reply.is_from_the_backends_side() {
-        return End::of(Outcome::PassDirect);
-    }
+    let Some(backend) = reply.backend() else { return End::of(Outcome::PassDirect) };
     if let Some(half) = tables.half_open(&reply.key)
         && half.backend == packet.backend
     {
         let hop = half.hop;
         reply.unproven(half);
-        return to_client(frame, tables, packet, &hop, Outcome::ForwardHalfOpen);
-    }
-    if !tables.is_adopting(tables.now()) || !reply.may_be_stateless() {
-        return End::of(Outcome::PassDirect);
+        return to_client(frame, tables, packet, (backend, &hop), Outcome::ForwardHalfOpen);
     }
     let Some(service) = tables.service(packet.service) else {
         return End::at(packet.service, Outcome::DropUnconfigured);
     };
+    if !tables.is_adopting(tables.now()) || !reply.may_be_stateless(service) {
+        return End::of(Outcome::PassDirect);
+    }
     let hop = match tables.route(F::narrow(&service.addr), packet.ip.destination) {
         Route::Hop(hop) => hop,
         Route::Stack => Hop::UNKNOWN,
         Route::Local => return End::of(Outcome::PassDirect),
     };
-    to_client(frame, tables, packet, &hop, Outcome::ForwardReplyStateless)
+    to_client(frame, tables, packet, (backend, &hop), Outcome::ForwardReplyStateless)
 }
 
 /// A packet from a backend and where it belongs.
@@ -75,23 +71,24 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
         Self { tables, packet, key }
     }
 
-    /// Whether the packet arrived on the interface that the backend is reached by. Anybody can send from the
-    /// backend's address on another one, and what a backend says is believed: its SYN-ACK and its RST.
+    /// The backend, if the packet arrived on the interface that it is reached by. Anybody can send from its address
+    /// on another one, and what a backend says is believed: its SYN-ACK and its RST.
     #[inline(always)]
-    fn is_from_the_backends_side(&self) -> bool {
-        let Some(backend) = self.tables.backend(self.packet.endpoint.backend) else { return false };
-        !backend.hop.is_known() || backend.hop.ifindex == self.packet.ingress
+    fn backend(&self) -> Option<&'a Backend> {
+        let backend = self.tables.backend(self.packet.backend)?;
+        let is_from_its_side = !backend.hop.is_known() || backend.hop.ifindex == self.packet.ingress;
+        is_from_its_side.then_some(backend)
     }
 
     /// Whether a flow without state to this client would be the backend's by the ring. The others are connections
     /// that clients made with the backend directly.
     #[inline(never)]
-    fn may_be_stateless(&self) -> bool {
-        let Packet { ip, segment, endpoint, .. } = self.packet;
+    fn may_be_stateless(&self, service: &Service) -> bool {
+        let Packet { ip, segment, .. } = self.packet;
         let Some(settings) = self.tables.settings() else { return false };
-        let words = F::words(ip.destination, segment.destination, endpoint.vip_port);
+        let words = F::words(ip.destination, segment.destination, service.port);
         let hash = hash::flow(words, settings.hash_key);
-        steer::by_ring(self.tables, endpoint.service, hash) == Some(endpoint.backend)
+        steer::by_ring(self.tables, self.packet.service, hash) == Some(self.packet.backend)
     }
 
     /// A packet of an established flow.

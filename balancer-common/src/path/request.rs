@@ -33,7 +33,7 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     let key = F::key(packet.ip.source, packet.segment.source, packet.service);
     let Some(flow) = tables.flow(&key) else { return OTHER };
     let state = flow.state();
-    if state.has(FlowState::SYN_PENDING) {
+    if state.has(FlowState::SYN_PENDING) || !packet.link.is_answered_by(&flow.hop, packet.ingress) {
         return OTHER;
     }
     let id = state.backend();

@@ -143,14 +143,16 @@ impl Cell<'_> {
             for &path in &self.paths {
                 rig.aim(path, self.plan.order, self.flows)?;
                 let before = rig.counted(path)?;
-                let balancer = self.send(rig, Target::Balancer)?;
+                let balancer = self.send(rig, path, Target::Balancer)?;
                 let counted = rig.counted(path)? - before;
                 let sent = u64::from(self.plan.cpus) * u64::from(self.packets() + self.warm_up());
                 // A flood is not known for one by its first packet, nor a new flow by one that has had its turn before.
                 if counted + sent / 500 < sent {
-                    bail!("{counted} of {sent} packets ended as {}", path.outcome().as_str());
+                    let outcome = path.outcome().as_str();
+                    bail!("{counted} of {sent} packets ended as {outcome}; so far:{}", rig.outcomes()?);
                 }
-                let (empty, parse) = (self.send(rig, Target::Empty)?, self.send(rig, Target::Parse)?);
+                let (empty, parse) =
+                    (self.send(rig, path, Target::Empty)?, self.send(rig, path, Target::Parse)?);
                 if round > 0 {
                     let times = times.entry(path).or_default();
                     times.balancer.push(balancer);
@@ -172,10 +174,10 @@ impl Cell<'_> {
     }
 
     /// Sends from all CPUs at once; the mean of what a packet costs each.
-    fn send(&self, rig: &Rig, target: Target) -> Result<f64> {
+    fn send(&self, rig: &Rig, path: Path, target: Target) -> Result<f64> {
         let send = || {
-            rig.send(target, self.warm_up())?;
-            rig.send(target, self.packets())
+            rig.send(path, target, self.warm_up())?;
+            rig.send(path, target, self.packets())
         };
         if self.plan.cpus == 1 {
             return send();

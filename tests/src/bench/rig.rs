@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
     maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray, xdp::DevMapHash},
-    programs::Xdp,
+    programs::{Xdp, xdp::XdpMode},
 };
 use balancer_common::{
     abi::{
@@ -21,7 +21,7 @@ use nix::time::{ClockId, clock_gettime};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
-use super::traffic::{Family, Order, Path, Policy, keys};
+use super::traffic::{Family, Order, Path, Policy, RECEIVER, SENDER, keys};
 
 /// The variable that names the generator's object.
 pub const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
@@ -80,6 +80,8 @@ impl Rig {
             filled: 0,
         };
         rig.connect()?;
+        // The kernel makes test runs take place on interfaces only that a program is attached to.
+        program_mut(&mut rig.generator, generator::EMPTY)?.attach_to_if_index(BACKENDS, XdpMode::Driver)?;
         rig.configure()?;
         Ok(rig)
     }
@@ -110,7 +112,7 @@ impl Rig {
             let addr = self.family.backend(id);
             roles.add(addr.port(), PortRoles::BACKEND);
             self.endpoint(addr, Endpoint::backend(SERVICE, BackendId(id), vip, addr))?;
-            self.set(names::BACKENDS, u32::from(id), Backend::new(SERVICE, vip, addr, HOP))?;
+            self.set(names::BACKENDS, u32::from(id), Backend::new(SERVICE, vip, addr, BACKEND_HOP))?;
             // Different loads, so that candidates are compared and not found equal.
             let base = Score::ONE / 100 * u64::from(id % 61);
             scores.0[usize::from(id)] =
@@ -124,7 +126,10 @@ impl Rig {
         self.set(names::SCORES, 0, *scores)?;
         self.set(names::PORTS, 0, *roles)?;
         let map = self.balancer.map_mut(names::DEVICES).context("the object has no devices")?;
-        DevMapHash::try_from(map)?.insert(EGRESS, EGRESS, None, 0)?;
+        let mut devices = DevMapHash::try_from(map)?;
+        for device in [CLIENTS, BACKENDS] {
+            devices.insert(device, device, None, 0)?;
+        }
         self.policy(Policy::Adaptive)
     }
 
@@ -150,7 +155,7 @@ impl Rig {
         let range = self.filled..flows;
         let flow = |number: u32| {
             let state = FlowState::open(BackendId((number & mask) as u16), now);
-            Flow { state, last_seen: now, acked: 0, hop: HOP }
+            Flow { state, last_seen: now, acked: 0, hop: CLIENT_HOP }
         };
         match self.family {
             Family::V4 => {
@@ -189,14 +194,20 @@ impl Rig {
     }
 
     /// Sends `packets` to a target; nanoseconds per packet.
-    pub(super) fn send(&self, target: Target, packets: u32) -> Result<f64> {
+    pub(super) fn send(&self, path: Path, target: Target, packets: u32) -> Result<f64> {
         let name = match target {
             Target::Balancer => generator::TO_BALANCER,
             Target::Empty => generator::TO_EMPTY,
             Target::Parse => generator::TO_PARSE,
         };
         let frame = [0; 128];
-        let options = TestRunOptions { data_in: Some(&frame), repeat: packets, ..TestRunOptions::default() };
+        let ingress = if path == Path::Reply { BACKENDS } else { CLIENTS };
+        let options = TestRunOptions {
+            data_in: Some(&frame),
+            ctx_in: Some(&context(frame.len() as u32, ingress)),
+            repeat: packets,
+            ..TestRunOptions::default()
+        };
         let result = program(&self.generator, name)?.test_run(options)?;
         ensure!(result.return_value != 0, "a packet was aborted on its way to {target:?}");
         Ok(result.duration.as_nanos() as f64)
@@ -222,6 +233,21 @@ impl Rig {
         let index = row * Outcome::COUNT as u32 + path.outcome() as u32;
         let map = self.balancer.map_mut(names::OUTCOMES).context("the object has no outcomes")?;
         Ok(PerCpuArray::<_, u64>::try_from(map)?.get(&index, 0)?.iter().sum())
+    }
+
+    /// The outcomes that were counted so far, for an error to quote.
+    pub(super) fn outcomes(&mut self) -> Result<String> {
+        let map = self.balancer.map_mut(names::OUTCOMES).context("the object has no outcomes")?;
+        let map = PerCpuArray::<_, u64>::try_from(map)?;
+        let mut text = String::new();
+        for index in 0..map.len() {
+            let packets = map.get(&index, 0)?.iter().sum::<u64>();
+            if packets > 0 {
+                let outcome = Outcome::ALL[index as usize % Outcome::COUNT];
+                text.push_str(&format!(" {} {packets}", outcome.as_str()));
+            }
+        }
+        Ok(text)
     }
 
     /// Kernel memory of the flow table for each flow that it can hold.
@@ -282,6 +308,10 @@ fn program<'a>(object: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
     Ok(object.program(name).with_context(|| format!("no program {name}"))?.try_into()?)
 }
 
+fn program_mut<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    Ok(object.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
+}
+
 fn load(variable: &str, programs: &[&str]) -> Result<Ebpf> {
     let path = env::var_os(variable)
         .with_context(|| format!("{variable} names no object: run this by `cargo xtask bench packet`"))?;
@@ -292,27 +322,39 @@ fn load(variable: &str, programs: &[&str]) -> Result<Ebpf> {
         .load(&bytes)
         .with_context(|| format!("failed to load {}", path.display()))?;
     for name in programs {
-        let program: &mut Xdp =
-            object.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
-        program.load().with_context(|| format!("the kernel refuses {name}"))?;
+        program_mut(&mut object, name)?.load().with_context(|| format!("the kernel refuses {name}"))?;
     }
     Ok(object)
 }
 
-/// Interface that packets are sent to.
-const EGRESS: u32 = 100;
+/// Interface towards the clients: the loopback device, where test runs take place unless told otherwise.
+const CLIENTS: u32 = 1;
+/// Interface towards the backends.
+const BACKENDS: u32 = 100;
 
-/// Way of every packet, in both directions.
-const HOP: Hop =
-    Hop { ifindex: EGRESS, neighbour: [2, 0, 0, 0, 1, 1], own: [2, 0, 0, 0, 1, 2], ..Hop::UNKNOWN };
+/// Way to the backends.
+const BACKEND_HOP: Hop =
+    Hop { ifindex: BACKENDS, neighbour: [2, 0, 0, 0, 1, 1], own: [2, 0, 0, 0, 1, 2], ..Hop::UNKNOWN };
+/// Way to the clients: back to where their frames come from.
+const CLIENT_HOP: Hop = Hop { ifindex: CLIENTS, neighbour: SENDER, own: RECEIVER, ..Hop::UNKNOWN };
 
-/// Gives the namespace an interface that packets can be sent to.
+/// Gives the namespace the interface towards the backends.
 pub(super) fn add_link() -> Result<()> {
-    let index = EGRESS.to_string();
+    let index = BACKENDS.to_string();
     let arguments = ["link", "add", "out", "index", &index, "type", "veth", "peer", "name", "out-peer"];
     let output = Command::new("ip").args(arguments).output().context("failed to start ip (iproute2)")?;
     ensure!(output.status.success(), "failed to add a link: {}", String::from_utf8_lossy(&output.stderr));
+    for name in ["lo", "out", "out-peer"] {
+        let status =
+            Command::new("ip").args(["link", "set", name, "up"]).status().context("failed to start ip")?;
+        ensure!(status.success(), "failed to bring up {name}");
+    }
     Ok(())
+}
+
+/// `struct xdp_md`: data, data_end, data_meta, ingress interface, receive queue, egress interface.
+fn context(len: u32, ingress: u32) -> Vec<u8> {
+    [0, len, 0, ingress, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
 /// The data path's clock.

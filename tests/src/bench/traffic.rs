@@ -133,6 +133,11 @@ const VIP: u32 = 0xc000_0201;
 /// New flows come from this many tuples, many more than the half-open table holds.
 const TUPLES: u32 = 1 << 20;
 
+/// Link address of whoever sends the frames.
+pub(super) const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// Link address that frames are sent to.
+pub(super) const RECEIVER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
 /// Length of a frame in words: Ethernet, IP, TCP and a few bytes of payload.
 const WORDS4: u32 = 8;
 const WORDS6: u32 = 10;
@@ -209,7 +214,7 @@ impl Family {
         };
         let flags = if matches!(path, Path::Syn | Path::Flood) { SYN } else { ACK };
         let len = self.words() as usize * 8;
-        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        let mut frame = [RECEIVER, SENDER].concat();
         match (from.ip(), to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 frame.extend([8, 0, 0x45, 0]);
