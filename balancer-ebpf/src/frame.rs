@@ -9,7 +9,8 @@ use aya_ebpf::{
 use balancer_common::packet::Frame;
 
 /// Headers end below this offset: two tags, the longest IPv6 extension chain that is walked, and TCP. The verifier
-/// needs a bound for an offset that comes from the packet.
+/// needs a bound for an offset that comes from the packet; a mask and no comparison, because kernel 6.1 does not see
+/// that a compared number and the one that is added are the same.
 const MAX_OFFSET: usize = 0x3fff;
 
 /// The frame of an XDP program.
@@ -25,21 +26,19 @@ impl XdpFrame {
     /// Where `N` words at `offset` start, if they are inside the frame.
     #[inline(always)]
     fn start_of_words<const N: usize>(&self, offset: usize) -> Option<usize> {
-        if offset > MAX_OFFSET {
-            return None;
-        }
-        let start = self.context.data() + offset;
-        if start + 4 * N > self.context.data_end() { None } else { Some(start) }
+        self.start_of(offset, 4 * N)
     }
 
     /// Where `N` bytes at `offset` start, if they are inside the frame.
     #[inline(always)]
     fn start<const N: usize>(&self, offset: usize) -> Option<usize> {
-        if offset > MAX_OFFSET {
-            return None;
-        }
-        let start = self.context.data() + offset;
-        if start + N > self.context.data_end() { None } else { Some(start) }
+        self.start_of(offset, N)
+    }
+
+    #[inline(always)]
+    fn start_of(&self, offset: usize, len: usize) -> Option<usize> {
+        let start = self.context.data() + (offset & MAX_OFFSET);
+        if start + len > self.context.data_end() { None } else { Some(start) }
     }
 }
 
