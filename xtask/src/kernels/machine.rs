@@ -18,7 +18,7 @@ use super::{
 use crate::process;
 
 /// Until the first test begins: seconds on an idle machine, more where others need the processor.
-const BOOT_LIMIT: u64 = 300;
+const BOOT_LIMIT: u64 = 180;
 
 /// Boots the kernel without a disk or a network card. The machine ends by itself, or is ended.
 pub(super) fn emulated(package: &Package, image: &Path, folder: &Path) -> Result<Transcript> {

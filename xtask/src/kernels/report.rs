@@ -160,7 +160,7 @@ fn table(rows: &[Row]) -> Table {
                 Verdict::Failed => "NO",
                 Verdict::Skipped => "skipped",
             };
-            finding.seconds.map_or_else(|| word.to_owned(), |seconds| format!("{word} ({seconds} s)"))
+            word.to_owned()
         });
         let release = row.release.clone().unwrap_or_else(|| "-".to_owned());
         table.add_row([row.kernel.clone(), release, verified].into_iter().chain(cells));

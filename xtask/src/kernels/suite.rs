@@ -28,27 +28,27 @@ pub(super) struct Case {
 }
 
 pub(super) const CASES: &[Case] = &[
-    Case { name: "accepted", file: "verdicts_kernel", tests: &["the_verifier_has_room_left"], limit: 300 },
+    Case { name: "accepted", file: "verdicts_kernel", tests: &["the_verifier_has_room_left"], limit: 180 },
     Case {
         name: "packet table",
         file: "verdicts_kernel",
         tests: &["every_packet_ends_as_the_table_says", "random_packets_end_as_on_the_host"],
-        limit: 900,
+        limit: 600,
     },
     Case {
         name: "connect",
         file: "steering",
         tests: &["both_families_share_backends_hosts_and_clients"],
-        limit: 300,
+        limit: 240,
     },
-    Case { name: "checksums", file: "wire", tests: &["checksums_are_right_on_both_sides"], limit: 300 },
+    Case { name: "checksums", file: "wire", tests: &["checksums_are_right_on_both_sides"], limit: 180 },
     Case {
         name: "vlan",
         file: "vlan",
         tests: &["one_tag_on_both_sides", "two_tags_on_both_sides"],
-        limit: 300,
+        limit: 240,
     },
-    Case { name: "restart", file: "faults", tests: &["a_killed_agent_is_not_missed"], limit: 600 },
+    Case { name: "restart", file: "faults", tests: &["a_killed_agent_is_not_missed"], limit: 300 },
 ];
 
 /// The programs that the cases run.
