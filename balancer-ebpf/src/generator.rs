@@ -9,13 +9,17 @@
 mod frame;
 
 #[cfg(target_arch = "bpf")]
+#[path = "generator/yardstick.rs"]
+mod yardstick;
+
+#[cfg(target_arch = "bpf")]
 mod programs {
     use core::arch::asm;
 
     use aya_ebpf::{
         EbpfContext as _,
         bindings::xdp_action,
-        helpers::bpf_xdp_adjust_tail,
+        helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
         macros::{map, xdp},
         maps::{Array, PerCpuArray, ProgramArray},
         programs::XdpContext,
@@ -41,7 +45,7 @@ mod programs {
     #[map]
     static CURSOR: PerCpuArray<Cursor> = PerCpuArray::with_max_entries(CURSORS, 0);
     #[map]
-    static TARGETS: ProgramArray = ProgramArray::with_max_entries(3, 0);
+    static TARGETS: ProgramArray = ProgramArray::with_max_entries(4, 0);
 
     #[xdp]
     fn to_balancer(context: XdpContext) -> u32 {
@@ -56,6 +60,11 @@ mod programs {
     #[xdp]
     fn to_parse(context: XdpContext) -> u32 {
         send(context, Target::Parse)
+    }
+
+    #[xdp]
+    fn to_yardstick(context: XdpContext) -> u32 {
+        send(context, Target::Yardstick)
     }
 
     #[xdp]
@@ -135,16 +144,22 @@ mod programs {
         Some(())
     }
 
-    /// Gives back what an answer has cut off.
+    /// Takes away what an encapsulation has put in front, or gives back what an answer has cut off.
     #[inline(always)]
     fn restore_length(context: &XdpContext, length: u32) -> Option<()> {
         let missing = length as i32 - (context.data_end() - context.data()) as i32;
-        // SAFETY: the context is the program's own, and no pointer into the frame is kept across the call.
-        if missing == 0 || unsafe { bpf_xdp_adjust_tail(context.as_ptr().cast(), missing) } == 0 {
-            Some(())
-        } else {
-            None
+        if missing == 0 {
+            return Some(());
         }
+        // SAFETY: the context is the program's own, and no pointer into the frame is kept across the calls.
+        let adjusted = unsafe {
+            if missing < 0 {
+                bpf_xdp_adjust_head(context.as_ptr().cast(), -missing)
+            } else {
+                bpf_xdp_adjust_tail(context.as_ptr().cast(), missing)
+            }
+        };
+        if adjusted == 0 { Some(()) } else { None }
     }
 
     /// Where a field of `size` bytes is, if it is inside the frame.

@@ -58,6 +58,8 @@ pub enum Target {
     Empty = 1,
     /// A program that reads the headers and nothing else.
     Parse = 2,
+    /// A balancer to compare with.
+    Yardstick = 3,
 }
 
 /// Names in the generator's object.
@@ -72,8 +74,84 @@ pub mod names {
     pub const TO_EMPTY: &str = "to_empty";
     /// Generator in front of the parser.
     pub const TO_PARSE: &str = "to_parse";
+    /// Generator in front of the yardstick.
+    pub const TO_YARDSTICK: &str = "to_yardstick";
     /// The empty program.
     pub const EMPTY: &str = "empty";
     /// The program that reads the headers.
     pub const PARSE: &str = "parse";
+    /// The balancer to compare with.
+    pub const YARDSTICK: &str = "yardstick";
+    /// `Hash<VipKey, VipMeta>` of the yardstick.
+    pub const YARD_VIPS: &str = "YARD_VIPS";
+    /// `Array<u32>` of the yardstick: backend by slot.
+    pub const YARD_RING: &str = "YARD_RING";
+    /// `Array<Real>` of the yardstick: backends.
+    pub const YARD_REALS: &str = "YARD_REALS";
+}
+
+/// Layouts of the yardstick, after Katran's.
+pub mod yardstick {
+    /// Flows in its table: room for the established and the new ones of a run, so that none evicts another.
+    pub const FLOWS: u32 = 1 << 21;
+    /// Slots of its ring.
+    pub const RING: u32 = 65_537;
+    /// Backends that it has room for.
+    pub const REALS: u32 = 4096;
+
+    /// A service.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct VipKey {
+        /// Address as on the wire; IPv4 in the first word.
+        pub addr: [u32; 4],
+        /// Port as on the wire, and the protocol in the third byte.
+        pub port: u32,
+    }
+
+    /// What is known of a service.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct VipMeta {
+        /// Flags; not used.
+        pub flags: u32,
+        /// New connections per second and CPU above which none is remembered; 0 is no limit.
+        pub flood_rate: u32,
+    }
+
+    /// A flow.
+    #[repr(C, align(8))]
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct FlowKey {
+        /// Client, as on the wire.
+        pub source: [u32; 4],
+        /// Service, as on the wire.
+        pub destination: [u32; 4],
+        /// Both ports.
+        pub ports: u32,
+        /// Protocol.
+        pub protocol: u32,
+    }
+
+    /// Where a flow goes.
+    #[repr(C, align(8))]
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct Place {
+        /// Backend.
+        pub real: u32,
+        /// Keeps the time aligned.
+        pub reserved: u32,
+        /// When it was last used; not written for TCP.
+        pub last_seen: u64,
+    }
+
+    /// A backend.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct Real {
+        /// Address as on the wire; IPv4 in the first word.
+        pub addr: [u32; 4],
+        /// Flags; not used.
+        pub flags: u32,
+    }
 }

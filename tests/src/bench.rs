@@ -10,6 +10,7 @@ mod measure;
 mod report;
 mod rig;
 mod traffic;
+mod yardstick;
 
 pub use document::write as write_document;
 pub use measure::{Plan, run};

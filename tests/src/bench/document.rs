@@ -29,7 +29,7 @@ fn tables(report: &Report) -> String {
         let _ = writeln!(text, "- {line}");
     }
     let _ = writeln!(text, "\n| {} |", Row::HEADINGS.join(" | "));
-    let _ = writeln!(text, "|---|---|--:|--:|---|--:|--:|--:|--:|--:|");
+    let _ = writeln!(text, "|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|");
     for row in &report.rows {
         let _ = writeln!(text, "| {} |", row.cells().join(" | "));
     }

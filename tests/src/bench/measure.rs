@@ -126,6 +126,8 @@ pub(super) struct Times {
     pub(super) balancer: Vec<f64>,
     pub(super) empty: Vec<f64>,
     pub(super) parse: Vec<f64>,
+    /// Empty where the yardstick has no such path.
+    pub(super) yardstick: Vec<f64>,
 }
 
 /// The paths that are measured in turn.
@@ -138,6 +140,11 @@ struct Cell<'a> {
 impl Cell<'_> {
     fn rounds(&self, rig: &mut Rig) -> Result<BTreeMap<Path, Times>> {
         let mut times: BTreeMap<Path, Times> = BTreeMap::new();
+        if self.paths.contains(&Path::Request) {
+            // The yardstick enters flows as it meets them.
+            rig.aim(Path::Request, self.plan.order, self.flows)?;
+            rig.send(Path::Request, Target::Yardstick, self.flows)?;
+        }
         // One round more than is counted: it warms up what a later one finds warm.
         for round in 0..=self.plan.rounds {
             for &path in &self.paths {
@@ -153,11 +160,14 @@ impl Cell<'_> {
                 }
                 let (empty, parse) =
                     (self.send(rig, path, Target::Empty)?, self.send(rig, path, Target::Parse)?);
+                let yardstick =
+                    path.has_yardstick().then(|| self.send(rig, path, Target::Yardstick)).transpose()?;
                 if round > 0 {
                     let times = times.entry(path).or_default();
                     times.balancer.push(balancer);
                     times.empty.push(empty);
                     times.parse.push(parse);
+                    times.yardstick.extend(yardstick);
                 }
             }
         }

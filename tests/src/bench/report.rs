@@ -47,6 +47,8 @@ pub struct Row {
     pub floor_ns: f64,
     /// Generator and a program that reads the headers.
     pub parse_ns: f64,
+    /// Generator and the yardstick, where that has such a path.
+    pub yardstick_ns: Option<f64>,
 }
 
 impl Row {
@@ -67,11 +69,12 @@ impl Row {
             quartiles: (quantile(&times.balancer, 0.25), quantile(&times.balancer, 0.75)),
             floor_ns: quantile(&times.empty, 0.5),
             parse_ns: quantile(&times.parse, 0.5),
+            yardstick_ns: (!times.yardstick.is_empty()).then(|| quantile(&times.yardstick, 0.5)),
         }
     }
 
     /// The headings of [`Row::cells`].
-    pub(super) const HEADINGS: [&str; 10] = [
+    pub(super) const HEADINGS: [&str; 11] = [
         "family",
         "path",
         "flows",
@@ -82,9 +85,10 @@ impl Row {
         "floor",
         "over floor",
         "over parsing",
+        "to yardstick",
     ];
 
-    pub(super) fn cells(&self) -> [String; 10] {
+    pub(super) fn cells(&self) -> [String; 11] {
         let policy = serde_json::to_value(self.policy).expect("a policy has a name");
         [
             format!("{:?}", self.family).to_lowercase(),
@@ -97,6 +101,7 @@ impl Row {
             format!("{:.0}", self.floor_ns),
             format!("{:.0}", self.ns - self.floor_ns),
             format!("{:.0}", self.ns - self.parse_ns),
+            self.yardstick_ns.map_or_else(String::new, |ns| format!("{:.2} of {ns:.0}", self.ns / ns)),
         ]
     }
 }
@@ -107,7 +112,7 @@ impl Report {
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(Row::HEADINGS);
-        for column in [2, 3, 5, 6, 7, 8, 9] {
+        for column in [2, 3, 5, 6, 7, 8, 9, 10] {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

@@ -73,6 +73,8 @@ impl Rig {
                     generator::TO_BALANCER,
                     generator::TO_EMPTY,
                     generator::TO_PARSE,
+                    generator::YARDSTICK,
+                    generator::TO_YARDSTICK,
                 ],
             )?,
             family,
@@ -93,6 +95,7 @@ impl Rig {
             (Target::Balancer, fd(&self.balancer, names::PROGRAM)?),
             (Target::Empty, fd(&self.generator, generator::EMPTY)?),
             (Target::Parse, fd(&self.generator, generator::PARSE)?),
+            (Target::Yardstick, fd(&self.generator, generator::YARDSTICK)?),
         ];
         let map = self.generator.map_mut(generator::TARGETS).context("no targets in the generator")?;
         let mut targets = ProgramArray::try_from(map)?;
@@ -130,6 +133,7 @@ impl Rig {
         for device in [CLIENTS, BACKENDS] {
             devices.insert(device, device, None, 0)?;
         }
+        super::yardstick::configure(&mut self.generator, self.family, self.backends)?;
         self.policy(Policy::Adaptive)
     }
 
@@ -188,6 +192,7 @@ impl Rig {
             services: 1,
         };
         self.set(names::SETTINGS, 0, settings)?;
+        super::yardstick::limit(&mut self.generator, self.family, path == Path::Flood)?;
         let load = self.family.load((path, order), flows, self.backends);
         let map = self.generator.map_mut(generator::LOAD).context("the generator has no load")?;
         Ok(Array::<_, Wire>::try_from(map)?.set(0, Wire(load), 0)?)
@@ -199,6 +204,7 @@ impl Rig {
             Target::Balancer => generator::TO_BALANCER,
             Target::Empty => generator::TO_EMPTY,
             Target::Parse => generator::TO_PARSE,
+            Target::Yardstick => generator::TO_YARDSTICK,
         };
         let frame = [0; 128];
         let ingress = if path == Path::Reply { BACKENDS } else { CLIENTS };

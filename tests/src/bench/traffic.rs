@@ -62,6 +62,12 @@ impl Path {
         matches!(self, Self::Request | Self::Reply)
     }
 
+    /// Whether the yardstick has such a path: it passes replies by and answers no unknown flow.
+    #[must_use]
+    pub const fn has_yardstick(self) -> bool {
+        matches!(self, Self::Request | Self::Syn | Self::Flood | Self::Other)
+    }
+
     /// The name in tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
