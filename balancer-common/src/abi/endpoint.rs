@@ -3,7 +3,6 @@
 use core::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::{BackendId, ServiceId};
-use crate::packet::checksum::Delta;
 
 /// An IPv4 address and TCP port, both in network order.
 #[repr(C, align(8))]
@@ -51,7 +50,7 @@ pub enum Role {
     Backend = 2,
 }
 
-/// Value of the endpoint maps: with it alone a reply can be rewritten, given its flow.
+/// Value of the endpoint maps: whose an address and port are.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -59,45 +58,23 @@ pub struct Endpoint {
     pub service: ServiceId,
     /// The backend; [`BackendId::NONE`] for a service.
     pub backend: BackendId,
-    /// What turns the checksums of a reply from the backend's address into those from the VIP; zero for a service.
-    pub to_vip: Delta,
-    /// Port of the service, network order.
-    pub vip_port: [u8; 2],
     /// [`Role`] as a number.
     pub role: u8,
-    /// Keeps the size a multiple of four.
-    pub reserved: u8,
-    /// Address of the service: IPv4 in the first four bytes, or IPv6.
-    pub vip: [u8; 16],
+    /// Keeps the size a multiple of eight.
+    pub reserved: [u8; 3],
 }
 
 impl Endpoint {
     /// The endpoint of a service.
     #[must_use]
-    pub const fn service(service: ServiceId, vip: SocketAddr) -> Self {
-        Self {
-            service,
-            backend: BackendId::NONE,
-            to_vip: Delta::NONE,
-            vip_port: vip.port().to_be_bytes(),
-            role: Role::Service as u8,
-            reserved: 0,
-            vip: octets(vip),
-        }
+    pub const fn service(service: ServiceId) -> Self {
+        Self { service, backend: BackendId::NONE, role: Role::Service as u8, reserved: [0; 3] }
     }
 
-    /// The endpoint of a backend at `addr`, whose replies are sent from `vip`.
+    /// The endpoint of a backend.
     #[must_use]
-    pub const fn backend(service: ServiceId, backend: BackendId, vip: SocketAddr, addr: SocketAddr) -> Self {
-        Self {
-            service,
-            backend,
-            to_vip: Delta::between(addr, vip),
-            vip_port: vip.port().to_be_bytes(),
-            role: Role::Backend as u8,
-            reserved: 0,
-            vip: octets(vip),
-        }
+    pub const fn backend(service: ServiceId, backend: BackendId) -> Self {
+        Self { service, backend, role: Role::Backend as u8, reserved: [0; 3] }
     }
 
     /// Whether packets to it are from clients.
@@ -155,4 +132,4 @@ impl PortRoles {
 
 const _: () = assert!(size_of::<Endpoint4>() == 8);
 const _: () = assert!(size_of::<Endpoint6>() == 24);
-const _: () = assert!(size_of::<Endpoint>() == 28);
+const _: () = assert!(size_of::<Endpoint>() == 8);

@@ -77,6 +77,19 @@ pub const fn sum16<const N: usize>(bytes: &[u8; N]) -> u32 {
     sum
 }
 
+/// One's-complement sum of the halves of `words`, which are as they lie in memory; not folded.
+#[inline(always)]
+#[must_use]
+pub const fn sum_words<const N: usize>(words: &[u32; N]) -> u32 {
+    let mut sum = 0;
+    let mut i = 0;
+    while i < N {
+        sum += (words[i] & 0xffff) + (words[i] >> 16);
+        i += 1;
+    }
+    sum
+}
+
 const fn inverse_sum16<const N: usize>(bytes: &[u8; N]) -> u32 {
     let mut sum = 0;
     let mut i = 0;
@@ -156,6 +169,9 @@ mod tests {
         #[test]
         fn sum_equals_the_definition(bytes in any::<[u8; 40]>()) {
             prop_assert_eq!(u16::from_be_bytes(finish(sum16(&bytes))), slow(&bytes));
+            let words: [u32; 5] =
+                core::array::from_fn(|i| u32::from_ne_bytes(core::array::from_fn(|j| bytes[4 * i + j])));
+            prop_assert_eq!(finish(sum_words(&words)), finish(sum16(bytes.first_chunk::<20>().unwrap())));
         }
     }
 }

@@ -78,6 +78,9 @@ const HOPS: u8 = 64;
 /// Bytes of a TCP header without options, as the length fields want it.
 const BARE: u8 = 20;
 
+/// What length and protocol of a bare TCP header add to the pseudo-header's sum.
+const PSEUDO: u32 = checksum::sum16(&[0, BARE, 0, TCP]);
+
 /// Offset in an IPv4 header of hops, protocol and checksum; the addresses follow.
 const HOPS_AT: usize = 8;
 /// Offset in an IPv6 header of the payload's length, the next header and the hops.
@@ -171,14 +174,15 @@ impl Family for V4 {
         source: [u8; 4],
         destination: [u8; 4],
     ) -> Option<u32> {
-        let [s0, s1, s2, s3] = source;
-        let [d0, d1, d2, d3] = destination;
         let total = Ipv4Hdr::LEN as u8 + BARE;
-        // Version and header length, no service class, total length, no id, do not fragment.
-        let mut h = [0x45, 0, 0, total, 0, 0, 0x40, 0, HOPS, TCP, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
-        [h[10], h[11]] = checksum::finish(checksum::sum16(&h));
-        *frame.view_mut::<{ Ipv4Hdr::LEN }>(l3)? = h;
-        Some(checksum::sum16(&[s0, s1, s2, s3, d0, d1, d2, d3, 0, TCP, 0, BARE]))
+        // Version and header length, no service class, total length; no id, do not fragment.
+        let start = [[0x45, 0, 0, total], [0, 0, 0x40, 0], [HOPS, TCP, 0, 0]].map(u32::from_ne_bytes);
+        let addresses = [source, destination].map(u32::from_ne_bytes);
+        let sum = checksum::sum_words(&addresses);
+        let [c0, c1] = checksum::finish(sum + checksum::sum_words(&start));
+        let third = u32::from_ne_bytes([HOPS, TCP, c0, c1]);
+        frame.put_words(l3, [start[0], start[1], third, addresses[0], addresses[1]])?;
+        Some(sum + PSEUDO)
     }
 }
 
@@ -289,11 +293,11 @@ impl Family for V6 {
         source: [u8; 16],
         destination: [u8; 16],
     ) -> Option<u32> {
-        let h = frame.view_mut::<{ Ipv6Hdr::LEN }>(l3)?;
-        h[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, BARE, TCP, HOPS]);
-        h[8..24].copy_from_slice(&source);
-        h[24..40].copy_from_slice(&destination);
-        let pseudo = checksum::sum16(&[0, BARE, 0, TCP]);
-        Some(checksum::sum16(&source) + checksum::sum16(&destination) + pseudo)
+        let (source, destination) = (split(source), split(destination));
+        let start = [[0x60, 0, 0, 0], [0, BARE, TCP, HOPS]].map(u32::from_ne_bytes);
+        frame.put_words(l3, start)?;
+        frame.put_words(l3 + SOURCE_AT, source)?;
+        frame.put_words(l3 + DESTINATION_AT, destination)?;
+        Some(checksum::sum_words(&source) + checksum::sum_words(&destination) + PSEUDO)
     }
 }

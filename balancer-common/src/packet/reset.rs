@@ -18,13 +18,13 @@ pub fn answer<F: Family, P: Frame>(
     };
     let pseudo = F::write_header(frame, link.l3(), ip.destination, ip.source)?;
     let ([p0, p1], [p2, p3]) = (segment.destination, segment.source);
-    let [s0, s1, s2, s3] = seq.to_be_bytes();
-    let [a0, a1, a2, a3] = ack.to_be_bytes();
+    let ports = u32::from_ne_bytes([p0, p1, p2, p3]);
     // Five words of header, no window, no urgent pointer.
-    let mut h = [p0, p1, p2, p3, s0, s1, s2, s3, a0, a1, a2, a3, 0x50, flags, 0, 0, 0, 0, 0, 0];
-    [h[16], h[17]] = checksum::finish(pseudo + checksum::sum16(&h));
+    let mut header = [ports, seq.to_be(), ack.to_be(), u32::from_ne_bytes([0x50, flags, 0, 0]), 0];
+    let [c0, c1] = checksum::finish(pseudo + checksum::sum_words(&header));
+    header[4] = u32::from_ne_bytes([c0, c1, 0, 0]);
     let l4 = link.l3() + F::HEADER;
-    *frame.view_mut::<{ Segment::HEADER }>(l4)? = h;
+    frame.put_words(l4, header)?;
     if !frame.truncate(l4 + Segment::HEADER) {
         return None;
     }

@@ -295,9 +295,9 @@ mod tests {
         let registry = follow(&Registry::default(), &[(VIP, &["10.0.0.1", "10.0.0.2"])]).unwrap();
         let mut endpoints = Vec::new();
         for (vip, service) in registry.services() {
-            endpoints.push((vip, Endpoint::service(service, vip)));
+            endpoints.push((vip, Endpoint::service(service)));
             for (_, address, id, ..) in registry.backends() {
-                endpoints.push((address, Endpoint::backend(service, id, vip, address)));
+                endpoints.push((address, Endpoint::backend(service, id)));
             }
         }
         let restored = Registry::from_maps(&endpoints);

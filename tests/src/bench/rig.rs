@@ -109,12 +109,12 @@ impl Rig {
         let vip = self.family.vip();
         let mut roles = Box::new(PortRoles::EMPTY);
         roles.add(vip.port(), PortRoles::SERVICE);
-        self.endpoint(vip, Endpoint::service(SERVICE, vip))?;
+        self.endpoint(vip, Endpoint::service(SERVICE))?;
         let mut scores = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
         for id in 0..self.backends {
             let addr = self.family.backend(id);
             roles.add(addr.port(), PortRoles::BACKEND);
-            self.endpoint(addr, Endpoint::backend(SERVICE, BackendId(id), vip, addr))?;
+            self.endpoint(addr, Endpoint::backend(SERVICE, BackendId(id)))?;
             self.set(names::BACKENDS, u32::from(id), Backend::new(SERVICE, vip, addr, BACKEND_HOP))?;
             // Different loads, so that candidates are compared and not found equal.
             let base = Score::ONE / 100 * u64::from(id % 61);

@@ -57,7 +57,7 @@ impl Image {
         let half = (world.generation & 1) as usize;
         for spec in &world.services {
             self.roles.add(spec.vip.port(), PortRoles::SERVICE);
-            self.endpoints.insert(spec.vip, Endpoint::service(ServiceId(spec.id), spec.vip));
+            self.endpoints.insert(spec.vip, Endpoint::service(ServiceId(spec.id)));
             let Some(service) = self.services.get_mut(usize::from(spec.id)) else { continue };
             *service = Service {
                 addr: balancer_common::abi::octets(spec.vip),
@@ -91,7 +91,7 @@ impl Image {
             let index = usize::from(id);
             self.backends[index] = Backend::new(service, vip, spec.addr, spec.hop);
             self.roles.add(spec.addr.port(), PortRoles::BACKEND);
-            self.endpoints.insert(spec.addr, Endpoint::backend(service, BackendId(id), vip, spec.addr));
+            self.endpoints.insert(spec.addr, Endpoint::backend(service, BackendId(id)));
             self.scores[half].0[index] = spec.score;
             self.removed[index] = Removed(spec.removed);
         }

@@ -59,11 +59,12 @@ impl Endpoints {
     pub(super) fn of(layout: &Layout) -> Result<Self, Error> {
         let mut all = Self { v4: Vec::new(), v6: Vec::new(), ports: Box::new(PortRoles::EMPTY) };
         for (&id, &(address, service)) in &layout.backends {
-            let endpoint = Endpoint::backend(service, id, layout.vip(service)?, address);
-            all.add(address, endpoint, PortRoles::BACKEND);
+            // Its service must be there before anything is written.
+            layout.vip(service)?;
+            all.add(address, Endpoint::backend(service, id), PortRoles::BACKEND);
         }
         for (&id, &(address, _)) in &layout.services {
-            all.add(address, Endpoint::service(id, address), PortRoles::SERVICE);
+            all.add(address, Endpoint::service(id), PortRoles::SERVICE);
         }
         Ok(all)
     }
