@@ -24,6 +24,7 @@ use crate::kernel::net::Net;
 use crate::kernel::sweep::Sweeper;
 use crate::kernel::{
     Datapath, Error, Flows, HopEvent, Notice, Object, Opened, Sizes, Targets, Watcher, datapath, discover,
+    interface_index,
 };
 use crate::metrics;
 use crate::probe::ProbeEvent;
@@ -47,7 +48,8 @@ pub(super) struct Inputs {
 /// Opens the data path, fills its maps, attaches it, and only then listens.
 pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, Inputs)> {
     let Checked { config, warnings } = checked;
-    // Bound first, so that a socket or port in use is found before anything is changed.
+    // Looked at first, so that a wrong name and a socket or port in use are found before anything is changed.
+    check_interfaces(&config)?;
     let socket = api::socket::Socket::bind(&config.agent.socket)?;
     let listener = match config.agent.metrics {
         Some(address) => Some(metrics::Listener::bind(address).await?),
@@ -194,6 +196,12 @@ impl Agent {
     }
 }
 
+/// Fails when a configured interface does not exist.
+fn check_interfaces(config: &Config) -> Result<(), Error> {
+    let missing = config.datapath.interfaces.iter().find(|name| interface_index(name).is_none());
+    missing.map_or(Ok(()), |name| Err(Error::NoInterface { name: name.clone() }))
+}
+
 fn open(options: &Options, config: &Config) -> Result<Opened, Error> {
     let datapath = &config.datapath;
     Datapath::open(&datapath::Options {
@@ -214,7 +222,7 @@ fn with_shortcomings(error: Error) -> anyhow::Error {
             | Error::Map { .. }
             | Error::MapCall { .. }
             | Error::Mount { .. }
-    );
+    ) || error.is_permission();
     let lacks = if is_the_kernels { shortcomings() } else { Vec::new() };
     let error = anyhow::Error::from(error);
     if lacks.is_empty() { error } else { error.context(lacks.join("; ")) }

@@ -7,6 +7,7 @@ use crate::api::client::ClientError;
 use crate::api::socket::SocketError;
 use crate::api::wire::ErrorCode;
 use crate::config::LoadError;
+use crate::kernel;
 
 /// Exit codes, as in the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +94,14 @@ impl Failure {
 /// Whether the kernel refused something for want of a privilege. EACCES alone does not say so: it is also what the verifier
 /// answers to a program that it does not like.
 fn lacks_privilege(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| match cause.downcast_ref::<SocketError>() {
-        Some(SocketError::System { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
-        Some(SocketError::InUse(_) | SocketError::NotASocket(_)) => false,
-        None => {
-            cause.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(libc::EPERM))
+    error.chain().any(|cause| {
+        if let Some(error) = cause.downcast_ref::<SocketError>() {
+            return matches!(error, SocketError::System { source, .. } if source.kind() == io::ErrorKind::PermissionDenied);
         }
+        if let Some(error) = cause.downcast_ref::<kernel::Error>() {
+            return error.is_permission();
+        }
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(libc::EPERM))
     })
 }
 

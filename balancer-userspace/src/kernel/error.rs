@@ -154,7 +154,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The interface does not exist.
-    #[error("there is no interface {name} in this network namespace; `ip link` lists those there are")]
+    #[error(
+        "datapath.interfaces: there is no interface {name} in this network namespace; `ip link` lists those there are"
+    )]
     NoInterface {
         /// Its configured name.
         name: String,
@@ -232,6 +234,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a file could not be used for want of a privilege.
+    pub(crate) fn is_permission(&self) -> bool {
+        matches!(
+            self,
+            Self::Lock { source, .. } | Self::Pin { source, .. } | Self::Mount { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied
+        )
+    }
+
     /// Keeps of the verifier's log, which may have thousands of lines, what matters for the message.
     pub(super) fn program(error: ProgramError) -> Self {
         if let ProgramError::LoadError { verifier_log, .. } = &error {

@@ -97,16 +97,18 @@ impl Pins {
         Ok(entries.iter().filter_map(|name| name.strip_prefix(LINK)?.parse().ok()).collect())
     }
 
-    /// Takes the program off an interface and removes the pin.
-    pub(crate) fn detach(&self, ifindex: u32) -> Result<(), Error> {
+    /// Takes the program off an interface and removes the pin. Says whether the interface still exists: one that is
+    /// gone has let go of the program by itself.
+    pub(crate) fn detach(&self, ifindex: u32) -> Result<bool, Error> {
         let path = self.link(ifindex);
         let link = self.open_kind(&path, "bpf_link")?;
-        // An interface that is gone has let go of the program by itself.
         let info = sys::xdp_link_info(link.as_fd()).map_err(Error::pin("examine", &path))?;
-        if info.is_some_and(|info| info.ifindex != 0) {
+        let exists = info.is_some_and(|info| info.ifindex != 0);
+        if exists {
             sys::link_detach(link.as_fd()).map_err(Error::pin("detach", &path))?;
         }
-        std::fs::remove_file(&path).map_err(Error::pin("remove", &path))
+        std::fs::remove_file(&path).map_err(Error::pin("remove", &path))?;
+        Ok(exists)
     }
 
     /// Opens a pin and checks what kind of thing it is.

@@ -43,8 +43,11 @@ pub(super) fn attach(
     }
     for ifindex in pins.links()? {
         if !attached.iter().any(|one| one.ifindex == ifindex) {
-            pins.detach(ifindex)?;
-            notices.push(Notice::Detached { ifindex });
+            notices.push(if pins.detach(ifindex)? {
+                Notice::Detached { ifindex }
+            } else {
+                Notice::LinkOfLostInterface { path: pins.link(ifindex) }
+            });
         }
     }
     if changed {
