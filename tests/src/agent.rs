@@ -1,5 +1,7 @@
 //! The real agent, in a lab's gateway.
 
+mod refusal;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -12,6 +14,8 @@ use balancer_userspace::api::wire::{Backend, BackendState, Flows, Status};
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
+
+pub use refusal::Refusal;
 
 use crate::{
     lab::Lab,
@@ -48,10 +52,7 @@ impl<'a> Agent<'a> {
     /// As there.
     pub fn start_with_metrics(lab: &'a Lab, plan: &Plan, metrics: &str) -> Result<Self> {
         mount_bpffs()?;
-        let binary = match env::var_os("BALANCER_BIN") {
-            Some(path) => PathBuf::from(path),
-            None => sibling("balancer")?,
-        };
+        let binary = binary()?;
         let directory = tempfile::tempdir().context("failed to make a directory")?;
         let control = Control { binary, socket: directory.path().join("api.sock") };
         let mut agent = Self { control, lab, directory, process: None, metrics: metrics.to_owned() };
@@ -258,6 +259,10 @@ fn is_settled(backend: &Backend) -> Result<()> {
     let waits = backend.state == BackendState::Up && !backend.standby && backend.ring_share == 0.0;
     ensure!(!waits, "{name} is up and has no share of the ring");
     Ok(())
+}
+
+fn binary() -> Result<PathBuf> {
+    env::var_os("BALANCER_BIN").map_or_else(|| sibling("balancer"), |path| Ok(PathBuf::from(path)))
 }
 
 /// Mounts the BPF file system where it is missing, as in most containers.

@@ -16,7 +16,7 @@ pub mod mqtt;
 pub mod netns;
 mod owner;
 pub mod packet;
-mod peer;
+pub mod peer;
 pub mod plan;
 pub mod process;
 pub mod table;

@@ -23,14 +23,17 @@ const PROGRAM: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]
 
 /// An XDP program that passes every packet, attached until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub struct Pass {
     /// Holds the attachment.
     _ebpf: Ebpf,
 }
 
 impl Pass {
     /// Attaches to an interface of a namespace.
-    pub(crate) fn attach(netns: &Netns, interface: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// There is no such interface, it has a program already, or the kernel refused.
+    pub fn attach(netns: &Netns, interface: &str) -> Result<Self> {
         let object = object()?;
         netns.enter(|| {
             let mut ebpf =

@@ -19,6 +19,8 @@ pub struct Plan {
 /// `[datapath]`. Small tables, so that a lab costs little memory.
 #[derive(Clone, Debug, Serialize)]
 pub struct DatapathPlan {
+    /// Where the program runs; without them, where the agent finds services and backends.
+    pub interfaces: Option<Vec<&'static str>>,
     /// `native`, unless a test is about the other mode.
     pub mode: &'static str,
     /// Size of the IPv4 flow table.
@@ -29,7 +31,7 @@ pub struct DatapathPlan {
 
 impl Default for DatapathPlan {
     fn default() -> Self {
-        Self { mode: "native", flows_v4: 16_384, flows_v6: 16_384 }
+        Self { interfaces: None, mode: "native", flows_v4: 16_384, flows_v6: 16_384 }
     }
 }
 

@@ -72,8 +72,16 @@ impl Process {
     ///
     /// # Errors
     /// It does not end in time.
-    pub fn stop(mut self, patience: Duration) -> Result<ExitStatus> {
+    pub fn stop(self, patience: Duration) -> Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;
+        self.end(patience)
+    }
+
+    /// Waits for it to end by itself.
+    ///
+    /// # Errors
+    /// It does not in time.
+    pub fn end(mut self, patience: Duration) -> Result<ExitStatus> {
         wait::until_ok("the process to end", patience, || {
             self.child.try_wait().context("failed to look at the process")?.context("it still runs")
         })

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use balancer_userspace::config::SourceConfig;
 use balancer_userspace::config::telemetry::{HttpAuth, Meaning, MetricNames, Preset};
@@ -129,11 +129,26 @@ async fn values_that_cannot_be() {
         ("cpu 1\nconnections -3\n", "connections is -3: must not be negative"),
         ("cpu 1\nconnections 1e300\n", "is more than can be counted"),
         ("cpu 1\nconnection 1\n", "no metric connections; most similar: connection, cpu"),
-        ("cpu 1\nconnections 1 4102444800000\n", "s in the future"),
+        ("cpu 1\nconnections 1 1000\n", "s in the past; it does not describe the present"),
     ] {
         let error = poll_bytes(ok(page)).await.unwrap_err();
         assert!(error.contains(expected), "{page:?}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_row_from_the_future_is_refused_by_name() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let page = |ahead: u128| format!("cpu 50 {now}\nconnections 7 {}\n", now + ahead);
+    // A clock that is a little ahead is no reason to do without telemetry.
+    let reading = poll_bytes(ok(&page(1_000))).await.unwrap();
+    assert_eq!((reading.sample.utilisation, reading.sample.connections), (Some(0.5), Some(7)));
+    let error = poll_bytes(ok(&page(3_600_000))).await.unwrap_err();
+    assert!(error.contains(": connections carries a time 3"), "{error}");
+    assert!(error.contains("s in the future; it does not describe the present (clock skew"), "{error}");
+    // A row that nobody asked for may say what it likes.
+    let foreign = format!("{}uptime 1 4102444800000\n", page(0));
+    poll_bytes(ok(&foreign)).await.unwrap();
 }
 
 #[tokio::test]

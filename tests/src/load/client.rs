@@ -1,6 +1,6 @@
 //! One MQTT client, for as long as the program runs.
 
-use std::{collections::VecDeque, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr, process, rc::Rc, time::Duration};
 
 use rumqttc::mqttbytes::{
     Error as MqttError, QoS,
@@ -128,8 +128,9 @@ impl Client {
         f64::from(self.id.wrapping_mul(0x9e37_79b9)) / (f64::from(u32::MAX) + 1.0)
     }
 
+    /// A topic that it has to itself.
     fn topic(&self) -> String {
-        format!("load/{}", self.id)
+        format!("load/{}/{}", process::id(), self.id)
     }
 
     async fn connect(&self, to: SocketAddr) -> Result<Flow, Trouble> {
@@ -144,9 +145,10 @@ impl Client {
         Ok(flow)
     }
 
-    /// CONNECT and SUBSCRIBE. The subscription holds before the first message is published.
+    /// CONNECT and SUBSCRIBE, under a name that no client of another program has, which would take the session over.
+    /// The subscription holds before the first message is published.
     async fn greet(&self, flow: &mut Flow) -> Result<(), Trouble> {
-        let mut connect = Connect::new(format!("load-{}", self.id));
+        let mut connect = Connect::new(format!("load-{}-{}", process::id(), self.id));
         connect.keep_alive = KEEP_ALIVE.as_secs() as u16;
         flow.send(&[Packet::Connect(connect)]).await?;
         match flow.receive().await? {

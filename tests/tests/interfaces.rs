@@ -1,0 +1,127 @@
+//! Interfaces that go and come back under a running agent.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must panic")]
+
+use balancer_tests::{
+    agent::Agent,
+    lab::{GATEWAY4, Host, Lab, LabOptions, PORT, VIP4},
+    peer::Pass,
+    plan::Plan,
+    tcp::{Connection, EchoServer, tally},
+    wait::{PATIENCE, until_ok},
+};
+
+const FLOWS: usize = 12;
+
+fn servers(lab: &Lab) -> Vec<EchoServer> {
+    let start = |host: &Host| EchoServer::start(&host.netns, PORT, &host.name).unwrap();
+    lab.brokers.iter().map(start).collect()
+}
+
+fn open(lab: &Lab) -> Vec<Connection> {
+    let connections = Connection::open_many(&lab.clients[0].netns, Lab::VIP4, FLOWS).unwrap();
+    let half = FLOWS / 2;
+    assert_eq!(tally(&connections), [("broker0".to_owned(), half), ("broker1".to_owned(), half)].into());
+    echo(&connections);
+    connections
+}
+
+fn echo(connections: &[Connection]) {
+    for connection in connections {
+        connection.echo(5_000).unwrap_or_else(|error| panic!("{}: {error:#}", connection.server));
+    }
+}
+
+fn index(agent: &Agent<'_>, name: &str) -> Option<u32> {
+    let interfaces = agent.control.status().unwrap().interfaces;
+    interfaces.iter().find(|interface| interface.name == name).map(|interface| interface.index)
+}
+
+/// Waits until the agent says that `name` is gone.
+fn wait_gone(agent: &Agent<'_>, name: &str) {
+    let gone = format!("interface {name} is gone");
+    until_ok("the agent to miss the interface", PATIENCE, || {
+        let problems = agent.control.status()?.problems;
+        anyhow::ensure!(problems.iter().any(|problem| problem.contains(&gone)), "{problems:?}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Waits until the agent has nothing to complain about but what it had `before`, and every backend is in rotation.
+fn wait_well(agent: &Agent<'_>, before: &[String]) {
+    until_ok("the agent to be content", PATIENCE, || {
+        let status = agent.control.status()?;
+        anyhow::ensure!(status.problems == before, "{:?}", status.problems);
+        anyhow::ensure!(status.services.iter().all(|service| service.backends_up == 2));
+        Ok(())
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", agent.log()));
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn the_brokers_interface_goes_and_comes_back() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    let agent = Agent::start(&lab, &Plan::tcp(&lab, "round-robin")).unwrap();
+    let old = open(&lab);
+    let problems = agent.control.status().unwrap().problems;
+    let before = index(&agent, "lan0").unwrap();
+
+    lab.gateway.ip(&["link del lan0".to_owned()]).unwrap();
+    wait_gone(&agent, "lan0");
+
+    let switch = lab.switch.name();
+    lab.gateway.ip(&[format!("link add lan0 type veth peer name gw0 netns {switch}")]).unwrap();
+    lab.switch.ip(&["link set gw0 master lan up".to_owned()]).unwrap();
+    let _pass = Pass::attach(&lab.switch, "gw0").unwrap();
+    lab.gateway.ip(&["addr add 10.71.0.1/24 dev lan0".to_owned(), "link set lan0 up".to_owned()]).unwrap();
+    wait_well(&agent, &problems);
+    let after = index(&agent, "lan0").expect("the program runs on lan0 again");
+    assert_ne!(after, before, "the interface was not made anew");
+    let log = agent.log();
+    assert!(log.contains(&format!("link_{before}: its interface does not exist any more")), "{log}");
+    open(&lab);
+    // Flows from before go on, too.
+    echo(&old);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn the_clients_interface_goes_and_comes_back() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    let agent = Agent::start(&lab, &Plan::tcp(&lab, "round-robin")).unwrap();
+    open(&lab);
+    let problems = agent.control.status().unwrap().problems;
+    let before = index(&agent, "wan0").unwrap();
+
+    lab.gateway.ip(&["link del wan0".to_owned()]).unwrap();
+    wait_gone(&agent, "wan0");
+
+    let client = &lab.clients[0];
+    let peer = client.netns.name();
+    lab.gateway.ip(&[format!("link add wan0 type veth peer name eth0 netns {peer}")]).unwrap();
+    client.netns.run("ethtool", &["-K", "eth0", "tx", "off"]).unwrap();
+    let _pass = Pass::attach(&client.netns, "eth0").unwrap();
+    lab.gateway
+        .ip(&[
+            format!("addr add {GATEWAY4}/24 dev wan0"),
+            format!("addr add {VIP4}/32 dev wan0"),
+            "link set wan0 up".to_owned(),
+        ])
+        .unwrap();
+    client
+        .netns
+        .ip(&[
+            format!("addr add {}/24 dev eth0", client.v4),
+            "link set eth0 up".to_owned(),
+            format!("route add default via {GATEWAY4} dev eth0"),
+        ])
+        .unwrap();
+    wait_well(&agent, &problems);
+    let after = index(&agent, "wan0").expect("the program runs on wan0 again");
+    assert_ne!(after, before, "the interface was not made anew");
+    open(&lab);
+}

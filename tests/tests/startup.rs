@@ -1,0 +1,96 @@
+//! Agents that cannot start, and say what to do; agents that start, and say what is amiss.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must panic")]
+
+use std::path::Path;
+
+use balancer_tests::{
+    agent::{Agent, Refusal},
+    lab::{Lab, LabOptions, PORT, VIP4},
+    plan::Plan,
+    tcp::{Connection, EchoServer},
+};
+
+fn lab() -> Lab {
+    Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap()
+}
+
+/// A pin directory for an agent that is not to come so far.
+fn no_pins(lab: &Lab) -> std::path::PathBuf {
+    Path::new("/sys/fs/bpf").join(format!("{}-refused", lab.gateway.name()))
+}
+
+#[track_caller]
+fn assert_says(refusal: &Refusal, code: i32, parts: &[&str]) {
+    assert_eq!(refusal.code, Some(code), "{}", refusal.said);
+    for part in parts {
+        assert!(refusal.said.contains(part), "{part:?} is not in:\n{}", refusal.said);
+    }
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn without_capabilities_it_names_them() {
+    let lab = lab();
+    let (plan, pins) = (Plan::tcp(&lab, "adaptive"), no_pins(&lab));
+    let powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    for prefix in [powerless.as_slice(), nobody.as_slice()] {
+        let refusal = Refusal::of(&lab, &plan, &pins, prefix).unwrap();
+        assert_says(&refusal, 77, &["CAP_BPF is missing", "CAP_NET_ADMIN is missing", "run it as root"]);
+        assert!(!pins.exists(), "it left pins behind");
+    }
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn an_interface_that_does_not_exist_is_named_with_its_key() {
+    let lab = lab();
+    let mut plan = Plan::tcp(&lab, "adaptive");
+    plan.datapath.interfaces = Some(vec!["wan0", "lan7"]);
+    let pins = no_pins(&lab);
+    let refusal = Refusal::of(&lab, &plan, &pins, &[]).unwrap();
+    assert_says(&refusal, 1, &["datapath.interfaces: there is no interface lan7", "`ip link`"]);
+    assert!(!pins.exists(), "it left pins behind");
+    let links = lab.gateway.run("ip", &["-d", "link", "show", "wan0"]).unwrap();
+    assert!(!links.contains("prog/xdp"), "it left its program on wan0:\n{links}");
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_second_agent_on_the_same_pins_is_refused() {
+    let lab = lab();
+    let _server = EchoServer::start(&lab.brokers[0].netns, PORT, "broker0").unwrap();
+    let plan = Plan::tcp(&lab, "adaptive");
+    let agent = Agent::start(&lab, &plan).unwrap();
+    let old = Connection::open(&lab.clients[0].netns, Lab::VIP4).unwrap();
+
+    let refusal = Refusal::of(&lab, &plan, &agent.pins(), &[]).unwrap();
+    let holder = format!("another balancer agent (pid {}) holds", agent.pid().unwrap());
+    assert_says(&refusal, 1, &[&holder, "stop it first"]);
+
+    // The first one has not noticed.
+    old.echo(1_000).unwrap();
+    Connection::open(&lab.clients[0].netns, Lab::VIP4).unwrap().echo(1_000).unwrap();
+    assert_eq!(agent.control.status().unwrap().agent.pid, agent.pid().unwrap());
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_vip_that_no_interface_holds_is_a_problem_until_one_does() {
+    let lab = lab();
+    lab.gateway.ip(&[format!("addr del {VIP4}/32 dev wan0")]).unwrap();
+    let plan = Plan::tcp(&lab, "adaptive");
+    let agent = Agent::start(&lab, &plan).unwrap();
+    let homeless = format!("no interface holds the VIP {VIP4}: ");
+    let remedy = format!("ip addr add {VIP4} dev ");
+    let is_told = |text: &str| text.contains(&homeless) && text.contains(&remedy);
+    assert!(agent.log().lines().any(|line| line.contains("WARN") && is_told(line)), "{}", agent.log());
+    let problems = agent.control.status().unwrap().problems;
+    assert!(problems.iter().any(|problem| is_told(problem)), "{problems:?}");
+
+    lab.gateway.ip(&[format!("addr add {VIP4}/32 dev wan0")]).unwrap();
+    agent.reload(&plan).unwrap();
+    let problems = agent.control.status().unwrap().problems;
+    assert!(!problems.iter().any(|problem| problem.contains(&homeless)), "{problems:?}");
+}
