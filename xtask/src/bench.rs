@@ -18,9 +18,6 @@ pub(crate) enum Bench {
     },
 }
 
-/// The variable that names the object of the packet generator.
-const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
-
 pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     match bench {
         Bench::Packet { options } => packet(workspace, options),
@@ -41,7 +38,7 @@ fn packet(workspace: &Workspace, options: &[String]) -> Result<()> {
     let status = Command::new(&program)
         .args(options)
         .env(build::OBJECT_VARIABLE, &objects.balancer)
-        .env(GENERATOR_VARIABLE, &objects.generator)
+        .env(build::GENERATOR_VARIABLE, &objects.generator)
         .status()
         .with_context(|| format!("failed to start {}", program.display()))?;
     if !status.success() {

@@ -14,6 +14,9 @@ use crate::{
 /// and the integration tests load it.
 pub(crate) const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";
 
+/// The variable that names the object of the packet generator.
+pub(crate) const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
+
 /// The BPF instruction set: v3 (32-bit ALU and jumps) is what every kernel since 5.1 takes.
 const BPF_CPU: &str = "v3";
 

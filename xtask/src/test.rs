@@ -38,9 +38,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     // Built before the tests, which then find the binary that the labs run and need not build it twice.
     let mut built = None;
+    let mut generator = None;
     report.step("build", || {
         setup::programs(workspace)?;
         built = Some(build::build(workspace, false)?);
+        generator = Some(build::bench_objects(workspace)?.generator);
         Ok(Counts::default())
     });
     report.step("host", || {
@@ -50,8 +52,10 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         }
         counted(&mut command).map(Counts::all_run)
     });
-    if let Some(built) = built {
-        report.step("kernel and labs", || counted(build::with_products(&mut root_only(workspace), &built)));
+    if let (Some(built), Some(generator)) = (built, generator) {
+        let mut command = root_only(workspace);
+        command.env(build::GENERATOR_VARIABLE, generator);
+        report.step("kernel and labs", || counted(build::with_products(&mut command, &built)));
     }
     report.finish()
 }

@@ -1,0 +1,32 @@
+//! What the packet path may cost. Times are not asserted: `cargo xtask bench packet` shows them.
+
+use balancer_tests::bench::{self, Family, Order, Path, Plan, Policy};
+
+/// Kernel memory of a tracked flow, both directions: the entry and its share of the buckets, with a byte of rounding.
+const BYTES_V4: f64 = 113.0;
+const BYTES_V6: f64 = 129.0;
+
+#[test]
+#[ignore = "needs root and the kernel objects: cargo xtask test"]
+fn every_path_of_the_bench_ends_as_it_says_within_its_memory() {
+    let plan = Plan {
+        families: Family::ALL.to_vec(),
+        paths: Path::ALL.to_vec(),
+        flows: vec![1, 1_000],
+        backends: vec![16],
+        policies: Policy::ALL.to_vec(),
+        full: true,
+        order: Order::Scattered,
+        cpus: 1,
+        rounds: 1,
+        packets: 5_000,
+    };
+    // It fails when packets do not end as the path says.
+    let report = bench::run(&plan, |_| {}).expect("every path can be measured");
+    let per_policy = Path::ALL.len() + Policy::ALL.len() - 1;
+    assert_eq!(report.rows.len(), plan.families.len() * plan.flows.len() * per_policy);
+    for (family, budget) in [("v4", BYTES_V4), ("v6", BYTES_V6)] {
+        let bytes = report.bytes_per_flow[family];
+        assert!(bytes <= budget, "{bytes:.1} bytes for a {family} flow, over the budget of {budget}");
+    }
+}
