@@ -19,7 +19,7 @@ mod programs {
     use aya_ebpf::{
         EbpfContext as _,
         bindings::xdp_action,
-        helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+        helpers::{bpf_get_smp_processor_id, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
         macros::{map, xdp},
         maps::{Array, PerCpuArray, ProgramArray},
         programs::XdpContext,
@@ -138,7 +138,10 @@ mod programs {
             let backend = load.backend + (flow & load.backend_mask);
             store32(field(context, load.backend_at, 4)?, backend.to_be());
         }
-        store32(field(context, load.client_at, 4)?, (load.client + flow).to_be());
+        // SAFETY: the helper takes no argument.
+        let own = unsafe { bpf_get_smp_processor_id() }.wrapping_mul(load.clients_per_cpu);
+        let client = load.client.wrapping_add(own).wrapping_add(flow);
+        store32(field(context, load.client_at, 4)?, client.to_be());
         store16(field(context, load.port_at, 2)?, Load::port(flow).to_be());
         store32(field(context, load.ack_at, 4)?, cursor.packets);
         Some(())

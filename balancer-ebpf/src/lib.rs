@@ -16,8 +16,8 @@ pub struct Load {
     pub flows: u32,
     /// Which of the generator's cursors counts the packets: kinds of packets that take turns each go on where they were.
     pub cursor: u32,
-    /// Keeps the size a multiple of eight.
-    pub reserved: u32,
+    /// Client addresses from one CPU's to the next's; 0 when all CPUs send packets of the same flows.
+    pub clients_per_cpu: u32,
     /// From one packet's flow to the next; below `flows` and without a common divisor, so that all flows have their
     /// turn in an order that no cache can foresee.
     pub stride: u32,

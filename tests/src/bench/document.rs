@@ -6,19 +6,20 @@ use anyhow::{Context as _, Result};
 
 use super::report::{Report, Row};
 
-const BEGIN: &str = "<!-- written by `cargo xtask bench packet --document`: begin -->";
 const END: &str = "<!-- end -->";
 
-/// Writes the tables between the marks of a page.
+/// Writes the tables of a section between its marks in a page.
 ///
 /// # Errors
-/// When the page cannot be read or written, or has no marks.
-pub fn write(page: &Path, report: &Report) -> Result<()> {
+/// When the page cannot be read or written, or has no marks for the section.
+pub fn write(page: &Path, section: &str, report: &Report) -> Result<()> {
     let name = page.display();
+    let begin = format!("<!-- begin: {section} -->");
     let text = fs::read_to_string(page).with_context(|| format!("failed to read {name}"))?;
-    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{name} has no line `{BEGIN}`"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("{name} has no line `{END}`"))?;
-    let text = format!("{before}{BEGIN}\n\n{}\n{END}{after}", tables(report));
+    let (before, rest) = text.split_once(&begin).with_context(|| format!("{name} has no line `{begin}`"))?;
+    let (_, after) =
+        rest.split_once(END).with_context(|| format!("{name} has no line `{END}` behind `{begin}`"))?;
+    let text = format!("{before}{begin}\n\n{}\n{END}{after}", tables(report));
     fs::write(page, text).with_context(|| format!("failed to write {name}"))
 }
 

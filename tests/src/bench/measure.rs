@@ -141,8 +141,8 @@ impl Cell<'_> {
     fn rounds(&self, rig: &mut Rig) -> Result<BTreeMap<Path, Times>> {
         let mut times: BTreeMap<Path, Times> = BTreeMap::new();
         if self.paths.contains(&Path::Request) {
-            // The yardstick enters flows as it meets them.
-            rig.aim(Path::Request, self.plan.order, self.flows)?;
+            // The yardstick enters flows as it meets them: in the order in which the balancer's were entered.
+            rig.aim(Path::Request, Order::Sequential, self.flows)?;
             rig.send(Path::Request, Target::Yardstick, self.flows)?;
         }
         // One round more than is counted: it warms up what a later one finds warm.

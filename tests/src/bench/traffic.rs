@@ -132,8 +132,8 @@ const PORT: u16 = 1883;
 const OTHER_PORT: u16 = 443;
 /// Clients of established flows: 10.0.0.0 and up, or the same below fd00::.
 const CLIENTS: u32 = 0x0a00_0000;
-/// Clients that nobody knows, apart for each path.
-const STRANGERS: u32 = 0x0a20_0000;
+/// Clients that nobody knows, apart for each path and CPU.
+const STRANGERS: u32 = 0x1400_0000;
 const BACKENDS: u32 = 0x0a80_0000;
 const VIP: u32 = 0xc000_0201;
 /// New flows come from this many tuples, many more than the half-open table holds.
@@ -204,7 +204,7 @@ impl Family {
             port_at: if is_reply { l4 + 2 } else { l4 },
             backend_at: if is_reply { source_at } else { 0 },
             ack_at: l4 + 8,
-            reserved: 0,
+            clients_per_cpu: if path.is_established() { 0 } else { 8 * TUPLES },
         }
     }
 

@@ -36,17 +36,20 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     cpus: u32,
     /// Rounds that the median is taken of.
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 7)]
     rounds: u32,
     /// Packets of one measurement.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 50_000)]
     packets: u32,
     /// Prints the result as JSON on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
-    /// Writes the tables into a page that has the marks for them.
-    #[arg(long, value_name = "PAGE")]
+    /// Writes the tables into a page, between the marks of a section.
+    #[arg(long, value_name = "PAGE", requires = "section")]
     document: Option<PathBuf>,
+    /// Name of the section: that in the mark `<!-- begin: NAME -->`.
+    #[arg(long, value_name = "NAME")]
+    section: Option<String>,
 }
 
 fn main() -> Result<()> {
@@ -65,8 +68,8 @@ fn main() -> Result<()> {
         packets: arguments.packets,
     };
     let report = bench::run(&plan, |step| eprintln!("{step}"))?;
-    if let Some(page) = &arguments.document {
-        bench::write_document(page, &report)?;
+    if let (Some(page), Some(section)) = (&arguments.document, &arguments.section) {
+        bench::write_document(page, section, &report)?;
     }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
