@@ -1,6 +1,7 @@
 //! The real agent, in a lab's gateway.
 
 mod refusal;
+mod unprivileged;
 
 use std::{
     env, fs,
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 pub use refusal::Refusal;
+pub use unprivileged::capabilities;
 
 use crate::{
     lab::Lab,
@@ -35,6 +37,7 @@ pub struct Agent<'a> {
     directory: TempDir,
     process: Option<Process>,
     metrics: String,
+    unprivileged: bool,
 }
 
 impl<'a> Agent<'a> {
@@ -43,7 +46,15 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// The binary is missing, the agent ends, or it is not ready in time; the message holds its log.
     pub fn start(lab: &'a Lab, plan: &Plan) -> Result<Self> {
-        Self::start_with_metrics(lab, plan, "off")
+        Self::prepare(lab, plan, "off", false)
+    }
+
+    /// As [`Agent::start`], as a user of its own with the [`capabilities`] of its unit. It cannot be started again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_unprivileged(lab: &'a Lab, plan: &Plan) -> Result<Self> {
+        Self::prepare(lab, plan, "off", true)
     }
 
     /// As [`Agent::start`], with metrics served on `metrics` in the gateway.
@@ -51,11 +62,16 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// As there.
     pub fn start_with_metrics(lab: &'a Lab, plan: &Plan, metrics: &str) -> Result<Self> {
+        Self::prepare(lab, plan, metrics, false)
+    }
+
+    fn prepare(lab: &'a Lab, plan: &Plan, metrics: &str, unprivileged: bool) -> Result<Self> {
         mount_bpffs()?;
         let binary = binary()?;
         let directory = tempfile::tempdir().context("failed to make a directory")?;
         let control = Control { binary, socket: directory.path().join("api.sock") };
-        let mut agent = Self { control, lab, directory, process: None, metrics: metrics.to_owned() };
+        let metrics = metrics.to_owned();
+        let mut agent = Self { control, lab, directory, process: None, metrics, unprivileged };
         agent.write(plan)?;
         agent.start_again()?;
         Ok(agent)
@@ -66,8 +82,7 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// It ends, or is not ready in time.
     pub fn start_again(&mut self) -> Result<()> {
-        let mut command = self.lab.gateway.command(&self.control.binary);
-        command.arg("run").arg("--config").arg(self.config());
+        let mut command = self.command()?;
         self.process = Some(Process::start(&mut command, &self.directory.path().join("log"))?);
         wait::until_ok("the agent to be ready", PATIENCE, || {
             let process = self.process.as_mut().expect("the agent was started");
@@ -76,6 +91,20 @@ impl<'a> Agent<'a> {
             status.backends.iter().try_for_each(is_settled)
         })
         .with_context(|| format!("the agent says:\n{}", self.log()))
+    }
+
+    fn command(&self) -> Result<Command> {
+        let (binary, config) = (&self.control.binary, self.config());
+        if !self.unprivileged {
+            let mut command = self.lab.gateway.command(binary);
+            command.arg("run").arg("--config").arg(config);
+            return Ok(command);
+        }
+        let directory = self.directory.path();
+        // Anybody can start a copy, wherever the build directory is.
+        let copy = directory.join("balancer");
+        fs::copy(binary, &copy).context("failed to copy the binary")?;
+        unprivileged::command(&self.lab.gateway, &copy, directory, (&self.pins(), &config))
     }
 
     /// Ends the agent with SIGKILL.
@@ -145,7 +174,10 @@ impl<'a> Agent<'a> {
     /// Where its maps are pinned.
     #[must_use]
     pub fn pins(&self) -> PathBuf {
-        Path::new(owner::BPFFS).join(owner::name(self.lab.serial, "pins"))
+        let name = owner::name(self.lab.serial, "pins");
+        let parent = Path::new(owner::BPFFS);
+        // The parent of the pins has to be the user's: a new set of pins is made beside them and then renamed.
+        if self.unprivileged { parent.join("balancer").join(name) } else { parent.join(name) }
     }
 
     fn config(&self) -> PathBuf {

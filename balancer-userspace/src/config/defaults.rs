@@ -3,7 +3,7 @@
 /// `agent.socket`
 pub(super) const SOCKET: &str = "/run/balancer/api.sock";
 /// `agent.pins`
-pub(super) const PINS: &str = "/sys/fs/bpf/balancer";
+pub(super) const PINS: &str = "/sys/fs/bpf/balancer/pins";
 /// `agent.metrics`: the port that Prometheus exporters of OpenTelemetry listen on.
 pub(super) const METRICS: &str = "127.0.0.1:9464";
 /// `agent.tick`

@@ -28,7 +28,7 @@ pub(super) fn examine(config: Option<&Config>, report: &mut Report) {
     if usable {
         the_program(report);
     }
-    let default = PathBuf::from("/sys/fs/bpf/balancer");
+    let default = PathBuf::from("/sys/fs/bpf/balancer/pins");
     let pins = config.map_or(default, |config| config.agent.pins.clone());
     bpffs(&pins, report);
     pinned(&pins, report);

@@ -24,7 +24,7 @@ use crate::config::AttachMode;
 pub struct Options {
     /// The program.
     pub object: Object,
-    /// Where everything is pinned; `/sys/fs/bpf/balancer` unless configured otherwise.
+    /// Where everything is pinned; `/sys/fs/bpf/balancer/pins` unless configured otherwise.
     pub pin_dir: PathBuf,
     /// The file that keeps a second agent off the same pins.
     pub lock_path: PathBuf,

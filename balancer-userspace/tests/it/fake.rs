@@ -102,7 +102,7 @@ pub(crate) fn status() -> wire::Status {
             uptime_seconds: 3725.0,
             config: "/etc/balancer/balancer.toml".to_owned(),
             config_age_seconds: 5.0,
-            pins: "/sys/fs/bpf/balancer".to_owned(),
+            pins: "/sys/fs/bpf/balancer/pins".to_owned(),
             adopted: true,
             commands: 9,
             resyncs: 1,

@@ -18,7 +18,7 @@ fn defaults_are_filled_in() {
     assert_eq!(lines(&checked.warnings), "");
     let config = checked.config;
     assert_eq!(config.agent.socket.to_str(), Some("/run/balancer/api.sock"));
-    assert_eq!(config.agent.pins.to_str(), Some("/sys/fs/bpf/balancer"));
+    assert_eq!(config.agent.pins.to_str(), Some("/sys/fs/bpf/balancer/pins"));
     assert_eq!(config.agent.metrics, Some("127.0.0.1:9464".parse().expect("an address")));
     assert_eq!(config.datapath.mode, AttachMode::Auto);
     assert_eq!(config.datapath.interfaces, Vec::<String>::new());
