@@ -16,10 +16,14 @@
 //! - `fleet`: what it is capable of, and what a connection costs, compared with the others of the service.
 //! - `score`: what the data path compares.
 //! - `ring`, [`maglev`]: what the data path draws from.
+//!
+//! What came out is told by [`snapshot`], in words by `condition`, and what has changed since the last look by
+//! [`journal`].
 #![forbid(unsafe_code)]
 
 mod backend;
 pub mod command;
+mod condition;
 pub mod controller;
 mod drain;
 mod ewma;
@@ -28,6 +32,7 @@ mod fleet;
 mod health;
 mod history;
 pub mod input;
+pub mod journal;
 mod load;
 pub mod maglev;
 pub mod model;

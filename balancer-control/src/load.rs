@@ -102,6 +102,19 @@ pub(crate) struct Load {
     usual_rate: f64,
     watched: Duration,
     frozen_for: Duration,
+    /// What the level is frozen for.
+    storm: Option<Storm>,
+}
+
+/// Connects that come too fast for the level to be believed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Storm {
+    /// When the first reading was taken that was left out for it.
+    pub(crate) since: Moment,
+    /// Flows opened per second, at the last reading.
+    pub(crate) rate: f64,
+    /// Flows opened per second from which on it is a storm.
+    pub(crate) limit: f64,
 }
 
 impl Load {
@@ -171,6 +184,16 @@ impl Load {
     /// Whether the level is frozen because connects storm.
     pub(crate) const fn is_frozen(&self) -> bool {
         !self.frozen_for.is_zero()
+    }
+
+    /// What the level is frozen for, if it is.
+    pub(crate) const fn storm(&self) -> Option<Storm> {
+        self.storm
+    }
+
+    /// When the last reading with a utilisation was taken.
+    pub(crate) const fn utilisation_taken(&self) -> Option<Moment> {
+        self.utilisation_taken
     }
 
     /// When the latest readings of each kind were taken.
@@ -257,9 +280,12 @@ impl Load {
         self.usual_rate += alpha(gap, self.watched) * (rate.min(limit) - self.usual_rate);
         if rate > limit && self.frozen_for < LONGEST_FREEZE {
             self.frozen_for += gap;
+            let since = self.storm.map_or(to, |storm| storm.since);
+            self.storm = Some(Storm { since, rate, limit });
             return true;
         }
         self.frozen_for = Duration::ZERO;
+        self.storm = None;
         false
     }
 
@@ -281,6 +307,7 @@ impl Load {
         self.population = None;
         self.utilisation_taken = None;
         self.frozen_for = Duration::ZERO;
+        self.storm = None;
     }
 }
 

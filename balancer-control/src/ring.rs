@@ -11,6 +11,10 @@ use balancer_common::abi::{BackendId, RING_SLOTS, Ring};
 use crate::Moment;
 use crate::maglev::{self, Member};
 
+mod change;
+
+pub(crate) use change::{RingCause, RingChange};
+
 /// Sum of the changes of all shares above which learnt capacities rebuild a ring. Noise of 5 % in telemetry stays
 /// below it.
 const SHARES_MOVED: f64 = 0.05;
@@ -62,6 +66,9 @@ pub(crate) struct RingKeeper {
     adopted: Option<Box<Ring>>,
     /// Whether learnt weights have moved enough, and wait for their time.
     waiting: bool,
+    /// The last time that it changed, and how many times it has.
+    change: Option<RingChange>,
+    changes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -102,6 +109,11 @@ impl RingKeeper {
         self.built_at().filter(|_| self.waiting).map(|at| at.plus(REBUILD_EVERY))
     }
 
+    /// The last change, and how many there have been.
+    pub(crate) const fn last_change(&self) -> (Option<&RingChange>, u64) {
+        (self.change.as_ref(), self.changes)
+    }
+
     /// Brings the ring up to date. Returns whether it changed.
     pub(crate) fn update(&mut self, wish: &Wish, now: Moment) -> bool {
         let (members, configured) = wish.members();
@@ -111,7 +123,7 @@ impl RingKeeper {
             let shares = shares(&ring);
             if shares.keys().eq(configured.keys()) {
                 let order = wish.order;
-                self.built = Some(Built { ring, order, configured, members: Vec::new(), shares, at: now });
+                self.put(Built { ring, order, configured, members: Vec::new(), shares, at: now }, true);
                 return true;
             }
         }
@@ -129,8 +141,17 @@ impl RingKeeper {
         };
         let changed = self.ring().is_none_or(|old| *old != *ring);
         let shares = shares(&ring);
-        self.built = Some(Built { ring, order: wish.order, configured, members, shares, at: now });
+        self.put(Built { ring, order: wish.order, configured, members, shares, at: now }, false);
         changed
+    }
+
+    fn put(&mut self, built: Built, adopted: bool) {
+        let change = RingChange::between(self.built.as_ref(), &built, adopted);
+        if change.moved > 0 {
+            self.change = Some(change);
+            self.changes += 1;
+        }
+        self.built = Some(built);
     }
 }
 

@@ -4,6 +4,21 @@ use balancer_common::abi::{BackendId, ServiceId};
 
 use crate::{Moment, Policy, Sample};
 
+impl BackendState {
+    /// Its name for people and programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -24,8 +39,50 @@ pub struct ServiceSnapshot {
     pub draws: u8,
     /// When its ring was last rebuilt; `None` before the first tick.
     pub ring_built: Option<Moment>,
+    /// Age at which telemetry is not used any more.
+    pub stale_after: core::time::Duration,
+    /// Gateways that share the service, this one included.
+    pub gateways: u32,
+    /// Cost of one connection as utilisation of a backend of mean capacity.
+    pub cost: f64,
+    /// What holds of the service as a whole.
+    pub conditions: Vec<Condition>,
+    /// How many times the ring has changed.
+    pub ring_changes: u64,
+    /// The last change of the ring.
+    pub ring_change: Option<RingChange>,
     /// Its backends in the order of the model.
     pub backends: Vec<BackendSnapshot>,
+}
+
+/// A change of a ring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RingChange {
+    /// When.
+    pub at: Moment,
+    /// Why, in words.
+    pub why: String,
+    /// Whether it follows telemetry by rule, as under `weighted-cpu` with every reading.
+    pub routine: bool,
+    /// Slots that have another backend than before.
+    pub moved: usize,
+    /// Slots of the ring.
+    pub slots: usize,
+    /// Backends by name, with their share before and after, 0.0 to 1.0.
+    pub shares: Vec<(String, f64, f64)>,
+}
+
+/// Something besides its state that holds of a backend or a service and bears on where new flows go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// Its name for programs, in `kebab-case`.
+    pub word: &'static str,
+    /// What it is, in words, each number with its unit.
+    pub reason: String,
+    /// Since when, where the controller keeps that.
+    pub since: Option<Moment>,
+    /// Whether it alone keeps new flows away.
+    pub closes: bool,
 }
 
 /// Whether a backend takes new flows, and why not.
@@ -71,6 +128,14 @@ pub struct BackendSnapshot {
     /// Capacity relative to the mean of the service, as known or learnt, 0.1 to 10.0; 1.0 where the policy does not
     /// look at load.
     pub capacity: f64,
+    /// Whether telemetry has taught the capacity, and it is not what weights or cores say.
+    pub capacity_learnt: bool,
+    /// Share of the service's flows that its weight in force stands for, 0.0 to 1.0; zero for a standby.
+    pub weight_share: f64,
+    /// Whether it takes new flows: what state, cap and every condition add up to.
+    pub open: bool,
+    /// What holds of it besides its state.
+    pub conditions: Vec<Condition>,
     /// Most live connections.
     pub cap: Option<u32>,
     /// Live connections.
@@ -84,6 +149,10 @@ pub struct BackendSnapshot {
     pub utilisation: Option<f64>,
     /// Predicted cost of one more connection, in the unit of `score`.
     pub cost: f64,
+    /// The score at `counted` connections: `score` is `base` plus `cost` for each connection beyond those.
+    pub base: f64,
+    /// Connections that `base` contains.
+    pub counted: u64,
     /// Whether the level is frozen because clients are connecting in a storm, whose handshakes would be taken for load.
     pub frozen: bool,
     /// How the score came about.

@@ -1,15 +1,19 @@
 //! What the controller knows, in words and numbers.
 
-use balancer_common::abi::BackendId;
+use std::collections::BTreeSet;
+
+use balancer_common::abi::{BackendId, RING_SLOTS};
 
 use super::Controller;
 use crate::Moment;
 use crate::backend::Backend;
+use crate::condition;
 use crate::drain::DrainState;
 use crate::health::HealthState;
+use crate::ring::{RingCause, RingChange};
 use crate::score::from_q32;
 use crate::service::Service;
-use crate::snapshot::{BackendSnapshot, BackendState, ServiceSnapshot, Snapshot};
+use crate::snapshot::{self, BackendSnapshot, BackendState, ServiceSnapshot, Snapshot};
 
 impl Controller {
     /// Everything known, as of the last tick; ages as of `now`.
@@ -27,14 +31,58 @@ impl Controller {
 }
 
 fn service_snapshot(service: &Service, now: Moment) -> ServiceSnapshot {
+    let (ring_change, ring_changes) = service.ring.last_change();
     ServiceSnapshot {
         id: service.spec.id,
         name: service.spec.name.clone(),
         policy: service.spec.policy,
         draws: service.steering.as_ref().map_or(1, |steering| steering.draws),
         ring_built: service.ring.built_at(),
+        stale_after: service.spec.stale_after,
+        gateways: service.spec.gateways,
+        cost: service.cost,
+        conditions: condition::of_service(service, now),
+        ring_changes,
+        ring_change: ring_change.map(|change| told(change, service)),
         backends: service.backends.iter().map(|backend| backend_snapshot(backend, service, now)).collect(),
     }
+}
+
+/// A change of the ring with the names of its backends.
+fn told(change: &RingChange, service: &Service) -> snapshot::RingChange {
+    let name = |id: &BackendId| {
+        let found = service.backends.iter().find(|backend| backend.id() == *id);
+        found.map_or_else(|| format!("#{}", id.0), |backend| backend.spec.name.clone())
+    };
+    let names = |ids: &BTreeSet<BackendId>| ids.iter().map(&name).collect::<Vec<_>>().join(", ");
+    let why = match &change.cause {
+        RingCause::First => "the first ring of the service".to_owned(),
+        RingCause::Adopted => "taken over from an earlier agent".to_owned(),
+        RingCause::Order => "the policy gives slots out in another order".to_owned(),
+        RingCause::Members { joined, left } => {
+            let joined = (!joined.is_empty()).then(|| format!("{} joined", names(joined)));
+            let left = (!left.is_empty()).then(|| format!("{} left", names(left)));
+            joined.into_iter().chain(left).collect::<Vec<_>>().join("; ")
+        }
+        RingCause::Configured(ids) => format!("the weight or address of {} changed", names(ids)),
+        RingCause::Learnt(by) => format!("telemetry moved the shares by {:.1} % in all", by * 100.0),
+    };
+    let shares = change.shares.iter().map(|(id, (before, after))| (name(id), *before, *after));
+    snapshot::RingChange {
+        at: change.at,
+        why,
+        routine: matches!(change.cause, RingCause::Learnt(_)),
+        moved: change.moved,
+        slots: RING_SLOTS,
+        shares: shares.collect(),
+    }
+}
+
+/// The part of the weights in force that is this backend's, of those that are drawn from the ring.
+fn weight_share(backend: &Backend, service: &Service) -> f64 {
+    let weight = |backend: &Backend| if backend.spec.standby { 0.0 } else { f64::from(backend.weight()) };
+    let all: f64 = service.backends.iter().map(weight).sum();
+    if all > 0.0 { weight(backend) / all } else { 0.0 }
 }
 
 fn backend_snapshot(backend: &Backend, service: &Service, now: Moment) -> BackendSnapshot {
@@ -53,12 +101,18 @@ fn backend_snapshot(backend: &Backend, service: &Service, now: Moment) -> Backen
         weight: backend.weight(),
         weight_overridden: backend.weight_override.is_some(),
         capacity: backend.capacity,
+        capacity_learnt: backend.load.work().messages > 0.0,
+        weight_share: weight_share(backend, service),
+        open: backend.score.is_open(live),
+        conditions: condition::of_backend(backend, service, state, now),
         cap: backend.spec.cap,
         live,
         ring_share: service.ring.share(backend.id()),
         score: from_q32(backend.score.predict(live)),
         utilisation: level.map(|level| level.utilisation),
         cost: from_q32(backend.score.delta),
+        base: from_q32(backend.score.base),
+        counted: backend.score.counted,
         frozen: backend.load.is_frozen(),
         basis: backend.basis,
         sample: backend.sample.clone(),

@@ -1,0 +1,220 @@
+//! What holds of a backend or a service besides its state, and bears on where new flows go.
+//!
+//! The one place where such a thing becomes words. A rule that is added here is in `balancer status`, in `balancer
+//! explain` and in the decision log without further ado: its word for programs, whether it keeps new flows away, since
+//! when it holds, and its reason, each number with its unit.
+
+use core::time::Duration;
+
+use crate::backend::Backend;
+use crate::drain::DrainState;
+use crate::health::HealthState;
+use crate::load::SATURATED;
+use crate::service::Service;
+use crate::snapshot::{BackendState, Condition};
+use crate::{Moment, Policy};
+
+/// What follows from a condition that holds.
+enum Then {
+    /// It keeps new flows away.
+    Closes,
+    /// It does not.
+    Stays,
+}
+
+use Then::{Closes, Stays};
+
+/// A condition, where there is a reason for it.
+fn rule(word: &'static str, then: Then, since: Option<Moment>, reason: Option<String>) -> Option<Condition> {
+    Some(Condition { word, reason: reason?, since, closes: matches!(then, Closes) })
+}
+
+/// What holds of a backend that is in `state`. What the state itself says is left out.
+pub(crate) fn of_backend(
+    backend: &Backend,
+    service: &Service,
+    state: BackendState,
+    now: Moment,
+) -> Vec<Condition> {
+    let health = Some(backend.health.since());
+    let exhausted = backend.exhaustion.since();
+    let storm = backend.load.storm();
+    let stale = backend.sample.as_ref().map(|sample| sample.taken.plus(service.spec.stale_after));
+    let rules = [
+        rule("down", Closes, health, down(backend, state)),
+        rule("exhausted", Closes, exhausted, exhausted_besides(backend, state)),
+        rule("spared", Stays, exhausted, spared(backend)),
+        rule("capped", Closes, None, capped(backend)),
+        rule("standby", Stays, None, standby(backend)),
+        rule("not-probed", Stays, None, not_probed(backend)),
+        rule("weight-override", Stays, None, weight_override(backend)),
+        rule("reading-refused", Stays, None, backend.refused.clone()),
+        rule("no-telemetry", Stays, None, no_telemetry(backend, service)),
+        rule("stale", Stays, stale, stale_reading(backend, service, now)),
+        rule("no-utilisation", Stays, None, no_utilisation(backend, service, now)),
+        rule("saturated", Stays, None, saturated(backend, service, now)),
+        rule("frozen", Stays, storm.map(|storm| storm.since), frozen(backend, service)),
+        rule("capacity-adopted", Stays, None, capacity_adopted(backend, now)),
+    ];
+    rules.into_iter().flatten().collect()
+}
+
+/// What holds of a service as a whole.
+pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
+    let rules = [
+        rule("no-backend", Closes, None, no_backend(service)),
+        rule("on-standby", Stays, None, on_standby(service)),
+        rule("counting", Stays, None, counting(service, now)),
+        rule("ring-waits", Stays, None, ring_waits(service, now)),
+    ];
+    rules.into_iter().flatten().collect()
+}
+
+fn down(backend: &Backend, state: BackendState) -> Option<String> {
+    let besides = backend.health.state() == HealthState::Down && state != BackendState::Down;
+    besides.then(|| backend.health.reason().to_owned())
+}
+
+fn exhausted_besides(backend: &Backend, state: BackendState) -> Option<String> {
+    let besides = backend.exhaustion.since().is_some() && !backend.spared && state != BackendState::Exhausted;
+    besides.then(|| backend.exhaustion.reason().to_owned())
+}
+
+fn spared(backend: &Backend) -> Option<String> {
+    backend.spared.then(|| {
+        format!("{}; open all the same, because no backend is better off", backend.exhaustion.reason())
+    })
+}
+
+fn capped(backend: &Backend) -> Option<String> {
+    let (live, cap) = (backend.history.live(), backend.spec.cap?);
+    (live >= u64::from(cap)).then(|| format!("{live} live connections, and max_connections = {cap}"))
+}
+
+fn standby(backend: &Backend) -> Option<String> {
+    backend.spec.standby.then(|| "asked only when no backend of the ring takes new flows".to_owned())
+}
+
+fn not_probed(backend: &Backend) -> Option<String> {
+    let leaving = backend.spec.leaving && backend.drain.state() != DrainState::Active;
+    leaving.then(|| {
+        let health = match backend.health.state() {
+            HealthState::Up => "up",
+            HealthState::Down => "down",
+            HealthState::Starting => "not known to be up",
+        };
+        format!(
+            "removed from the configuration: neither probed nor read since, it was {health}; its weight counts as {}",
+            backend.weight()
+        )
+    })
+}
+
+fn weight_override(backend: &Backend) -> Option<String> {
+    let weight = backend.weight_override?;
+    Some(format!("the operator set weight {weight}, the configuration says {}", backend.spec.weight))
+}
+
+/// Whether the policy looks at telemetry at all.
+const fn reads(service: &Service) -> bool {
+    matches!(service.spec.policy, Policy::Adaptive | Policy::WeightedCpu)
+}
+
+/// What a policy does without telemetry.
+const fn instead(service: &Service) -> &'static str {
+    match service.spec.policy {
+        Policy::WeightedCpu => "it counts as idle as the others are on average",
+        Policy::Adaptive | Policy::LeastConn | Policy::RoundRobin | Policy::Random | Policy::Maglev => {
+            "connections are counted instead"
+        }
+    }
+}
+
+fn no_telemetry(backend: &Backend, service: &Service) -> Option<String> {
+    let none = reads(service) && backend.sample.is_none();
+    none.then(|| format!("no telemetry has come yet: {}", instead(service)))
+}
+
+fn stale_reading(backend: &Backend, service: &Service, now: Moment) -> Option<String> {
+    let age = now.since(backend.sample.as_ref()?.taken);
+    let limit = service.spec.stale_after;
+    (reads(service) && age > limit).then(|| {
+        let (age, limit) = (seconds(age), seconds(limit));
+        format!("the last reading is {age} old, more than stale_after = {limit}: {}", instead(service))
+    })
+}
+
+fn no_utilisation(backend: &Backend, service: &Service, now: Moment) -> Option<String> {
+    let fresh = |taken: Moment| now.since(taken) <= service.spec.stale_after;
+    let reading = backend.sample.as_ref().is_some_and(|sample| fresh(sample.taken));
+    let utilisation = backend.load.utilisation_taken().is_some_and(fresh);
+    (reads(service) && reading && !utilisation)
+        .then(|| format!("telemetry comes, but says nothing of the CPU: {}", instead(service)))
+}
+
+fn saturated(backend: &Backend, service: &Service, now: Moment) -> Option<String> {
+    let level = backend.load.fresh_level(service.spec.stale_after, now)?;
+    let full = service.spec.policy == Policy::Adaptive && level.utilisation > SATURATED;
+    full.then(|| {
+        format!(
+            "utilisation {:.1} % is above {:.0} %, where it tells no difference: connections are counted instead",
+            level.utilisation * 100.0,
+            SATURATED * 100.0
+        )
+    })
+}
+
+fn frozen(backend: &Backend, service: &Service) -> Option<String> {
+    let storm = backend.load.storm().filter(|_| service.spec.policy == Policy::Adaptive)?;
+    Some(format!(
+        "clients connect at {:.0}/s, more than {:.0}/s, which passes for a storm whose handshakes are no lasting load: the \
+         level stays as it was, for 60 s at most, and connections are counted on top",
+        storm.rate, storm.limit
+    ))
+}
+
+fn capacity_adopted(backend: &Backend, now: Moment) -> Option<String> {
+    let capacity = backend.hint(now)?;
+    Some(format!("capacity {capacity:.2} is taken from the ring of an earlier agent until it is learnt anew"))
+}
+
+fn no_backend(service: &Service) -> Option<String> {
+    let none = !service.backends.iter().any(takes_flows);
+    none.then(|| "no backend takes new flows: they are refused with a RST".to_owned())
+}
+
+fn on_standby(service: &Service) -> Option<String> {
+    let open = |standby: bool| {
+        service.backends.iter().filter(move |backend| backend.spec.standby == standby && takes_flows(backend))
+    };
+    let names: Vec<&str> = open(true).map(|backend| backend.spec.name.as_str()).collect();
+    (open(false).next().is_none() && !names.is_empty())
+        .then(|| format!("no backend of the ring takes new flows: {} stands in", names.join(", ")))
+}
+
+fn counting(service: &Service, now: Moment) -> Option<String> {
+    let blind = |backend: &Backend| {
+        let stale = |taken: Moment| now.since(taken) > service.spec.stale_after;
+        backend.sample.as_ref().is_none_or(|sample| stale(sample.taken))
+    };
+    let none = reads(service) && !service.backends.is_empty() && service.backends.iter().all(blind);
+    none.then(|| "no backend has fresh telemetry: steering goes by connections alone".to_owned())
+}
+
+fn ring_waits(service: &Service, now: Moment) -> Option<String> {
+    let left = service.ring.due()?.since(now);
+    Some(format!("learnt capacities have moved; the ring may follow in {}", seconds(left)))
+}
+
+fn takes_flows(backend: &Backend) -> bool {
+    backend.score.is_open(backend.history.live())
+}
+
+/// A duration in seconds, with a tenth below ten.
+fn seconds(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! What has changed since the last look: the controller's part of the decision log.
+//!
+//! [`Journal::observe`] compares a snapshot with the one before. It is called after every tick, and from time to time
+//! adds a summary, so that what was true between two changes can be told as well.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use crate::Moment;
+use crate::snapshot::{
+    BackendSnapshot, BackendState, Basis, Condition, RingChange, ServiceSnapshot, Snapshot,
+};
+
+/// Time between two summaries of a service, and between two entries for rings that follow telemetry by rule.
+pub const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+
+/// Something worth remembering.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Name of the service.
+    pub service: String,
+    /// Name of the backend, unless it concerns the service.
+    pub backend: Option<String>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A backend changed its state.
+    State {
+        /// The state before; `None` when it was not known before.
+        from: Option<BackendState>,
+        /// The state after.
+        to: BackendState,
+        /// Why.
+        reason: String,
+    },
+    /// Something besides the state began to hold.
+    Began {
+        /// Its name for programs.
+        word: &'static str,
+        /// What it is.
+        reason: String,
+        /// Whether it keeps new flows away.
+        closes: bool,
+    },
+    /// Something besides the state does not hold any more.
+    Ended {
+        /// Its name for programs.
+        word: &'static str,
+        /// How long it held, as far as this journal has seen it.
+        held: Duration,
+    },
+    /// The ring of the service changed.
+    Ring(RingChange),
+    /// A backend or a service was removed for good.
+    Gone,
+    /// How things are.
+    Summary(Vec<Row>),
+}
+
+/// One backend in a summary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Its name.
+    pub backend: String,
+    /// Its state.
+    pub state: BackendState,
+    /// Whether it takes new flows.
+    pub open: bool,
+    /// The score that new flows are steered by.
+    pub score: f64,
+    /// What the score rests on.
+    pub basis: Basis,
+    /// Live connections.
+    pub live: u64,
+    /// Share of the ring, 0.0 to 1.0.
+    pub ring_share: f64,
+    /// Filtered utilisation, when it is in use.
+    pub utilisation: Option<f64>,
+    /// Age of the last accepted reading.
+    pub sample_age: Option<Duration>,
+    /// Capacity relative to the mean.
+    pub capacity: f64,
+    /// Names of the conditions that hold.
+    pub conditions: Vec<&'static str>,
+}
+
+/// Remembers what was seen last.
+#[derive(Clone, Debug, Default)]
+pub struct Journal {
+    services: BTreeMap<String, Seen>,
+}
+
+/// One service as it was seen last.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    backends: BTreeMap<String, SeenBackend>,
+    conditions: Conditions,
+    ring_changes: u64,
+    /// Rings that followed telemetry and were not told of yet, and when one was last told of.
+    untold: Option<RingChange>,
+    told: Option<Moment>,
+    summarised: Option<Moment>,
+}
+
+#[derive(Clone, Debug)]
+struct SeenBackend {
+    state: BackendState,
+    conditions: Conditions,
+}
+
+/// Conditions that hold, by name, and since when.
+type Conditions = BTreeMap<&'static str, Moment>;
+
+impl Journal {
+    /// What has changed since the last look, in the order of the services.
+    pub fn observe(&mut self, snapshot: &Snapshot, now: Moment) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let here = |name: &String| snapshot.services.iter().any(|service| service.name == *name);
+        self.services.retain(|name, _| {
+            let stays = here(name);
+            if !stays {
+                entries.push(Entry { service: name.clone(), backend: None, event: Event::Gone });
+            }
+            stays
+        });
+        for service in &snapshot.services {
+            let seen = self.services.entry(service.name.clone()).or_default();
+            let mut put = |backend: Option<&str>, event| {
+                let backend = backend.map(str::to_owned);
+                entries.push(Entry { service: service.name.clone(), backend, event });
+            };
+            seen.backends(service, now, &mut put);
+            differ(&mut seen.conditions, &service.conditions, now, |event| put(None, event));
+            if let Some(change) = seen.ring(service, now) {
+                put(None, Event::Ring(change));
+            }
+            if seen.summarised.is_none_or(|at| now.since(at) >= SUMMARY_EVERY) {
+                seen.summarised = Some(now);
+                put(None, summary(service, now));
+            }
+        }
+        entries
+    }
+}
+
+/// A summary of a service as it is.
+#[must_use]
+pub fn summary(service: &ServiceSnapshot, now: Moment) -> Event {
+    Event::Summary(service.backends.iter().map(|backend| row(backend, now)).collect())
+}
+
+impl Seen {
+    fn backends(
+        &mut self,
+        service: &ServiceSnapshot,
+        now: Moment,
+        put: &mut impl FnMut(Option<&str>, Event),
+    ) {
+        let here = |name: &String| service.backends.iter().any(|backend| backend.name == *name);
+        self.backends.retain(|name, _| {
+            let stays = here(name);
+            if !stays {
+                put(Some(name), Event::Gone);
+            }
+            stays
+        });
+        for backend in &service.backends {
+            let name = Some(backend.name.as_str());
+            let before = self.backends.get(&backend.name).map(|seen| seen.state);
+            if before != Some(backend.state) {
+                let (to, reason) = (backend.state, backend.reason.clone());
+                put(name, Event::State { from: before, to, reason });
+            }
+            let seen = self
+                .backends
+                .entry(backend.name.clone())
+                .or_insert(SeenBackend { state: backend.state, conditions: Conditions::new() });
+            seen.state = backend.state;
+            differ(&mut seen.conditions, &backend.conditions, now, |event| put(name, event));
+        }
+    }
+
+    /// The change of the ring to tell of, if there is one. Those that follow telemetry are told of once in a while, all
+    /// that came together as one.
+    fn ring(&mut self, service: &ServiceSnapshot, now: Moment) -> Option<RingChange> {
+        if service.ring_changes != self.ring_changes
+            && let Some(change) = &service.ring_change
+        {
+            self.ring_changes = service.ring_changes;
+            self.untold = Some(match self.untold.take() {
+                Some(before) => together(before, change.clone()),
+                None => change.clone(),
+            });
+        }
+        let waits =
+            |change: &RingChange| change.routine && self.told.is_some_and(|at| now.since(at) < SUMMARY_EVERY);
+        if self.untold.as_ref().is_none_or(waits) {
+            return None;
+        }
+        self.told = Some(now);
+        self.untold.take()
+    }
+}
+
+/// Two changes as one: slots that moved twice count twice.
+fn together(first: RingChange, last: RingChange) -> RingChange {
+    let before = |name: &String, share: f64| {
+        let known = first.shares.iter().find(|(other, ..)| other == name);
+        known.map_or(share, |(_, before, _)| *before)
+    };
+    RingChange {
+        routine: first.routine && last.routine,
+        moved: first.moved + last.moved,
+        why: if first.why == last.why { last.why } else { format!("{}; {}", first.why, last.why) },
+        shares: last
+            .shares
+            .into_iter()
+            .map(|(name, was, is)| (name.clone(), before(&name, was), is))
+            .collect(),
+        ..last
+    }
+}
+
+/// Notes which conditions began and which ended.
+fn differ(seen: &mut Conditions, now_hold: &[Condition], now: Moment, mut put: impl FnMut(Event)) {
+    seen.retain(|word, since| {
+        let holds = now_hold.iter().any(|condition| condition.word == *word);
+        if !holds {
+            put(Event::Ended { word, held: now.since(*since) });
+        }
+        holds
+    });
+    for Condition { word, reason, since, closes } in now_hold {
+        if !seen.contains_key(word) {
+            seen.insert(word, since.unwrap_or(now).min(now));
+            put(Event::Began { word, reason: reason.clone(), closes: *closes });
+        }
+    }
+}
+
+fn row(backend: &BackendSnapshot, now: Moment) -> Row {
+    Row {
+        backend: backend.name.clone(),
+        state: backend.state,
+        open: backend.open,
+        score: backend.score,
+        basis: backend.basis,
+        live: backend.live,
+        ring_share: backend.ring_share,
+        utilisation: backend.utilisation,
+        sample_age: backend.sample.as_ref().map(|sample| now.since(sample.taken)),
+        capacity: backend.capacity,
+        conditions: backend.conditions.iter().map(|condition| condition.word).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

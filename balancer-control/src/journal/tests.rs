@@ -1,0 +1,189 @@
+use balancer_common::abi::{BackendId, ServiceId};
+
+use super::*;
+use crate::{BackendSpec, Controller, Input, Model, Policy, ProbeResult, Sample, ServiceSpec, maglev};
+
+fn at(seconds: u64) -> Moment {
+    Moment(Duration::from_secs(seconds))
+}
+
+fn model(policy: Policy, backends: u16) -> Input {
+    let backend = |id: u16| BackendSpec {
+        id: BackendId(id),
+        name: format!("b{id}"),
+        seed: maglev::seed(&id.to_be_bytes()),
+        weight: 100,
+        cores: None,
+        standby: false,
+        cap: None,
+        probed: true,
+        leaving: false,
+    };
+    let service = ServiceSpec {
+        id: ServiceId(0),
+        name: "mqtt".to_owned(),
+        policy,
+        draws: None,
+        gateways: 1,
+        rise: 1,
+        fall: 1,
+        stale_after: Duration::from_secs(12),
+        backends: (0..backends).map(backend).collect(),
+    };
+    Input::Model(Model { services: vec![service] })
+}
+
+/// A controller that is observed as the agent does.
+struct Bench {
+    controller: Controller,
+    journal: Journal,
+}
+
+impl Bench {
+    fn new(policy: Policy, backends: u16) -> Self {
+        let mut bench = Self { controller: Controller::new(), journal: Journal::default() };
+        bench.controller.handle(model(policy, backends), at(0));
+        for id in 0..backends {
+            bench.controller.handle(Input::Probe { backend: BackendId(id), result: ProbeResult::Up }, at(0));
+        }
+        bench
+    }
+
+    fn look(&mut self, second: u64) -> Vec<Entry> {
+        self.controller.tick(at(second));
+        self.journal.observe(&self.controller.snapshot(at(second)), at(second))
+    }
+
+    /// What is told but summaries, in short.
+    fn told(&mut self, second: u64) -> Vec<String> {
+        let entries = self.look(second).into_iter();
+        entries.filter(|entry| !matches!(entry.event, Event::Summary(_))).map(|entry| short(&entry)).collect()
+    }
+
+    fn read(&mut self, id: u16, second: u64, utilisation: f64) {
+        let sample = Sample { taken: at(second), utilisation: Some(utilisation), ..Sample::default() };
+        self.controller.handle(Input::Sample { backend: BackendId(id), sample }, at(second));
+    }
+}
+
+fn short(entry: &Entry) -> String {
+    let who = entry.backend.as_deref().unwrap_or(&entry.service);
+    let what = match &entry.event {
+        Event::State { from, to, .. } => {
+            format!("{} to {}", from.map_or("nothing", BackendState::word), to.word())
+        }
+        Event::Began { word, .. } => format!("+{word}"),
+        Event::Ended { word, held } => format!("-{word} after {} s", held.as_secs()),
+        Event::Ring(change) => format!("ring, {} moved: {}", change.moved, change.why),
+        Event::Gone => "gone".to_owned(),
+        Event::Summary(rows) => format!("summary of {}", rows.len()),
+    };
+    format!("{who} {what}")
+}
+
+#[test]
+fn the_first_look_tells_everything_and_the_next_nothing() {
+    let mut bench = Bench::new(Policy::Adaptive, 2);
+    let told: Vec<String> = bench.look(0).iter().map(short).collect();
+    let expected = [
+        "b0 nothing to up",
+        "b0 +no-telemetry",
+        "b1 nothing to up",
+        "b1 +no-telemetry",
+        "mqtt +counting",
+        "mqtt ring, 65536 moved: the first ring of the service",
+        "mqtt summary of 2",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(bench.look(1), []);
+}
+
+#[test]
+fn states_and_conditions_come_and_go_with_their_reasons() {
+    let mut bench = Bench::new(Policy::Adaptive, 3);
+    bench.look(0);
+    bench.read(0, 2, 0.5);
+    assert_eq!(bench.told(2), ["b0 -no-telemetry after 2 s", "mqtt -counting after 2 s"]);
+    assert_eq!(bench.told(15), ["b0 +stale", "mqtt +counting"]);
+    let down = ProbeResult::Down("no answer".to_owned());
+    bench.controller.handle(Input::Probe { backend: BackendId(1), result: down }, at(16));
+    bench.controller.handle(Input::Drain { backend: BackendId(2), drain: true }, at(16));
+    let entries = bench.look(16);
+    let reasons: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::State { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons, ["failed probes in a row: 1, the last: no answer", "drained by the operator"]);
+    bench.read(0, 20, 0.5);
+    // Stale since second 14, when the limit of 12 s was passed.
+    assert_eq!(bench.told(20), ["b0 -stale after 6 s", "mqtt -counting after 5 s"]);
+}
+
+#[test]
+fn a_ring_tells_who_left_and_the_shares() {
+    let mut bench = Bench::new(Policy::LeastConn, 4);
+    bench.look(0);
+    let down = ProbeResult::Down("no answer".to_owned());
+    bench.controller.handle(Input::Probe { backend: BackendId(1), result: down }, at(1));
+    bench.look(1);
+    // It keeps its slots for a minute.
+    let entries = bench.look(61);
+    let change = entries.iter().find_map(|entry| match &entry.event {
+        Event::Ring(change) => Some(change),
+        _ => None,
+    });
+    let change = change.unwrap_or_else(|| panic!("no ring in {entries:?}"));
+    assert_eq!((change.why.as_str(), change.routine, change.slots), ("b1 left", false, 65_536));
+    assert!(change.moved >= 65_536 / 4 && change.moved < 65_536 / 3, "{}", change.moved);
+    let (name, before, after) = &change.shares[1];
+    assert_eq!((name.as_str(), *after), ("b1", 0.0));
+    assert!((before - 0.25).abs() < 0.001, "{before}");
+}
+
+#[test]
+fn rings_that_follow_telemetry_are_told_of_together() {
+    let mut bench = Bench::new(Policy::WeightedCpu, 2);
+    bench.look(0);
+    let mut told = Vec::new();
+    for second in 1..=30 {
+        bench.read(0, second, if second % 2 == 0 { 0.2 } else { 0.8 });
+        bench.read(1, second, 0.5);
+        told.extend(bench.told(second).into_iter().filter(|text| text.contains("ring")));
+    }
+    assert_eq!(told.len(), 3, "{told:?}");
+}
+
+#[test]
+fn summaries_come_every_ten_seconds() {
+    let mut bench = Bench::new(Policy::Adaptive, 2);
+    let mut summaries = Vec::new();
+    for second in 0..35 {
+        bench.read(0, second, 0.25);
+        for entry in bench.look(second) {
+            if let Event::Summary(rows) = entry.event {
+                summaries.push((second, rows));
+            }
+        }
+    }
+    let seconds: Vec<u64> = summaries.iter().map(|(second, _)| *second).collect();
+    assert_eq!(seconds, [0, 10, 20, 30]);
+    let row = &summaries[3].1[0];
+    assert_eq!((row.state, row.open, row.basis), (BackendState::Up, true, Basis::Level));
+    assert_eq!((row.utilisation, row.sample_age), (Some(0.25), Some(Duration::ZERO)));
+    assert_eq!(summaries[3].1[1].conditions, ["no-telemetry"]);
+}
+
+#[test]
+fn what_is_removed_is_told_once() {
+    let mut bench = Bench::new(Policy::Adaptive, 3);
+    bench.look(0);
+    bench.controller.handle(model(Policy::Adaptive, 2), at(1));
+    let told = bench.told(1);
+    assert_eq!(told[0], "b2 gone", "{told:?}");
+    bench.controller.handle(Input::Model(Model::default()), at(2));
+    assert_eq!(bench.told(2), ["mqtt gone"]);
+    assert_eq!(bench.told(3), [] as [String; 0]);
+}
