@@ -111,10 +111,9 @@ fn states_and_conditions_come_and_go_with_their_reasons() {
     let entries = bench.look(16);
     let reasons: Vec<_> = entries
         .iter()
-        .filter_map(|entry| match &entry.event {
-            Event::State { reason, .. } => Some(reason.as_str()),
-            _ => None,
-        })
+        .filter_map(
+            |entry| if let Event::State { reason, .. } = &entry.event { Some(reason.as_str()) } else { None },
+        )
         .collect();
     assert_eq!(reasons, ["failed probes in a row: 1, the last: no answer", "drained by the operator"]);
     bench.read(0, 20, 0.5);
@@ -131,10 +130,9 @@ fn a_ring_tells_who_left_and_the_shares() {
     bench.look(1);
     // It keeps its slots for a minute.
     let entries = bench.look(61);
-    let change = entries.iter().find_map(|entry| match &entry.event {
-        Event::Ring(change) => Some(change),
-        _ => None,
-    });
+    let change = entries
+        .iter()
+        .find_map(|entry| if let Event::Ring(change) = &entry.event { Some(change) } else { None });
     let change = change.unwrap_or_else(|| panic!("no ring in {entries:?}"));
     assert_eq!((change.why.as_str(), change.routine, change.slots), ("b1 left", false, 65_536));
     assert!(change.moved >= 65_536 / 4 && change.moved < 65_536 / 3, "{}", change.moved);
