@@ -11,6 +11,9 @@ use crate::{
     steer::Steering,
 };
 
+/// Attempts at a state transition. Each failure means that another CPU has just moved the same flow.
+const ATTEMPTS: usize = 4;
+
 /// Which way a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -63,6 +66,25 @@ pub trait Tables: Steering {
     /// Moves a flow from one state to the next; false when another CPU was faster.
     #[must_use]
     fn transition(&self, flow: &FlowCell, from: FlowState, to: FlowState) -> bool;
+    /// Moves a flow to what `next` makes of its state, and counts its end if that was it. Says whether it was this
+    /// call that moved it.
+    #[inline(always)]
+    fn advance(&self, flow: &FlowCell, next: impl Fn(FlowState) -> FlowState) -> bool {
+        for _ in 0..ATTEMPTS {
+            let old = flow.state();
+            let new = next(old);
+            if old == new {
+                return false;
+            }
+            if self.transition(flow, old, new) {
+                if old.is_live() && !new.is_live() {
+                    self.count_closed(old.backend());
+                }
+                return true;
+            }
+        }
+        false
+    }
 
     /// One flow more.
     fn count_opened(&self, backend: BackendId);

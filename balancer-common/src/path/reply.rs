@@ -1,6 +1,6 @@
 //! Packets from backends.
 
-use super::{End, Packet, egress::to_client, request::ATTEMPTS};
+use super::{End, Packet, egress::to_client};
 use crate::{
     abi::{Backend, Flow, FlowCell, FlowState, HalfOpenCell, Hop, Service},
     outcome::Outcome,
@@ -16,12 +16,11 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     tables: &T,
     packet: &Packet<F>,
 ) -> End {
-    let reply = Reply::new(tables, packet);
-    let Some(backend) = reply.backend() else { return End::of(Outcome::PassDirect) };
+    let Some(reply) = Reply::from_its_side(tables, packet) else { return End::of(Outcome::PassDirect) };
     match tables.flow(&reply.key) {
         Some(flow) if flow.state().backend() == packet.backend => {
             reply.known(flow);
-            to_client(frame, tables, packet, (backend, &flow.hop), Outcome::ForwardReply)
+            to_client(frame, tables, packet, (reply.backend, &flow.hop), Outcome::ForwardReply)
         }
         _ => End::of(Outcome::PassDirect),
     }
@@ -34,14 +33,13 @@ pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
     tables: &T,
     packet: &Packet<F>,
 ) -> End {
-    let reply = Reply::new(tables, packet);
-    let Some(backend) = reply.backend() else { return End::of(Outcome::PassDirect) };
+    let Some(reply) = Reply::from_its_side(tables, packet) else { return End::of(Outcome::PassDirect) };
     if let Some(half) = tables.half_open(&reply.key)
         && half.backend == packet.backend
     {
         let hop = half.hop;
         reply.unproven(half);
-        return to_client(frame, tables, packet, (backend, &hop), Outcome::ForwardHalfOpen);
+        return to_client(frame, tables, packet, (reply.backend, &hop), Outcome::ForwardHalfOpen);
     }
     let Some(service) = tables.service(packet.service) else {
         return End::at(packet.service, Outcome::DropUnconfigured);
@@ -54,30 +52,28 @@ pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
         Route::Stack => Hop::UNKNOWN,
         Route::Local => return End::of(Outcome::PassDirect),
     };
-    to_client(frame, tables, packet, (backend, &hop), Outcome::ForwardReplyStateless)
+    to_client(frame, tables, packet, (reply.backend, &hop), Outcome::ForwardReplyStateless)
 }
 
 /// A packet from a backend and where it belongs.
 struct Reply<'a, F: Family, T> {
     tables: &'a T,
     packet: &'a Packet<F>,
+    backend: &'a Backend,
     key: F::Key,
 }
 
 impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
+    /// The packet, if it arrived on the interface that its backend is reached by. Anybody can send from a backend's
+    /// address on another one, and what a backend says is believed: its SYN-ACK and its RST.
     #[inline(always)]
-    fn new(tables: &'a T, packet: &'a Packet<F>) -> Self {
+    fn from_its_side(tables: &'a T, packet: &'a Packet<F>) -> Option<Self> {
+        let backend = tables.backend(packet.backend)?;
+        if backend.hop.is_known() && backend.hop.ifindex != packet.ingress {
+            return None;
+        }
         let key = F::key(packet.ip.destination, packet.segment.destination, packet.service);
-        Self { tables, packet, key }
-    }
-
-    /// The backend, if the packet arrived on the interface that it is reached by. Anybody can send from its address
-    /// on another one, and what a backend says is believed: its SYN-ACK and its RST.
-    #[inline(always)]
-    fn backend(&self) -> Option<&'a Backend> {
-        let backend = self.tables.backend(self.packet.backend)?;
-        let is_from_its_side = !backend.hop.is_known() || backend.hop.ifindex == self.packet.ingress;
-        is_from_its_side.then_some(backend)
+        Some(Self { tables, packet, backend, key })
     }
 
     /// Whether a flow without state to this client would be the backend's by the ring. The others are connections
@@ -141,19 +137,10 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
     /// Notes the backend's FIN or RST.
     #[inline(always)]
     fn note_end(&self, flow: &FlowCell) {
-        for _ in 0..ATTEMPTS {
-            let old = flow.state();
-            let next = if self.packet.segment.any(Segment::RST) {
-                old.with(FlowState::CLOSED)
-            } else {
-                old.with_fin(FlowState::FIN_BACKEND)
-            };
-            if old == next || self.tables.transition(flow, old, next) {
-                if old.is_live() && !next.is_live() {
-                    self.tables.count_closed(old.backend());
-                }
-                return;
-            }
-        }
+        let is_reset = self.packet.segment.any(Segment::RST);
+        let next = |old: FlowState| {
+            if is_reset { old.with(FlowState::CLOSED) } else { old.with_fin(FlowState::FIN_BACKEND) }
+        };
+        let _moved = self.tables.advance(flow, next);
     }
 }
