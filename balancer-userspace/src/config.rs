@@ -23,12 +23,12 @@ use balancer_common::abi::{BackendId, ServiceId};
 use balancer_control::{BackendSpec, Model, Policy, ServiceSpec, maglev};
 
 pub use check::{Checked, check};
-pub use file::{AttachMode, ForwardName as Forward, LogLevel};
+pub use file::{AttachMode, ForwardName as Forward, LogLevel, MetricNames};
 pub use health::{HealthCheck, HealthConfig, MqttLogin, MqttVersion};
 pub use load::{LoadError, load};
 pub use problem::Problem;
 pub use reference::reference;
-pub use telemetry::{HttpAuth, LocalTarget, Meaning, MetricNames, Preset, SourceConfig, TelemetryConfig};
+pub use telemetry::{HttpAuth, LocalTarget, Meaning, SourceConfig, TelemetryConfig};
 
 /// A configuration without problems.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,8 @@ pub struct AgentConfig {
     pub metrics: Option<SocketAddr>,
     /// Least severe message that is logged.
     pub log: LogLevel,
+    /// Directory of presets that add to those compiled in or replace them.
+    pub presets: Option<PathBuf>,
     /// Time from one run of the controller to the next.
     pub tick: Duration,
 }

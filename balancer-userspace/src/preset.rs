@@ -1,18 +1,24 @@
-//! Presets: what the telemetry of known brokers and exporters means, as data.
+//! Presets: what is known of brokers and exporters, as data.
 //!
-//! One TOML file each in `presets/`, compiled in. What is a counter, what a gauge, and what shows that a page is fresh
-//! comes from the preset and never from the page: exporters mistype their metrics (`# TYPE … gauge` for counters).
+//! One TOML file each in `presets/`, compiled in; a directory of the operator's can add to them and replace them. What is
+//! a counter, what a gauge, and what shows that a page is fresh comes from the preset and never from the page: exporters
+//! mistype their metrics (`# TYPE … gauge` for counters).
 //!
 //! ```text
 //!  presets/NAME.toml ──► Preset ─┬─ source   where its telemetry is found, by default
 //!                                ├─ meaning  which metric means what ──► telemetry::interpret
-//!                                └─ health   how it is probed, by default
+//!                                ├─ ports    which protocol its ports speak, by default ─┐
+//!                                ├─ health   how it is probed ◄──────────────────────────┘
+//!                                └─ drain    where it says that it wants no new clients
 //! ```
 
+mod file;
 mod meaning;
+mod registry;
 mod selector;
 
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -20,35 +26,68 @@ pub use meaning::{
     AlarmRule, AlarmScope, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity, ResourceKind,
     ResourceRule, TimeUnit,
 };
+pub use registry::{PresetError, Presets};
 pub use selector::{LabelRule, Selector, SelectorError};
-
-/// The TOML of every preset. A preset is added by adding its file here.
-const FILES: [&str; 3] = [
-    include_str!("../presets/mosquitto.toml"),
-    include_str!("../presets/rabbitmq.toml"),
-    include_str!("../presets/node-exporter.toml"),
-];
-
-static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
-    FILES.iter().map(|text| toml::from_str(text).expect("presets are checked by tests")).collect()
-});
 
 /// A broker or exporter whose telemetry is known.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(from = "File")]
+#[serde(try_from = "file::File")]
 pub struct Preset {
     /// Its name in the configuration.
     pub name: String,
     /// What it is, for people.
     pub title: String,
-    /// Where its telemetry is found unless the configuration says otherwise.
-    pub source: SourceKind,
+    /// URLs of the pages that the names are documented on.
+    pub documentation: Vec<String>,
+    /// How it is known that the preset is right.
+    pub verified: Verified,
+    /// What to switch on in the broker, and what it does not tell.
+    pub advice: Option<String>,
+    /// Whether clients use the address they are given only to learn the brokers' own, so that steering ends there.
+    pub bootstrap_only: bool,
     /// Cores the broker can use at most; `None` when it uses what it is given.
     pub cores: Option<f64>,
-    /// How it is probed unless the configuration says otherwise.
+    /// Ports that it listens on by default.
+    pub ports: BTreeMap<Protocol, Vec<u16>>,
+    /// Where its telemetry is found unless the configuration says otherwise.
+    pub source: SourceKind,
+    /// How it is probed unless its port or the configuration says otherwise.
     pub health: Option<Health>,
+    /// Where it says that it wants no new clients, besides its telemetry.
+    pub drain: Vec<Drain>,
     /// Which metrics mean what.
     pub meaning: Meaning,
+}
+
+/// How it is known that a preset is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verified {
+    /// Tests run it against the broker itself.
+    Live,
+    /// Tests run it on what such a broker really answered.
+    Capture,
+    /// Tests run it on an answer written from the documentation or source code.
+    Documentation,
+}
+
+/// What is spoken on a port. An `s` at the end is TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names of the protocols are all there is to say")]
+pub enum Protocol {
+    Mqtt,
+    Mqtts,
+    Ws,
+    Wss,
+    Amqp,
+    Amqps,
+    Stomp,
+    Stomps,
+    Http,
+    Openwire,
+    Nats,
+    Kafka,
 }
 
 /// Where telemetry is found.
@@ -71,6 +110,8 @@ pub enum SourceKind {
         /// Seconds between heartbeats by the broker's default, until the real interval was seen.
         heartbeat_interval_s: u64,
     },
+    /// Nowhere: the broker tells nothing.
+    None,
 }
 
 /// How health is probed by default.
@@ -81,97 +122,52 @@ pub enum Health {
     Mqtt,
     /// The AMQP header on the backend's own port.
     Amqp,
+    /// A connect to the backend's own port: nothing better is known.
+    Tcp,
     /// A GET.
     Http {
-        /// TCP port.
-        port: u16,
+        /// TCP port; `None` is the backend's own.
+        port: Option<u16>,
         /// Path and query.
         path: String,
     },
 }
 
-/// The layout of a preset's file.
-#[derive(Deserialize)]
+/// An HTTP resource of the broker that tells whether it wants new clients.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    name: String,
-    title: String,
-    source: SourceKind,
-    cores: Option<f64>,
-    health: Option<Health>,
-    cpu: Option<Cpu>,
-    connections: Option<Quantity>,
-    max_connections: Option<Quantity>,
-    messages: Option<Quantity>,
-    #[serde(default)]
-    resources: Vec<ResourceRule>,
-    #[serde(default)]
-    alarms: Vec<AlarmRule>,
-    #[serde(default)]
-    draining: Vec<Condition>,
+pub struct Drain {
+    /// TCP port.
+    pub port: u16,
+    /// Path and query.
+    pub path: String,
+    /// Statuses that mean that it wants none. Any other, and no answer, means nothing.
+    pub status: Vec<u16>,
 }
 
-impl From<File> for Preset {
-    fn from(file: File) -> Self {
-        Self {
-            name: file.name,
-            title: file.title,
-            source: file.source,
-            cores: file.cores,
-            health: file.health,
-            meaning: Meaning {
-                cpu: file.cpu,
-                connections: file.connections,
-                max_connections: file.max_connections,
-                messages: file.messages,
-                resources: file.resources,
-                alarms: file.alarms,
-                draining: file.draining,
-            },
+impl Preset {
+    /// What its default port `port` speaks, if it is one.
+    #[must_use]
+    pub fn protocol(&self, port: u16) -> Option<Protocol> {
+        self.ports.iter().find(|(_, ports)| ports.contains(&port)).map(|(protocol, _)| *protocol)
+    }
+
+    /// How a backend on `port` is probed by default: by what that port speaks, or else as the preset says.
+    #[must_use]
+    pub fn health(&self, port: u16) -> Option<Health> {
+        match self.protocol(port) {
+            Some(Protocol::Mqtt) => Some(Health::Mqtt),
+            Some(Protocol::Amqp) => Some(Health::Amqp),
+            _ => self.health.clone(),
         }
     }
 }
 
-/// All presets, in the order they are documented.
+/// The preset of that name among those that are compiled in.
 #[must_use]
-pub fn all() -> &'static [Preset] {
-    &PRESETS
-}
-
-/// The preset of that name.
-#[must_use]
-pub fn find(name: &str) -> Option<&'static Preset> {
-    PRESETS.iter().find(|preset| preset.name == name)
+pub fn find(name: &str) -> Option<Arc<Preset>> {
+    Presets::embedded().find(name).cloned()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_file_is_a_valid_preset() {
-        for text in FILES {
-            let preset: Preset = toml::from_str(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-            assert!(!preset.title.is_empty());
-            assert_eq!(find(&preset.name), Some(&preset));
-        }
-        let mut names: Vec<_> = all().iter().map(|preset| &preset.name).collect();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), FILES.len(), "two presets have one name");
-    }
-
-    #[test]
-    fn every_preset_of_the_configuration_has_a_file() {
-        for preset in crate::config::Preset::ALL {
-            assert!(find(preset.name()).is_some(), "no presets/{}.toml", preset.name());
-        }
-        assert_eq!(crate::config::Preset::ALL.len(), all().len());
-    }
-
-    #[test]
-    fn a_key_nobody_knows_is_an_error() {
-        let text = FILES[0].replace("counts_agent", "counts_agents");
-        assert!(toml::from_str::<Preset>(&text).unwrap_err().to_string().contains("counts_agents"));
-    }
-}
+mod tests;

@@ -5,6 +5,8 @@ mod health;
 mod service;
 mod telemetry;
 
+use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
 use balancer_common::abi::{DEFAULT_FLOWS4, DEFAULT_FLOWS6, DEFAULT_SERVICES};
@@ -15,6 +17,7 @@ use super::file::{AgentSection, AttachMode, DatapathSection, File, LogLevel};
 use super::problem::{Findings, Place, Problem};
 use super::value::{Span, Text};
 use super::{AgentConfig, Config, DatapathConfig, defaults, shape};
+use crate::preset::Presets;
 
 /// A configuration without problems, and what is odd about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +28,7 @@ pub struct Checked {
     pub warnings: Vec<Problem>,
 }
 
-/// Checks the text of a configuration file. Reads nothing else.
+/// Checks the text of a configuration file. Reads nothing else but the directory of presets that it names.
 ///
 /// # Errors
 ///
@@ -53,6 +56,7 @@ fn read(fitting: Value) -> File {
 fn config(file: File, findings: &mut Findings) -> Config {
     let top = Place::default();
     let agent = agent(file.agent);
+    let presets = presets(agent.presets.as_deref(), &top.key("agent"), findings);
     let datapath = datapath(&file.datapath, &top.key("datapath"), findings);
     let place = top.key("service");
     if file.service.is_empty() {
@@ -62,7 +66,7 @@ fn config(file: File, findings: &mut Findings) -> Config {
     let mut services = Vec::new();
     for (i, section) in file.service.into_iter().enumerate() {
         // A service without its essentials is left out here; the problem has been noted.
-        services.push(service::service(section, &place.index(i), findings));
+        services.push(service::service(section, &presets, &place.index(i), findings));
     }
     across::services(&services, datapath.services, &place, findings);
     Config { agent, datapath, services: services.into_iter().flatten().collect() }
@@ -75,7 +79,21 @@ fn agent(section: AgentSection) -> AgentConfig {
         pins: section.pins.unwrap_or_else(|| default(defaults::PINS)).0,
         metrics: listen.0,
         log: section.log.unwrap_or(LogLevel::Info),
+        presets: section.presets.map(|path| path.0),
         tick: span(section.tick, defaults::TICK),
+    }
+}
+
+/// The presets that names stand for.
+fn presets(directory: Option<&Path>, place: &Place, findings: &mut Findings) -> Cow<'static, Presets> {
+    let Some(directory) = directory else { return Cow::Borrowed(Presets::embedded()) };
+    match Presets::with_directory(directory) {
+        Ok(presets) => Cow::Owned(presets),
+        Err(errors) => {
+            let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            findings.error(&place.key("presets"), errors.join("; "));
+            Cow::Borrowed(Presets::embedded())
+        }
     }
 }
 

@@ -40,6 +40,8 @@ pub struct AgentSection {
     /// Least severe message that is logged to standard error.
     #[schemars(extend("default" = "info"))]
     pub log: Option<LogLevel>,
+    /// Directory of presets, one file NAME.toml each, that add to those compiled in or replace them. Read at every reload.
+    pub presets: Option<Path>,
     /// Time from one run of the controller to the next. Scores are refreshed once per tick.
     #[schemars(extend("default" = defaults::TICK, "x-min" = "100ms", "x-max" = "10s"))]
     pub tick: Option<Span>,
@@ -96,9 +98,9 @@ pub struct ServiceSection {
     /// The TCP port that clients connect to.
     #[schemars(range(min = 1, max = 65535), extend("x-required" = true, "x-noun" = "a TCP port"))]
     pub port: Option<u16>,
-    /// The brokers' kind, which supplies defaults for `health` and `telemetry`. `mosquitto`: MQTT probe, `$SYS` topics on the
-    /// backend's port. `rabbitmq`: AMQP probe (MQTT on port 1883), Prometheus plugin on port 15692.
-    pub preset: Option<PresetName>,
+    /// The brokers' kind, which supplies defaults for `health` and `telemetry`, as `"mosquitto"` or `"rabbitmq"`.
+    /// `balancer preset list` lists them all, `balancer preset show NAME` says what one does.
+    pub preset: Option<String>,
     /// How the backend of a new flow is chosen. `adaptive`: least predicted utilisation of `draws` candidates.
     /// `least-conn`: fewest connections per weight of two candidates. `weighted-cpu`: share by 100 − CPU %. `round-robin`,
     /// `random`: by weight. `maglev`: by hash of the flow alone, for several gateways without shared state.
@@ -200,7 +202,7 @@ pub struct TelemetrySection {
     pub version: Option<MqttVersionName>,
     /// `prometheus`: names of the metrics, for brokers without a preset. Series of one name are summed;
     /// `name{label="value"}` selects some of them.
-    pub metrics: Option<MetricsSection>,
+    pub metrics: Option<MetricNames>,
     /// `agent-check`: text that is sent before the answer is read.
     pub send: Option<String>,
     /// Port of a node_exporter on the backend's address. Read as well; its CPU and memory are believed over those of
@@ -219,10 +221,10 @@ pub struct TelemetrySection {
     pub cgroup: Option<String>,
 }
 
-/// `[service.telemetry.metrics]`
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+/// `[service.telemetry.metrics]`: metric names of a broker that has no preset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct MetricsSection {
+pub struct MetricNames {
     /// Utilisation, a gauge from 0 to 1. One of the three `cpu` names at most.
     pub cpu_ratio: Option<String>,
     /// Utilisation, a gauge from 0 to 100.
@@ -317,10 +319,6 @@ words!(
 words!(
     /// Values of `service.forward`.
     ForwardName { Nat = "nat" }
-);
-words!(
-    /// Values of `service.preset`.
-    PresetName { Mosquitto = "mosquitto", Rabbitmq = "rabbitmq" }
 );
 words!(
     /// Values of `service.health.kind`.

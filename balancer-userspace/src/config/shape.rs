@@ -109,11 +109,9 @@ fn fit_text(schema: &Value, text: &str) -> Result<Value, String> {
     if let Some(words) = words(schema)
         && !words.contains(&text)
     {
-        let meant = nearest(text, words.iter().copied());
-        let meant = meant.map_or_else(String::new, |word| format!(" (did you mean {word:?}?)"));
         let note = rule(schema, "x-note").and_then(Value::as_str);
         let note = note.map_or_else(String::new, |note| format!("; {note}"));
-        return Err(format!("{text:?} is not known; use {}{meant}{note}", listed(&words)));
+        return Err(format!("{}{note}", unknown_word(text, &words)));
     }
     if let Some(reader) = format(schema) {
         (reader.check)(text)?;
@@ -127,6 +125,13 @@ fn fit_text(schema: &Value, text: &str) -> Result<Value, String> {
         return Err(format!("{text:?} is out of range; use {min:?} to {max:?}"));
     }
     Ok(json!(text))
+}
+
+/// Says which words there are, and which of them is most like `text`.
+pub(super) fn unknown_word(text: &str, words: &[&str]) -> String {
+    let meant = nearest(text, words.iter().copied());
+    let meant = meant.map_or_else(String::new, |word| format!(" (did you mean {word:?}?)"));
+    format!("{text:?} is not known; use {}{meant}", listed(words))
 }
 
 fn bound<'a>(schema: &'a Value, name: &str) -> Option<&'a str> {

@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::file::MetricNames;
 use super::health::MqttLogin;
+use crate::preset::Preset;
 
 /// Telemetry of one backend.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +39,8 @@ pub enum SourceConfig {
         address: SocketAddr,
         /// As whom.
         login: MqttLogin,
-        /// Whose topics; [`Preset::Mosquitto`] unless another preset is configured.
-        preset: Preset,
+        /// Whose topics.
+        preset: Arc<Preset>,
     },
     /// CPU and memory of a process on this machine.
     Local {
@@ -55,34 +58,13 @@ pub enum SourceConfig {
     },
 }
 
-/// Which metrics of a Prometheus page mean what.
+/// Which metrics of a page mean what.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Meaning {
     /// Those of a known broker or exporter.
-    Preset(Preset),
+    Preset(Arc<Preset>),
     /// Those named in the configuration.
     Named(MetricNames),
-}
-
-/// Metric names of a broker that has no preset. Series of one name are summed; `name{label="value"}` selects some.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MetricNames {
-    /// Utilisation as a gauge from 0 to 1.
-    pub cpu_ratio: Option<String>,
-    /// Utilisation as a gauge from 0 to 100.
-    pub cpu_percent: Option<String>,
-    /// CPU time used, as a counter in seconds (`process_cpu_seconds_total`).
-    pub cpu_seconds: Option<String>,
-    /// Client connections, a gauge.
-    pub connections: Option<String>,
-    /// Most client connections, a gauge.
-    pub max_connections: Option<String>,
-    /// Messages received, a counter.
-    pub messages: Option<String>,
-    /// Memory used, a gauge in bytes.
-    pub memory: Option<String>,
-    /// Memory limit, a gauge in bytes.
-    pub memory_limit: Option<String>,
 }
 
 /// Credentials of an HTTP request.
@@ -107,36 +89,4 @@ pub enum LocalTarget {
     Unit(String),
     /// Path of a control group, absolute under `/sys/fs/cgroup` or relative to it.
     Cgroup(PathBuf),
-}
-
-/// A broker or exporter whose telemetry and health are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preset {
-    /// Eclipse Mosquitto 2: `$SYS` topics, one thread.
-    Mosquitto,
-    /// RabbitMQ 3.8 and later: Prometheus plugin on port 15692.
-    Rabbitmq,
-    /// Prometheus node_exporter: CPU and memory of the backend's host.
-    NodeExporter,
-}
-
-impl Preset {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Mosquitto, Self::Rabbitmq, Self::NodeExporter];
-
-    /// The name in the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mosquitto => "mosquitto",
-            Self::Rabbitmq => "rabbitmq",
-            Self::NodeExporter => "node-exporter",
-        }
-    }
-
-    /// The preset of that name.
-    #[must_use]
-    pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|preset| preset.name() == name)
-    }
 }

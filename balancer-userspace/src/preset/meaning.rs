@@ -1,14 +1,17 @@
 //! Which metrics mean what.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::Selector;
 
 /// What the metrics of one page mean. What a page does not tell is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Meaning {
-    /// Utilisation.
-    pub cpu: Option<Cpu>,
+    /// Utilisation: the first of these whose metric is there.
+    pub cpu: Vec<Cpu>,
     /// Client connections, a gauge.
     pub connections: Option<Quantity>,
     /// Most client connections the broker accepts, a gauge.
@@ -24,23 +27,43 @@ pub struct Meaning {
 }
 
 /// One metric under one of several names: versions of a broker rename them. The first that is there is taken.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(from = "OneOrMany")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metric(pub Vec<Selector>);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(Selector),
-    Many(Vec<Selector>),
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&names.join(" or "))
+    }
 }
 
-impl From<OneOrMany> for Metric {
-    fn from(metric: OneOrMany) -> Self {
-        match metric {
-            OneOrMany::One(selector) => Self(vec![selector]),
-            OneOrMany::Many(selectors) => Self(selectors),
+impl<'de> Deserialize<'de> for Metric {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Metric;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a metric, or a list of names")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Metric, E> {
+                Ok(Metric(vec![text.parse().map_err(E::custom)?]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Metric, A::Error> {
+                let mut selectors = Vec::new();
+                while let Some(selector) = names.next_element()? {
+                    selectors.push(selector);
+                }
+                if selectors.is_empty() {
+                    Err(de::Error::invalid_length(0, &self))
+                } else {
+                    Ok(Metric(selectors))
+                }
+            }
         }
+        deserializer.deserialize_any(Names)
     }
 }
 
@@ -71,6 +94,17 @@ pub enum Cpu {
         #[serde(default)]
         zero_is_missing: bool,
     },
+}
+
+impl Cpu {
+    /// The metric that it cannot do without.
+    #[must_use]
+    pub const fn metric(&self) -> &Metric {
+        match self {
+            Self::Counter { busy, .. } => busy,
+            Self::Gauge { metric, .. } => metric,
+        }
+    }
 }
 
 /// What a ready-made figure of utilisation is.

@@ -42,7 +42,7 @@ impl Interpreter {
         let mut reading = Reading::default();
         let sample = &mut reading.sample;
         sample.taken = now;
-        match self.meaning.cpu.clone() {
+        match self.cpu(page)? {
             None => {}
             Some(Cpu::Counter { busy, per, unit, cores }) => {
                 let cores = self.cores(page, cores.as_ref(), &busy)?;
@@ -71,6 +71,20 @@ impl Interpreter {
         }
         reading.max_connections = quantity(page, self.meaning.max_connections.as_ref(), own)?;
         Ok(reading)
+    }
+
+    /// The first way to tell utilisation whose metric is there.
+    fn cpu(&self, page: &Page<'_>) -> Result<Option<Cpu>, SourceError> {
+        for cpu in &self.meaning.cpu {
+            if !page.find(cpu.metric())?.is_empty() {
+                return Ok(Some(cpu.clone()));
+            }
+        }
+        if self.meaning.cpu.is_empty() {
+            return Ok(None);
+        }
+        let names = self.meaning.cpu.iter().flat_map(|cpu| cpu.metric().0.clone());
+        Err(page.missing(&Metric(names.collect())))
     }
 
     fn cores(&self, page: &Page<'_>, cores: Option<&Cores>, of: &Metric) -> Result<f64, SourceError> {

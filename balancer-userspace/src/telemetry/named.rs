@@ -1,7 +1,7 @@
 //! The meaning of a page whose metrics are named in the configuration.
 
 use super::SourceError;
-use crate::config::telemetry::MetricNames;
+use crate::config::MetricNames;
 use crate::preset::{
     Cpu, CpuUnit, Limit, Meaning, Metric, Quantity, ResourceKind, ResourceRule, Selector, TimeUnit,
 };
@@ -55,7 +55,7 @@ pub(crate) fn meaning(names: &MetricNames, at: &str) -> Result<Meaning, SourceEr
     }
     let plain = |quantity: Option<Quantity>| quantity.map(|q| Quantity { counts_agent: false, ..q });
     Ok(Meaning {
-        cpu,
+        cpu: cpu.into_iter().collect(),
         connections: quantity("connections", &names.connections)?,
         max_connections: plain(quantity("max_connections", &names.max_connections)?),
         messages: plain(quantity("messages", &names.messages)?),
@@ -79,7 +79,7 @@ mod tests {
             ..MetricNames::default()
         };
         let meaning = meaning(&names, "x").unwrap();
-        assert!(matches!(meaning.cpu, Some(Cpu::Gauge { unit: CpuUnit::Percent, .. })));
+        assert!(matches!(meaning.cpu[..], [Cpu::Gauge { unit: CpuUnit::Percent, .. }]));
         assert!(meaning.connections.unwrap().counts_agent);
         assert_eq!(meaning.resources.len(), 1);
     }

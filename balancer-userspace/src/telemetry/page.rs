@@ -102,7 +102,6 @@ impl Page<'_> {
 
     /// The error for a metric that is not there.
     pub(crate) fn missing(&self, metric: &Metric) -> SourceError {
-        let wanted: Vec<_> = metric.0.iter().map(ToString::to_string).collect();
         let name = metric.0.first().map_or("", |selector| &selector.name);
         let names: BTreeSet<&str> = self.rows.iter().map(|row| row.name).collect();
         let mut ranked: Vec<(f64, &str)> =
@@ -110,14 +109,13 @@ impl Page<'_> {
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
         SourceError::Missing {
             at: self.at.to_owned(),
-            name: wanted.join(" or "),
+            name: metric.to_string(),
             similar: ranked.iter().take(3).map(|(_, found)| (*found).to_owned()).collect(),
         }
     }
 
     /// The error for a value that cannot be.
     pub(crate) fn value_error(&self, metric: &Metric, value: f64, why: &'static str) -> SourceError {
-        let name = metric.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-        SourceError::Value { at: self.at.to_owned(), name, value, why }
+        SourceError::Value { at: self.at.to_owned(), name: metric.to_string(), value, why }
     }
 }

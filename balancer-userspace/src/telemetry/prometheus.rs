@@ -12,7 +12,6 @@ use super::interpret::Interpreter;
 use super::page::Page;
 use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target, named};
 use crate::config::telemetry::{HttpAuth, Meaning};
-use crate::preset;
 
 /// Asked for, so that exporters do not answer in a format of their own choice.
 const ACCEPT: &str = "text/plain;version=0.0.4";
@@ -37,13 +36,7 @@ impl PrometheusSource {
         let checked = check_url(url).map_err(|why| SourceError::Config { at: "url".to_owned(), why })?;
         let (meaning, cores) = match meaning {
             Meaning::Named(names) => (named::meaning(names, url)?, target.cores),
-            Meaning::Preset(preset) => {
-                let preset = preset::find(preset.name()).ok_or_else(|| SourceError::Config {
-                    at: url.to_owned(),
-                    why: format!("there is no preset {}", preset.name()),
-                })?;
-                (preset.meaning.clone(), target.cores.or(preset.cores))
-            }
+            Meaning::Preset(preset) => (preset.meaning.clone(), target.cores.or(preset.cores)),
         };
         Ok(Self {
             url: checked,

@@ -33,7 +33,7 @@ impl Source {
                 Self::Prometheus(Box::new(PrometheusSource::new(url, auth.clone(), meaning, target)?))
             }
             SourceConfig::MqttSys { address, login, preset } => {
-                Self::MqttSys(Box::new(SysSource::new(*address, login.clone(), *preset, target, clock)?))
+                Self::MqttSys(Box::new(SysSource::new(*address, login.clone(), preset, target, clock)?))
             }
             SourceConfig::Local { target: local, cores } => {
                 Self::Local(Box::new(LocalSource::new(local.clone(), cores.or(target.cores))))

@@ -26,8 +26,7 @@ use super::interpret::Interpreter;
 use super::page::{Page, Row};
 use super::{Clock, Reading, SourceError, Target};
 use crate::config::health::MqttLogin;
-use crate::config::telemetry::Preset;
-use crate::preset::{self, Selector, SourceKind};
+use crate::preset::{Preset, Selector, SourceKind};
 
 /// Heartbeats that may be missed before the last reading is too old.
 const MISSED: u32 = 3;
@@ -56,16 +55,14 @@ impl SysSource {
     pub(crate) fn new(
         address: SocketAddr,
         login: MqttLogin,
-        preset: Preset,
+        preset: &Preset,
         target: &Target,
         clock: Clock,
     ) -> Result<Self, SourceError> {
         let name = format!("mqtt://{address} $SYS");
-        let config = |why: String| SourceError::Config { at: name.clone(), why };
-        let preset = preset::find(preset.name())
-            .ok_or_else(|| config(format!("there is no preset {}", preset.name())))?;
         let SourceKind::MqttSys { subscribe, heartbeat, heartbeat_interval_s } = &preset.source else {
-            return Err(config(format!("preset {} has no $SYS topics", preset.name)));
+            let why = format!("preset {} has no $SYS topics", preset.name);
+            return Err(SourceError::Config { at: name, why });
         };
         let state = Arc::new(Mutex::new(State::default()));
         let beat = Selector { name: heartbeat.clone(), labels: Vec::new() };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use balancer_control::{Resource, ResourceUse};
-use balancer_userspace::config::telemetry::{HttpAuth, Meaning, MetricNames};
+use balancer_userspace::config::{HttpAuth, Meaning, MetricNames};
 use balancer_userspace::config::{SourceConfig, TelemetryConfig};
 use balancer_userspace::telemetry::{self, TelemetryEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use balancer_userspace::config::SourceConfig;
-use balancer_userspace::config::telemetry::{HttpAuth, Meaning, MetricNames, Preset};
+use balancer_userspace::config::{HttpAuth, Meaning, MetricNames, SourceConfig};
+use balancer_userspace::preset;
 use balancer_userspace::telemetry::{BODY_LIMIT, Reading, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -87,7 +87,7 @@ async fn the_captured_page_is_read_over_http() {
     })
     .await;
     let url = format!("http://{address}/metrics");
-    let mut source = prometheus(url, Meaning::Preset(Preset::Rabbitmq));
+    let mut source = prometheus(url, Meaning::Preset(preset::find("rabbitmq").unwrap()));
     let reading = source.poll(clock(), DEADLINE).await.unwrap();
     assert_eq!((reading.sample.connections, reading.sample.cores), (Some(0), Some(2.0)));
     assert_eq!(reading.sample.resources.len(), 3);
@@ -292,7 +292,7 @@ async fn urls_that_cannot_work_say_what_to_write() {
         let config = SourceConfig::Prometheus {
             url: url.to_owned(),
             auth: HttpAuth::default(),
-            meaning: Meaning::Preset(Preset::Rabbitmq),
+            meaning: Meaning::Preset(preset::find("rabbitmq").unwrap()),
         };
         let error = Source::new(&config, &crate::support::target(), clock).unwrap_err().to_string();
         assert!(error.contains(expected), "{url}: {error}");

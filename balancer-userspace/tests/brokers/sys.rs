@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use balancer_control::Moment;
 use balancer_userspace::config::health::{HealthCheck, HealthConfig, MqttLogin, MqttVersion};
-use balancer_userspace::config::telemetry::{LocalTarget, Preset};
+use balancer_userspace::config::telemetry::LocalTarget;
 use balancer_userspace::config::{SourceConfig, TelemetryConfig};
+use balancer_userspace::preset;
 use balancer_userspace::telemetry::{Source, SourceError, Target};
 use balancer_userspace::{probe, telemetry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +18,7 @@ use crate::support::{DEADLINE, clock, server, source, target, wait_for};
 
 fn sys(broker: &Mosquitto, version: MqttVersion) -> SourceConfig {
     let login = MqttLogin { version, ..MqttLogin::default() };
-    SourceConfig::MqttSys { address: broker.address, login, preset: Preset::Mosquitto }
+    SourceConfig::MqttSys { address: broker.address, login, preset: preset::find("mosquitto").unwrap() }
 }
 
 /// An MQTT 3.1.1 client that stays connected until it is dropped.
@@ -177,8 +178,11 @@ async fn a_flood_that_never_ends_is_read_all_the_same_and_garbage_is_refused() {
     })
     .await;
     let login = MqttLogin::default();
-    let mut flood =
-        source(&SourceConfig::MqttSys { address, login: login.clone(), preset: Preset::Mosquitto });
+    let mut flood = source(&SourceConfig::MqttSys {
+        address,
+        login: login.clone(),
+        preset: preset::find("mosquitto").unwrap(),
+    });
     let error = wait_for("a reading", async || {
         let error = flood.poll(clock(), DEADLINE).await.unwrap_err();
         (!matches!(error, SourceError::Waiting { .. })).then(|| error.to_string())
@@ -190,7 +194,8 @@ async fn a_flood_that_never_ends_is_read_all_the_same_and_garbage_is_refused() {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     })
     .await;
-    let mut web = source(&SourceConfig::MqttSys { address, login, preset: Preset::Mosquitto });
+    let mut web =
+        source(&SourceConfig::MqttSys { address, login, preset: preset::find("mosquitto").unwrap() });
     let error = wait_for("an error", async || {
         let error = web.poll(clock(), DEADLINE).await.unwrap_err();
         (!matches!(error, SourceError::Waiting { .. })).then(|| error.to_string())

@@ -1,26 +1,27 @@
 //! The health check of one backend.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::config::file::{HealthKind, HealthSection, MqttVersionName, PresetName, ServiceSection};
+use crate::config::file::{HealthKind, HealthSection, MqttVersionName, ServiceSection};
 use crate::config::problem::{Findings, Place};
 use crate::config::value::{Path, Statuses};
 use crate::config::{HealthCheck, HealthConfig, MqttLogin, MqttVersion, defaults};
 
-use super::{default, span};
+use crate::preset::{Health, Preset};
 
-/// Port that brokers speak plain MQTT on (IANA).
-const MQTT_PORT: u16 = 1883;
+use super::{default, span};
 
 /// How the backend at `address` is probed. Called for every backend of a service: a problem is noted once, at `place`.
 pub(super) fn health(
     service: &ServiceSection,
+    preset: Option<&Arc<Preset>>,
     address: SocketAddr,
     place: &Place,
     findings: &mut Findings,
 ) -> HealthConfig {
     let section = &service.health;
-    let kind = kind(service, address.port());
+    let kind = kind(service, preset, address.port());
     if service.preset.is_none() && section.kind.is_none() && !is_noted(place, findings) {
         findings.warn(
             place,
@@ -33,7 +34,7 @@ pub(super) fn health(
         (span(section.interval, defaults::HEALTH_INTERVAL), span(section.timeout, defaults::HEALTH_TIMEOUT));
     let timeout = super::telemetry::timeout(interval, timeout, section.timeout.is_some(), place, findings);
     HealthConfig {
-        check: check(section, kind, address, place, findings),
+        check: check(section, kind, preset, address, place, findings),
         interval,
         timeout,
         rise: section.rise.unwrap_or(defaults::RISE),
@@ -46,12 +47,12 @@ fn is_noted(place: &Place, findings: &Findings) -> bool {
 }
 
 /// The kind that is configured, or that the preset means for a backend of this port.
-pub(super) fn kind(service: &ServiceSection, port: u16) -> HealthKind {
-    service.health.kind.unwrap_or(match service.preset {
-        Some(PresetName::Mosquitto) => HealthKind::Mqtt,
-        Some(PresetName::Rabbitmq) if port == MQTT_PORT => HealthKind::Mqtt,
-        Some(PresetName::Rabbitmq) => HealthKind::Amqp,
-        None => HealthKind::Tcp,
+pub(super) fn kind(service: &ServiceSection, preset: Option<&Arc<Preset>>, port: u16) -> HealthKind {
+    service.health.kind.unwrap_or_else(|| match preset.and_then(|preset| preset.health(port)) {
+        Some(Health::Mqtt) => HealthKind::Mqtt,
+        Some(Health::Amqp) => HealthKind::Amqp,
+        Some(Health::Http { .. }) => HealthKind::Http,
+        Some(Health::Tcp) | None => HealthKind::Tcp,
     })
 }
 
@@ -82,11 +83,19 @@ fn misplaced(section: &HealthSection, kind: HealthKind, place: &Place, findings:
 fn check(
     section: &HealthSection,
     kind: HealthKind,
+    preset: Option<&Arc<Preset>>,
     address: SocketAddr,
     place: &Place,
     findings: &mut Findings,
 ) -> HealthCheck {
-    let address = SocketAddr::new(address.ip(), section.port.unwrap_or_else(|| address.port()));
+    // Where the preset's GET goes, unless the configuration asks for another kind of probe, or for a GET of its own.
+    let get = match preset.and_then(|preset| preset.health(address.port())) {
+        Some(Health::Http { port, path }) if section.kind.is_none() => Some((port, path)),
+        _ => None,
+    };
+    let port = section.port.or_else(|| get.as_ref()?.0).unwrap_or_else(|| address.port());
+    let address = SocketAddr::new(address.ip(), port);
+    let path = section.path.clone().or_else(|| get.map(|(_, path)| path));
     match kind {
         HealthKind::None => HealthCheck::None,
         HealthKind::Tcp => HealthCheck::Tcp { address },
@@ -94,7 +103,7 @@ fn check(
         HealthKind::Mqtt => HealthCheck::Mqtt { address, login: login(section, place, findings) },
         HealthKind::Http => HealthCheck::Http {
             address,
-            path: http_path(section.path.as_deref(), defaults::HEALTH_PATH, place, findings),
+            path: http_path(path.as_deref(), defaults::HEALTH_PATH, place, findings),
             expect: section.status.clone().unwrap_or_else(|| default::<Statuses>(defaults::STATUS)).0,
         },
     }

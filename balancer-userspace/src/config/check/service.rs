@@ -1,6 +1,7 @@
 //! One service and its backends, without a look at the others.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use balancer_common::abi::MAX_STANDBY;
@@ -9,13 +10,24 @@ use balancer_control::Policy;
 use crate::config::file::{BackendSection, ForwardName, PolicyName, ServiceSection};
 use crate::config::problem::{Findings, Place};
 use crate::config::value::{Name, Span};
-use crate::config::{BackendConfig, ServiceConfig, defaults};
+use crate::config::{BackendConfig, ServiceConfig, defaults, shape};
+use crate::preset::{Preset, Presets};
 
 use super::{default, health, span, telemetry};
+
+/// What is known of the brokers of a service.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// The preset of the service.
+    pub(super) preset: Option<&'a Arc<Preset>>,
+    /// All presets.
+    pub(super) presets: &'a Presets,
+}
 
 /// The service; `None` when it has no name or nowhere to listen.
 pub(super) fn service(
     section: ServiceSection,
+    presets: &Presets,
     place: &Place,
     findings: &mut Findings,
 ) -> Option<ServiceConfig> {
@@ -27,7 +39,8 @@ pub(super) fn service(
     if policy == Policy::Maglev && section.draws.is_some_and(|draws| draws != 1) {
         findings.error(&place.key("draws"), "policy \"maglev\" draws one candidate; leave draws out");
     }
-    let backends = backends(&section, vip.map(|vip| vip.0), place, findings);
+    let preset = preset(section.preset.as_deref(), presets, place, findings);
+    let backends = backends(&section, Known { preset, presets }, vip.map(|vip| vip.0), place, findings);
     let telemetry_interval = span(section.telemetry.interval, defaults::TELEMETRY_INTERVAL);
     let stale_after = stale_after(section.stale_after, telemetry_interval, place, findings);
     let (rise, fall) =
@@ -59,15 +72,32 @@ fn stale_after(value: Option<Span>, interval: Duration, place: &Place, findings:
     stale
 }
 
+/// The preset of that name.
+fn preset<'a>(
+    name: Option<&str>,
+    presets: &'a Presets,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<&'a Arc<Preset>> {
+    let name = name?;
+    let found = presets.find(name);
+    if found.is_none() {
+        let names: Vec<_> = presets.names().collect();
+        findings.error(&place.key("preset"), shape::unknown_word(name, &names));
+    }
+    found
+}
+
 fn backends(
     section: &ServiceSection,
+    known: Known<'_>,
     vip: Option<IpAddr>,
     place: &Place,
     findings: &mut Findings,
 ) -> Vec<BackendConfig> {
     let all = place.key("backend");
     let backends: Vec<_> = (section.backend.iter().enumerate())
-        .filter_map(|(i, backend)| self::backend(section, backend, vip, &all.index(i), findings))
+        .filter_map(|(i, backend)| self::backend(section, known, backend, vip, &all.index(i), findings))
         .collect();
     if section.backend.is_empty() {
         findings.error(&all, "no backend; add a [[service.backend]] with an address");
@@ -83,6 +113,7 @@ fn backends(
 
 fn backend(
     service: &ServiceSection,
+    known: Known<'_>,
     section: &BackendSection,
     vip: Option<IpAddr>,
     place: &Place,
@@ -109,12 +140,14 @@ fn backend(
         );
     }
     let sections = telemetry::Sections { service: &service.telemetry, backend: &section.telemetry };
-    let health = health::health(service, address, &place_of_service(place).key("health"), findings);
+    let health =
+        health::health(service, known.preset, address, &place_of_service(place).key("health"), findings);
     let telemetry_place = telemetry::Places {
         service: place_of_service(place).key("telemetry"),
         backend: place.key("telemetry"),
     };
-    let telemetry = telemetry::telemetry(&sections, service, section, address, &telemetry_place, findings);
+    let telemetry =
+        telemetry::telemetry(&sections, service, known, section, address, &telemetry_place, findings);
     Some(BackendConfig {
         name: section.name.as_ref().map_or_else(|| address.to_string(), |name| name.0.clone()),
         address,

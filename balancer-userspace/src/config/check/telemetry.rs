@@ -2,20 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::file::{
-    BackendSection, HealthKind, MetricsSection, PresetName, ServiceSection, SourceName, TelemetrySection,
+    BackendSection, HealthKind, MetricNames, ServiceSection, SourceName, TelemetrySection,
 };
 use crate::config::problem::{Findings, Place};
-use crate::config::{
-    HttpAuth, LocalTarget, Meaning, MetricNames, MqttLogin, Preset, SourceConfig, TelemetryConfig, defaults,
-};
+use crate::config::{HttpAuth, LocalTarget, Meaning, MqttLogin, SourceConfig, TelemetryConfig, defaults};
+use crate::preset::{Preset, Presets, SourceKind};
 
+use super::service::Known;
 use super::{health, span};
-
-/// Port of RabbitMQ's Prometheus plugin.
-const RABBITMQ_PROMETHEUS: u16 = 15692;
 
 /// The two tables that make up the telemetry of one backend.
 pub(super) struct Sections<'a> {
@@ -35,6 +33,8 @@ struct Target<'a> {
     sections: &'a Sections<'a>,
     places: &'a Places,
     service: &'a ServiceSection,
+    preset: Option<&'a Arc<Preset>>,
+    presets: &'a Presets,
     cores: Option<f64>,
     address: SocketAddr,
 }
@@ -43,13 +43,15 @@ struct Target<'a> {
 pub(super) fn telemetry(
     sections: &Sections<'_>,
     service: &ServiceSection,
+    known: Known<'_>,
     backend: &BackendSection,
     address: SocketAddr,
     places: &Places,
     findings: &mut Findings,
 ) -> TelemetryConfig {
     let keys = merged(sections);
-    let target = Target { keys, sections, places, service, cores: backend.cores, address };
+    let Known { preset, presets } = known;
+    let target = Target { keys, sections, places, service, preset, presets, cores: backend.cores, address };
     let interval = span(target.keys.interval, defaults::TELEMETRY_INTERVAL);
     let given = span(target.keys.timeout, defaults::TELEMETRY_TIMEOUT);
     let place = target.place(|section| section.timeout.is_some());
@@ -128,24 +130,33 @@ impl Target<'_> {
                 None
             }
             SourceName::Prometheus => self.prometheus(findings),
-            SourceName::MqttSys => Some(self.mqtt_sys(findings)),
+            SourceName::MqttSys => self.mqtt_sys(findings),
             SourceName::AgentCheck => self.agent_check(findings),
         };
-        let node = self.keys.node_exporter.map(|port| SourceConfig::Prometheus {
-            url: format!("http://{}/metrics", SocketAddr::new(self.address.ip(), port)),
-            auth: HttpAuth::default(),
-            meaning: Meaning::Preset(Preset::NodeExporter),
-        });
+        let node = self.keys.node_exporter.and_then(|port| self.exporter("node-exporter", port));
         main.into_iter().chain(node).chain(local).collect()
     }
 
-    const fn default_source(&self, local: bool) -> SourceName {
-        match self.service.preset {
-            Some(PresetName::Mosquitto) => SourceName::MqttSys,
-            Some(PresetName::Rabbitmq) => SourceName::Prometheus,
-            None if local => SourceName::Local,
-            None if self.keys.url.is_some() || self.keys.metrics.is_some() => SourceName::Prometheus,
-            None => SourceName::None,
+    /// An exporter beside the broker.
+    fn exporter(&self, name: &str, port: u16) -> Option<SourceConfig> {
+        let preset = self.presets.find(name)?;
+        let SourceKind::Prometheus { path, .. } = &preset.source else { return None };
+        Some(SourceConfig::Prometheus {
+            url: format!("http://{}{path}", SocketAddr::new(self.address.ip(), port)),
+            auth: HttpAuth::default(),
+            meaning: Meaning::Preset(Arc::clone(preset)),
+        })
+    }
+
+    fn default_source(&self, local: bool) -> SourceName {
+        match self.preset.map(|preset| &preset.source) {
+            Some(SourceKind::MqttSys { .. }) => SourceName::MqttSys,
+            Some(SourceKind::Prometheus { .. }) => SourceName::Prometheus,
+            Some(SourceKind::None) | None if local => SourceName::Local,
+            Some(SourceKind::None) | None if self.keys.url.is_some() || self.keys.metrics.is_some() => {
+                SourceName::Prometheus
+            }
+            Some(SourceKind::None) | None => SourceName::None,
         }
     }
 
@@ -226,14 +237,19 @@ impl Target<'_> {
 
     fn prometheus(&self, findings: &mut Findings) -> Option<SourceConfig> {
         let meaning = self.meaning(findings);
+        let known = match self.preset.map(|preset| &preset.source) {
+            Some(SourceKind::Prometheus { port, path }) if self.keys.metrics.is_none() => {
+                Some((*port, path.as_str()))
+            }
+            Some(_) | None => None,
+        };
         let path = health::http_path(
             self.keys.path.as_deref(),
-            defaults::TELEMETRY_PATH,
+            known.map_or(defaults::TELEMETRY_PATH, |(_, path)| path),
             self.place(|s| s.path.is_some()),
             findings,
         );
-        let rabbitmq = self.service.preset == Some(PresetName::Rabbitmq);
-        let port = self.keys.port.or_else(|| rabbitmq.then_some(RABBITMQ_PROMETHEUS));
+        let port = self.keys.port.or_else(|| known.map(|(port, _)| port));
         let url = match (&self.keys.url, port) {
             (Some(url), _) => url.0.clone(),
             (None, Some(port)) => format!("http://{}{path}", SocketAddr::new(self.address.ip(), port)),
@@ -254,12 +270,17 @@ impl Target<'_> {
         if let Some(metrics) = &self.keys.metrics {
             return Some(Meaning::Named(names(metrics, self.cores, &place, findings)));
         }
-        match self.service.preset {
-            Some(PresetName::Rabbitmq) => Some(Meaning::Preset(Preset::Rabbitmq)),
-            Some(PresetName::Mosquitto) => {
+        match self.preset {
+            Some(preset) if matches!(preset.source, SourceKind::Prometheus { .. }) => {
+                Some(Meaning::Preset(Arc::clone(preset)))
+            }
+            Some(preset) => {
                 findings.error(
                     &place,
-                    "missing; Mosquitto serves no metrics itself, so name those of its exporter, or leave source out",
+                    format!(
+                        "missing; {} serves no metrics itself, so name those of its exporter, or leave source out",
+                        preset.title
+                    ),
                 );
                 None
             }
@@ -294,11 +315,24 @@ impl Target<'_> {
         }
     }
 
-    fn mqtt_sys(&self, findings: &mut Findings) -> SourceConfig {
+    fn mqtt_sys(&self, findings: &mut Findings) -> Option<SourceConfig> {
         let keys = &self.keys;
+        let preset = match self.preset {
+            Some(preset) if matches!(preset.source, SourceKind::MqttSys { .. }) => preset,
+            // The topics that most brokers have copied.
+            None => self.presets.find("mosquitto")?,
+            Some(preset) => {
+                findings.error(
+                    &self.place(|s| s.source.is_some()).key("source"),
+                    format!("{} is not known to publish $SYS topics; leave source out", preset.title),
+                );
+                return None;
+            }
+        };
         let own = keys.username.is_some() || keys.password_file.is_some();
         // The probe's credentials do for the subscription, unless it has its own.
-        let probe = (!own && health::kind(self.service, self.address.port()) == HealthKind::Mqtt)
+        let probe = (!own
+            && health::kind(self.service, self.preset, self.address.port()) == HealthKind::Mqtt)
             .then_some(&self.service.health)
             .filter(|probe| probe.username.is_some());
         let mut login: MqttLogin = health::mqtt_login(
@@ -311,11 +345,11 @@ impl Target<'_> {
         );
         login.client_id = login.client_id.filter(|id| !id.is_empty());
         let port = keys.port.unwrap_or_else(|| self.address.port());
-        SourceConfig::MqttSys {
+        Some(SourceConfig::MqttSys {
             address: SocketAddr::new(self.address.ip(), port),
             login,
-            preset: Preset::Mosquitto,
-        }
+            preset: Arc::clone(preset),
+        })
     }
 
     fn agent_check(&self, findings: &mut Findings) -> Option<SourceConfig> {
@@ -348,46 +382,31 @@ impl Target<'_> {
                 "names the process in several ways; write one of unit, pid, pid_file and cgroup",
             );
         }
-        // Mosquitto does its work in one thread.
-        let single = (self.service.preset == Some(PresetName::Mosquitto)).then_some(1.0);
-        Some(SourceConfig::Local { target, cores: self.cores.or(single) })
+        let most = self.preset.and_then(|preset| preset.cores);
+        Some(SourceConfig::Local { target, cores: self.cores.or(most) })
     }
 }
 
-fn names(
-    section: &MetricsSection,
-    cores: Option<f64>,
-    place: &Place,
-    findings: &mut Findings,
-) -> MetricNames {
-    let cpu = [&section.cpu_ratio, &section.cpu_percent, &section.cpu_seconds];
+/// Names that go together.
+fn names(names: &MetricNames, cores: Option<f64>, place: &Place, findings: &mut Findings) -> MetricNames {
+    let cpu = [&names.cpu_ratio, &names.cpu_percent, &names.cpu_seconds];
     if cpu.iter().filter(|name| name.is_some()).count() > 1 {
         findings.error(
             place,
             "names the CPU in several ways; write one of cpu_ratio, cpu_percent and cpu_seconds",
         );
     }
-    if section.cpu_seconds.is_some() && cores.is_none() {
+    if names.cpu_seconds.is_some() && cores.is_none() {
         findings.error(
             &place.key("cpu_seconds"),
             "needs to know of how many cores; write cores for every [[service.backend]]",
         );
     }
-    let names = MetricNames {
-        cpu_ratio: section.cpu_ratio.clone(),
-        cpu_percent: section.cpu_percent.clone(),
-        cpu_seconds: section.cpu_seconds.clone(),
-        connections: section.connections.clone(),
-        max_connections: section.max_connections.clone(),
-        messages: section.messages.clone(),
-        memory: section.memory.clone(),
-        memory_limit: section.memory_limit.clone(),
-    };
-    if names == MetricNames::default() {
+    if *names == MetricNames::default() {
         findings.error(
             place,
             "names no metric; write at least one of cpu_ratio, cpu_percent, cpu_seconds and connections",
         );
     }
-    names
+    names.clone()
 }

@@ -3,6 +3,8 @@
 mod sections;
 mod services;
 
+use crate::preset::Presets;
+
 use super::{BASE, check, lines};
 
 /// The problems of `text`.
@@ -95,11 +97,15 @@ fn words_are_listed() {
         "port = 1883\nforward = \"dsr\"",
         "line 6: service[mqtt].forward: \"dsr\" is not known; use \"nat\"; other forward modes are not built",
     );
+    let known: Vec<_> = Presets::embedded().names().map(|name| format!("{name:?}")).collect();
+    let (last, others) = known.split_last().expect("presets");
     refused(
         "\"mosquitto\"",
         "\"mosquito\"",
-        "line 6: service[mqtt].preset: \"mosquito\" is not known; use \"mosquitto\" or \"rabbitmq\" (did you mean \
-         \"mosquitto\"?)",
+        &format!(
+            "line 6: service[mqtt].preset: \"mosquito\" is not known; use {} or {last} (did you mean \"mosquitto\"?)",
+            others.join(", ")
+        ),
     );
 }
 

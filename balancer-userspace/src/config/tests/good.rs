@@ -6,9 +6,11 @@ use balancer_common::abi::{BackendId, ServiceId};
 use balancer_control::Policy;
 
 use crate::config::{
-    AttachMode, HealthCheck, HttpAuth, LocalTarget, Meaning, MetricNames, MqttLogin, MqttVersion, Preset,
+    AttachMode, HealthCheck, HttpAuth, LocalTarget, Meaning, MetricNames, MqttLogin, MqttVersion,
     SourceConfig,
 };
+
+use crate::preset;
 
 use super::{BASE, good, lines};
 
@@ -36,7 +38,7 @@ fn defaults_are_filled_in() {
     let sources = [SourceConfig::MqttSys {
         address: backend.address,
         login: MqttLogin::default(),
-        preset: Preset::Mosquitto,
+        preset: preset::find("mosquitto").expect("a preset"),
     }];
     assert_eq!(backend.telemetry.sources, sources);
     assert_eq!(backend.telemetry.interval, Duration::from_secs(2));
@@ -57,7 +59,7 @@ fn rabbitmq_is_probed_by_the_protocol_of_the_port() {
     let sources = [SourceConfig::Prometheus {
         url: "http://10.0.0.12:15692/metrics".to_owned(),
         auth: HttpAuth::default(),
-        meaning: Meaning::Preset(Preset::Rabbitmq),
+        meaning: Meaning::Preset(preset::find("rabbitmq").expect("a preset")),
     }];
     assert_eq!(amqp.telemetry.sources, sources);
 }
@@ -74,7 +76,7 @@ fn local_process_and_node_exporter_are_read_as_well() {
     let expected = SourceConfig::Prometheus {
         url: "http://10.0.0.12:9100/metrics".to_owned(),
         auth: HttpAuth::default(),
-        meaning: Meaning::Preset(Preset::NodeExporter),
+        meaning: Meaning::Preset(preset::find("node-exporter").expect("a preset")),
     };
     assert_eq!(*node, expected);
     let target = LocalTarget::Unit("mosquitto.service".to_owned());
@@ -167,4 +169,29 @@ fn the_model_has_the_ids_it_is_given() {
         (b2.id, b2.standby, b2.cap, b2.cores, b2.probed),
         (BackendId(9), true, Some(7), Some(2.0), false)
     );
+}
+
+#[test]
+fn presets_come_from_a_directory_as_well() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, port: u16| {
+        let text = format!(
+            "name = \"{name}\"\ntitle = \"T\"\nhealth = {{ check = \"http\", port = 8889, path = \"/ready\" }}\n\
+             [source]\nkind = \"prometheus\"\nport = {port}\npath = \"/own\"\n[connections]\nmetric = \"c\"\n"
+        );
+        std::fs::write(directory.path().join(format!("{name}.toml")), text).expect("a file");
+    };
+    write("own", 9000);
+    write("mosquitto", 9001);
+    let agent = format!("[agent]\npresets = {:?}\n", directory.path().display().to_string());
+    for (name, url) in [("own", "http://10.0.0.11:9000/own"), ("mosquitto", "http://10.0.0.11:9001/own")] {
+        let config = good(&(BASE.replace("\"mosquitto\"", &format!("{name:?}")) + &agent)).config;
+        let backend = &config.services[0].backends[0];
+        let [SourceConfig::Prometheus { url: found, .. }] = &backend.telemetry.sources[..] else {
+            panic!("{:?}", backend.telemetry.sources)
+        };
+        assert_eq!(found, url);
+        let HealthCheck::Http { address, path, .. } = &backend.health.check else { panic!("HTTP") };
+        assert_eq!((address.to_string().as_str(), path.as_str()), ("10.0.0.11:8889", "/ready"));
+    }
 }

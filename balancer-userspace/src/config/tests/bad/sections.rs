@@ -17,6 +17,10 @@ fn agent_and_datapath() {
             "[datapath]\nhash_key = \"secret\"",
             "datapath.hash_key: not 16 hexadecimal digits; make a key with \"openssl rand -hex 8\"",
         ),
+        (
+            "[agent]\npresets = \"/nonexistent\"",
+            "agent.presets: /nonexistent: No such file or directory (os error 2); make the directory, or leave the key out",
+        ),
         ("[datapath]\nflows_v4 = 1", "datapath.flows_v4: 1 is not in range; use 1024 to 67108864"),
         ("[datapath]\nservices = 0", "datapath.services: 0 is not in range; use 1 to 1024"),
         (
@@ -68,7 +72,7 @@ fn telemetry_keys() {
         ("source = \"agent-check\"", "port: missing; write the port that the agent-check answers on"),
         (
             "source = \"prometheus\", port = 9100",
-            "metrics: missing; Mosquitto serves no metrics itself, so name those of its exporter, or leave source out",
+            "metrics: missing; Eclipse Mosquitto 2 serves no metrics itself, so name those of its exporter, or leave source out",
         ),
         (
             "send = \"x\"",
