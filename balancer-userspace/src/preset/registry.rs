@@ -205,7 +205,7 @@ mod tests {
             "c.toml: source.path: \"metrics\" is not a path; start it with \"/\"",
             "d.toml: name: is \"own\"; write \"d\", as the file is called",
             "e.toml: line 1: name =: ",
-            "f.toml: missing field `title`",
+            "f.toml: line 1: name = \"f\": missing field `title`",
         ];
         assert_eq!(errors.len(), expected.len(), "{errors:#?}");
         for (error, expected) in errors.iter().zip(expected) {
