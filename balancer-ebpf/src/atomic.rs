@@ -1,5 +1,6 @@
 //! Atomic operations on map values. `core` offers none on BPF, whose target is declared without compare-and-swap;
 //! the instructions exist since kernel 5.12 (commit 5ffa25502b5a) and are written out here.
+#![expect(unsafe_code, reason = "instructions are written out")]
 
 use core::{arch::asm, cell::Cell};
 

@@ -1,4 +1,5 @@
 //! The only place that touches packet memory.
+#![expect(unsafe_code, reason = "packet memory is reached by pointer")]
 
 use core::arch::asm;
 

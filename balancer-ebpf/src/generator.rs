@@ -13,6 +13,7 @@ mod frame;
 mod yardstick;
 
 #[cfg(target_arch = "bpf")]
+#[expect(unsafe_code, reason = "map values and packets are reached by pointer")]
 mod programs {
     use core::arch::asm;
 

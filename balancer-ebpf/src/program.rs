@@ -27,6 +27,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 }
 
 /// Helpers such as `bpf_fib_lookup` are for programs with a GPL-compatible licence only.
+#[expect(unsafe_code, reason = "the kernel finds the licence by section and name")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -3,6 +3,7 @@
 //! Map values are shared with other CPUs and with the agent. What the program writes to shared values are atomics;
 //! what it only reads is written by the agent into an idle half, or may be read half-written without harm: the agent
 //! changes such entries only in an order in which no packet needs them.
+#![expect(unsafe_code, reason = "helpers and map values are reached by pointer")]
 
 use core::{mem, ptr};
 

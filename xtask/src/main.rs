@@ -1,4 +1,5 @@
 //! `cargo xtask`: sets the machine up, builds, tests and shows what this workspace makes.
+#![forbid(unsafe_code)]
 
 mod bench;
 mod build;

@@ -4,6 +4,7 @@
 //! maps with the same sizes of key and value, looked up in the same order, and the same encapsulation. It leaves out
 //! what costs Katran more (a map of maps for its tables of flows, ICMP, fragments, QUIC), and so is a lower bound of it.
 //! It keeps one direction of a flow only: replies go to the client past it.
+#![expect(unsafe_code, reason = "map values and packets are reached by pointer")]
 
 use aya_ebpf::{
     EbpfContext as _,

@@ -1,4 +1,5 @@
 //! The loaded programs and what their maps hold.
+#![expect(unsafe_code, reason = "Pod is an unsafe trait")]
 
 use std::{env, fs, process::Command};
 

@@ -1,4 +1,5 @@
 //! What the maps of the yardstick hold.
+#![expect(unsafe_code, reason = "Pod is an unsafe trait")]
 
 use anyhow::{Context as _, Result};
 use aya::{
