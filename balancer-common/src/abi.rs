@@ -26,7 +26,7 @@ pub use service::{Draw, MAX_DRAWS, MAX_STANDBY, Service, ServiceFlags, ServiceId
 pub use settings::Settings;
 
 /// Version of the map layouts. Recorded in [`Settings::abi_version`] of a pinned set of maps.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Backends that the maps have room for. A power of two; the last id is left free, see [`ScoreTable::get`].
 pub const MAX_BACKENDS: usize = 4096;

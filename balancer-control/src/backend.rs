@@ -5,6 +5,7 @@ use core::time::Duration;
 use balancer_common::abi::{BackendId, Score, ScoreFlags};
 
 use crate::drain::{Drain, DrainState};
+use crate::ejection::Ejection;
 use crate::exhaustion::Exhaustion;
 use crate::fleet::HINT_LASTS;
 use crate::health::{Health, HealthState};
@@ -22,6 +23,7 @@ pub(crate) struct Backend {
     pub(crate) health: Health,
     pub(crate) drain: Drain,
     pub(crate) exhaustion: Exhaustion,
+    pub(crate) ejection: Ejection,
     pub(crate) load: Load,
     pub(crate) history: History,
     /// The operator's weight.
@@ -32,6 +34,8 @@ pub(crate) struct Backend {
     hint: Option<(f64, Moment)>,
     /// Whether it stays open although it is exhausted, because every backend is.
     pub(crate) spared: bool,
+    /// Whether it stays open although its probes fail, because the service panics.
+    pub(crate) panicked: bool,
     /// The last accepted reading.
     pub(crate) sample: Option<Sample>,
     /// Why the last reading was refused.
@@ -47,12 +51,14 @@ impl Backend {
             health: Health::new(spec.probed, now),
             drain: Drain::default(),
             exhaustion: Exhaustion::default(),
+            ejection: Ejection::new(now),
             load: Load::default(),
             history: History::default(),
             weight_override: None,
             capacity: 1.0,
             hint: None,
             spared: false,
+            panicked: false,
             sample: None,
             refused: None,
             score: Score::default(),
@@ -119,6 +125,7 @@ impl Backend {
         }
         if self.health.probed(&result, rise, fall, now) {
             self.load.restart();
+            self.ejection.clear(now);
         }
         match result {
             ProbeResult::Up => self.drain.set_probe(None, now),
@@ -162,18 +169,24 @@ impl Backend {
 
     /// Whether probes and drains leave it in rotation.
     pub(crate) fn in_rotation(&self) -> bool {
-        self.health.is_up() && self.drain.state() == DrainState::Active
+        (self.health.is_up() || self.panicked) && self.drain.state() == DrainState::Active
+    }
+
+    /// Whether it takes new flows, apart from its cap, by what is known at this moment; [`Backend::is_open`] by what the
+    /// maps hold.
+    pub(crate) fn takes_flows(&self) -> bool {
+        self.flags() & (ScoreFlags::READY | ScoreFlags::CLOSED) == ScoreFlags::READY
     }
 
     /// Whether it takes new flows, apart from its cap.
-    pub(crate) fn is_open(&self) -> bool {
-        self.flags() & (ScoreFlags::READY | ScoreFlags::CLOSED) == ScoreFlags::READY
+    pub(crate) const fn is_open(&self) -> bool {
+        self.score.flags & (ScoreFlags::READY | ScoreFlags::CLOSED) == ScoreFlags::READY
     }
 
     /// Whether it no longer needs its slots. A draining backend keeps them while it has flows, so that those without
     /// state stay where they are.
     pub(crate) fn is_gone(&self, now: Moment) -> bool {
-        let down = !self.health.is_up() && now.since(self.health.since()) >= HOLD;
+        let down = !self.health.is_up() && !self.panicked && now.since(self.health.since()) >= HOLD;
         let drained = self.drain.state() == DrainState::Drained
             && self.drain.since().is_some_and(|since| now.since(since) >= HOLD);
         down || drained
@@ -190,6 +203,7 @@ impl Backend {
             self.hint.map(|(_, at)| at.plus(HINT_LASTS)),
             (!self.health.is_up()).then(|| self.health.since().plus(HOLD)),
             self.drain.since().map(|since| since.plus(HOLD)),
+            self.ejection.deadline(),
         ];
         let of_load =
             self.load.readings().into_iter().flatten().map(move |taken| outlived(taken, stale_after));
@@ -201,6 +215,7 @@ impl Backend {
         let mut flags = match self.health.state() {
             HealthState::Starting => 0,
             HealthState::Up => ScoreFlags::READY,
+            HealthState::Down if self.panicked => ScoreFlags::READY,
             HealthState::Down => ScoreFlags::DOWN,
         };
         if self.drain.state() != DrainState::Active {
@@ -208,6 +223,9 @@ impl Backend {
         }
         if self.exhaustion.since().is_some() && !self.spared {
             flags |= ScoreFlags::EXHAUSTED;
+        }
+        if self.ejection.is_out() {
+            flags |= ScoreFlags::EJECTED;
         }
         flags
     }

@@ -43,6 +43,10 @@ pub(crate) fn of_backend(
     let rules = [
         rule("down", Closes, health, down(backend, state)),
         rule("exhausted", Closes, exhausted, exhausted_besides(backend, state)),
+        rule("ejected", Closes, ejected_since(backend), ejected_besides(backend, state)),
+        rule("panic", Stays, health, panicked(backend)),
+        rule("trial", Stays, ejected_since(backend), trial(backend)),
+        rule("waiting", Stays, None, waiting(backend, service)),
         rule("spared", Stays, exhausted, spared(backend)),
         rule("capped", Closes, None, capped(backend)),
         rule("standby", Stays, None, standby(backend)),
@@ -63,6 +67,9 @@ pub(crate) fn of_backend(
 pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
     let rules = [
         rule("no-backend", Closes, None, no_backend(service)),
+        rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service)),
+        rule("takeover", Stays, None, takeover(service)),
+        rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service)),
         rule("on-standby", Stays, None, on_standby(service)),
         rule("counting", Stays, None, counting(service, now)),
         rule("ring-waits", Stays, None, ring_waits(service, now)),
@@ -78,6 +85,67 @@ fn down(backend: &Backend, state: BackendState) -> Option<String> {
 fn exhausted_besides(backend: &Backend, state: BackendState) -> Option<String> {
     let besides = backend.exhaustion.since().is_some() && !backend.spared && state != BackendState::Exhausted;
     besides.then(|| backend.exhaustion.reason().to_owned())
+}
+
+fn ejected_since(backend: &Backend) -> Option<Moment> {
+    backend.ejection.reason().map(|(since, _)| since)
+}
+
+fn ejected_besides(backend: &Backend, state: BackendState) -> Option<String> {
+    let besides = backend.ejection.is_out() && state != BackendState::Ejected;
+    backend.ejection.reason().filter(|_| besides).map(|(_, reason)| reason)
+}
+
+fn panicked(backend: &Backend) -> Option<String> {
+    backend.panicked.then(|| "its probes fail, and are set aside because the service panics".to_owned())
+}
+
+fn trial(backend: &Backend) -> Option<String> {
+    let (_, reason) = backend.ejection.reason().filter(|_| backend.ejection.is_on_trial())?;
+    Some(format!("{reason}: it is the last choice of every draw until SYNs to it are answered"))
+}
+
+fn waiting(backend: &Backend, service: &Service) -> Option<String> {
+    let waits = !backend.spec.standby && !backend.spec.leaving && !service.fallback.asks(backend);
+    waits.then(|| {
+        format!(
+            "priority {} waits, new flows go to priority {} and before; asked only when nobody there takes one",
+            backend.spec.priority, service.fallback.open_to
+        )
+    })
+}
+
+fn panic(service: &Service) -> Option<String> {
+    let panic = service.fallback.panic?;
+    let threshold = service.spec.protection.panic?;
+    Some(format!(
+        "{} of {} backends are up, less than panic = {threshold}: what probes say is set aside, and all that are neither \
+         drained nor out of a resource take new flows, but those whose SYNs fail",
+        panic.up, panic.of
+    ))
+}
+
+fn takeover(service: &Service) -> Option<String> {
+    let first = service.backends.iter().filter(|b| !b.spec.standby && !b.spec.leaving);
+    let first = first.map(|backend| backend.spec.priority).min()?;
+    (service.fallback.open_to > first && service.fallback.panic.is_none()).then(|| {
+        format!(
+            "fewer than takeover = {} of the backends of priority {} take new flows: priority {} is on the ring too",
+            service.spec.protection.takeover,
+            if service.fallback.open_to == first + 1 { first.to_string() } else { format!("{first} and after") },
+            service.fallback.open_to
+        )
+    })
+}
+
+fn alarm(service: &Service) -> Option<String> {
+    let alarm = service.alarm.as_ref()?;
+    let names: Vec<&str> = alarm.names.iter().map(String::as_str).collect();
+    let then = service.pace().map_or_else(
+        || "admission goes on as usual (alarm_rate = \"off\")".to_owned(),
+        |pace| format!("no more than {pace} new connections a second are admitted"),
+    );
+    Some(format!("the brokers' cluster raises {}: {then}, and nobody is closed for it", names.join(", ")))
 }
 
 fn spared(backend: &Backend) -> Option<String> {

@@ -29,6 +29,16 @@ impl History {
         self.0.back().map_or(0, |(_, counts)| counts.live)
     }
 
+    /// When the counts were last read.
+    pub(crate) fn last(&self) -> Option<Moment> {
+        self.0.back().map(|(at, _)| *at)
+    }
+
+    /// By how much a counter grew from one moment to another; zero when it went back.
+    pub(crate) fn between(&self, from: Moment, to: Moment, field: impl Fn(&Counts) -> u64) -> f64 {
+        (self.at(to, &field) - self.at(from, &field)).max(0.0)
+    }
+
     /// Live connections at a moment. Before the first and after the last reading they are taken for constant.
     pub(crate) fn live_at(&self, moment: Moment) -> f64 {
         self.at(moment, |counts| counts.live)

@@ -79,4 +79,6 @@ pub struct Counts {
     pub syns: u64,
     /// SYNs the backend answered with a RST.
     pub refused: u64,
+    /// SYNs the backend answered with a SYN-ACK, each once however often the SYN-ACK was sent.
+    pub answered: u64,
 }

@@ -11,9 +11,10 @@
 //!
 //! What comes in passes through, in this order:
 //!
-//! - `health`, `drain`, `exhaustion`: whether a backend takes new flows.
+//! - `health`, `drain`, `exhaustion`, `ejection`: whether a backend takes new flows.
 //! - `history`, `load`: how loaded it is, and how many connections that contains.
 //! - `fleet`: what it is capable of, and what a connection costs, compared with the others of the service.
+//! - `outliers`, `groups`, `alarm`: who is ejected, which backends are asked at all, and how fast clients are let in.
 //! - `score`: what the data path compares.
 //! - `ring`, [`maglev`]: what the data path draws from.
 //!
@@ -21,14 +22,17 @@
 //! [`journal`].
 #![forbid(unsafe_code)]
 
+mod alarm;
 mod backend;
 pub mod command;
 mod condition;
 pub mod controller;
 mod drain;
+mod ejection;
 mod ewma;
 mod exhaustion;
 mod fleet;
+mod groups;
 mod health;
 mod history;
 pub mod input;
@@ -37,6 +41,7 @@ mod load;
 pub mod maglev;
 pub mod model;
 pub mod moment;
+mod outliers;
 mod ring;
 pub mod sample;
 mod score;
@@ -48,7 +53,7 @@ pub mod snapshot;
 pub use command::{Command, ServiceSteering};
 pub use controller::Controller;
 pub use input::{Counts, Input, ProbeResult};
-pub use model::{BackendSpec, Model, Policy, ServiceSpec};
+pub use model::{BackendSpec, EjectionSpec, Model, Percent, Policy, Protection, ServiceSpec};
 pub use moment::Moment;
 pub use sample::{Refusal, Resource, ResourceUse, Sample, Scope};
 pub use snapshot::Snapshot;

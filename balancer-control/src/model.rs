@@ -4,6 +4,10 @@ use core::time::Duration;
 
 use balancer_common::abi::{BackendId, ServiceId};
 
+mod protection;
+
+pub use protection::{EjectionSpec, Percent, Protection};
+
 /// How the backend of a new flow is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
@@ -48,6 +52,8 @@ pub struct ServiceSpec {
     pub fall: u32,
     /// Telemetry older than this is not used; counting goes on.
     pub stale_after: Duration,
+    /// How the service is kept up when backends fail.
+    pub protection: Protection,
     /// Backends, ids unique over all services and below [`balancer_common::abi::MAX_BACKENDS`].
     pub backends: Vec<BackendSpec>,
 }
@@ -67,6 +73,9 @@ pub struct BackendSpec {
     pub weight: u32,
     /// Cores the broker can use, when known, 0.001 to 100,000. Takes precedence over `weight` and over what telemetry says.
     pub cores: Option<f64>,
+    /// Its priority group: 0 takes flows first, the next group when too few of the one before do
+    /// ([`Protection::takeover`]). Of no meaning for a standby.
+    pub priority: u8,
     /// Used only when no other backend takes new flows. The first [`balancer_common::abi::MAX_STANDBY`] of a service
     /// are used.
     pub standby: bool,

@@ -61,6 +61,23 @@ fn adaptive(backend: &Backend, service: &ServiceSpec, cost: f64, now: Moment) ->
     (score, Basis::Count)
 }
 
+/// Makes backends on trial the last choice of every draw: they are taken for full, or for twice as busy as the busiest of
+/// the others where the score has no full. A policy of one draw has no choice to make.
+pub(crate) fn doubt(backends: &mut [Backend], policy: Policy) {
+    let predict = |backend: &Backend| backend.score.predict(backend.history.live());
+    let more = match policy {
+        Policy::Adaptive => Score::ONE,
+        Policy::LeastConn => {
+            let others = backends.iter().filter(|backend| backend.is_open() && !backend.ejection.is_on_trial());
+            others.map(predict).max().unwrap_or(0).saturating_mul(2).saturating_add(Score::ONE)
+        }
+        Policy::WeightedCpu | Policy::RoundRobin | Policy::Random | Policy::Maglev => 0,
+    };
+    for backend in backends.iter_mut().filter(|backend| backend.ejection.is_on_trial()) {
+        backend.score.base = backend.score.base.saturating_add(more).min(MOST);
+    }
+}
+
 /// A utilisation as Q32; zero when it is negative.
 pub(crate) fn to_q32(value: f64) -> u64 {
     (value * Score::ONE as f64).clamp(0.0, MOST as f64) as u64

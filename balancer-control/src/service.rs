@@ -5,11 +5,14 @@ use core::mem;
 use balancer_common::abi::{Draw, MAX_DRAWS, MAX_STANDBY, Ring, Score, ScoreFlags, ScoreTable};
 
 use crate::backend::Backend;
+use crate::alarm::{self, Alarm};
 use crate::fleet;
+use crate::groups::Fallback;
 use crate::health::HealthState;
 use crate::maglev::Member;
+use crate::outliers;
 use crate::ring::{self, Candidate, Order, RingKeeper, Wish};
-use crate::score::score;
+use crate::score::{self, score};
 use crate::{BackendSpec, Moment, Policy, ServiceSpec, ServiceSteering};
 
 /// Weights on a ring are relative capacities in thousandths.
@@ -24,6 +27,10 @@ pub(crate) struct Service {
     pub(crate) backends: Vec<Backend>,
     /// Cost of one connection as utilisation of a backend of mean capacity.
     pub(crate) cost: f64,
+    /// Priority groups and panic.
+    pub(crate) fallback: Fallback,
+    /// What brokers raise for their whole cluster.
+    pub(crate) alarm: Option<Alarm>,
     pub(crate) ring: RingKeeper,
     /// As last asked for.
     pub(crate) steering: Option<ServiceSteering>,
@@ -33,7 +40,15 @@ impl Service {
     /// Makes a service, taking over backends that were known before.
     pub(crate) fn new(mut spec: ServiceSpec, known: &mut Vec<Backend>, now: Moment) -> Self {
         let backends = adopt_backends(mem::take(&mut spec.backends), known, now);
-        Self { spec, backends, cost: fleet::prior_cost(), ring: RingKeeper::default(), steering: None }
+        Self {
+            spec,
+            backends,
+            cost: fleet::prior_cost(),
+            fallback: Fallback::default(),
+            alarm: None,
+            ring: RingKeeper::default(),
+            steering: None,
+        }
     }
 
     /// Follows the configuration.
@@ -46,6 +61,9 @@ impl Service {
     pub(crate) fn adopt(&mut self, scores: &ScoreTable, ring: Option<Box<Ring>>, now: Moment) {
         for backend in &mut self.backends {
             let flags = scores.0.get(usize::from(backend.id().0)).map_or(0, |score| score.flags);
+            if let Some(spec) = self.spec.protection.ejection.as_ref().filter(|_| flags & ScoreFlags::EJECTED != 0) {
+                backend.ejection.adopt(spec, now);
+            }
             if !backend.spec.probed && !backend.spec.leaving {
                 continue;
             }
@@ -73,12 +91,13 @@ impl Service {
         if let Some(cost) = fleet::estimate(&mut self.backends, self.spec.stale_after, now) {
             self.cost = cost;
         }
-        self.spare_the_exhausted();
+        self.protect(now);
         for backend in &mut self.backends {
             let (score, basis) = score(backend, &self.spec, self.cost, now);
             backend.score = Score { flags: backend.flags(), cap: backend.spec.cap.unwrap_or(0), ..score };
             backend.basis = basis;
         }
+        score::doubt(&mut self.backends, self.spec.policy);
         let ring_changed = self.ring.update(&self.wish(now), now);
         let steering = Some(self.wanted_steering());
         let steering_changed = self.steering != steering;
@@ -86,15 +105,30 @@ impl Service {
         (ring_changed, steering_changed)
     }
 
-    /// When all are exhausted, closing them all would turn pressure into an outage: telemetry alone never leaves a
-    /// service without a backend. Probes and drains do.
-    fn spare_the_exhausted(&mut self) {
-        let in_rotation = |backend: &&Backend| backend.in_rotation();
-        let relief =
-            self.backends.iter().filter(in_rotation).any(|backend| backend.exhaustion.since().is_none());
-        for backend in &mut self.backends {
-            backend.spared = !relief && backend.exhaustion.since().is_some();
+    /// Decides who is closed to new flows, and who is open all the same. Each decision bears on the others, so they are
+    /// made again until none changes.
+    fn protect(&mut self, now: Moment) {
+        let protection = &self.spec.protection;
+        loop {
+            self.fallback.settle(&self.backends, protection, now);
+            let panics = self.fallback.panic.is_some();
+            for backend in &mut self.backends {
+                let is_down = backend.health.state() == HealthState::Down;
+                let is_wanted = !backend.spec.standby && backend.drain.since().is_none();
+                backend.panicked = panics && is_down && is_wanted;
+            }
+            spare_the_exhausted(&mut self.backends);
+            if !outliers::judge(&mut self.backends, protection.ejection.as_ref(), panics, now) {
+                break;
+            }
         }
+        self.fallback.open(&self.backends, protection);
+        self.alarm = alarm::raised(self.alarm.as_ref(), &self.backends, self.spec.stale_after, now);
+    }
+
+    /// Most new connections per second that the service should be sent; `None` is no limit.
+    pub(crate) fn pace(&self) -> Option<u32> {
+        self.spec.protection.alarm_rate.filter(|_| self.alarm.is_some())
     }
 
     fn wish(&self, now: Moment) -> Wish {
@@ -123,7 +157,7 @@ impl Service {
             }
         };
         let candidates =
-            self.backends.iter().filter(|backend| !backend.spec.standby).map(candidate).collect();
+            self.backends.iter().filter(|backend| self.fallback.asks(backend)).map(candidate).collect();
         Wish { order, learnt, candidates }
     }
 
@@ -150,7 +184,11 @@ impl Service {
             Policy::Random => (Draw::Random, 1),
             Policy::Maglev => (Draw::Hash, 1),
         };
-        let standby = self.backends.iter().filter(|backend| backend.spec.standby).map(Backend::id);
+        // Whoever is not on the ring is asked when nobody there takes a flow, in order: priority groups that wait, and
+        // the standbys.
+        let mut waiting: Vec<&Backend> = self.backends.iter().filter(|b| !self.fallback.asks(b)).collect();
+        waiting.sort_by_key(|backend| (backend.spec.standby, backend.spec.priority));
+        let standby = waiting.into_iter().map(Backend::id);
         ServiceSteering {
             draw,
             draws: self.spec.draws.unwrap_or(draws).clamp(1, MAX_DRAWS),
@@ -177,4 +215,16 @@ fn adopt_backends(specs: Vec<BackendSpec>, known: &mut Vec<Backend>, now: Moment
         None => Backend::new(spec, now),
     };
     specs.into_iter().map(make).collect()
+}
+
+/// When all are exhausted, closing them all would turn pressure into an outage: telemetry alone never leaves a service
+/// without a backend. Probes and drains do.
+fn spare_the_exhausted(backends: &mut [Backend]) {
+    let is_relief = |backend: &Backend| {
+        backend.in_rotation() && backend.exhaustion.since().is_none() && !backend.ejection.is_out()
+    };
+    let relief = backends.iter().any(is_relief);
+    for backend in backends {
+        backend.spared = !relief && backend.exhaustion.since().is_some();
+    }
 }

@@ -15,6 +15,7 @@ impl BackendState {
             Self::Draining => "draining",
             Self::Drained => "drained",
             Self::Exhausted => "exhausted",
+            Self::Ejected => "ejected",
         }
     }
 }
@@ -37,6 +38,14 @@ pub struct ServiceSnapshot {
     pub policy: Policy,
     /// Candidates drawn per new flow.
     pub draws: u8,
+    /// Set while fewer of its backends are up than the panic threshold, so that what probes say is set aside.
+    pub panic: Option<PanicSnapshot>,
+    /// Set while brokers raise an alarm of their whole cluster.
+    pub alarm: Option<AlarmSnapshot>,
+    /// Most new connections per second that the service is sent; `None` is no limit.
+    pub pace: Option<u32>,
+    /// The last priority group that new flows are steered to.
+    pub open_to: u8,
     /// When its ring was last rebuilt; `None` before the first tick.
     pub ring_built: Option<Moment>,
     /// Age at which telemetry is not used any more.
@@ -85,6 +94,26 @@ pub struct Condition {
     pub closes: bool,
 }
 
+/// A service of which too few backends are up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PanicSnapshot {
+    /// Since when.
+    pub since: Moment,
+    /// Backends that are up by their probes and not ejected.
+    pub up: usize,
+    /// Out of so many, standbys and drained ones not counted.
+    pub of: usize,
+}
+
+/// An alarm of a whole cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlarmSnapshot {
+    /// Since when.
+    pub since: Moment,
+    /// Names of what is raised.
+    pub names: Vec<String>,
+}
+
 /// Whether a backend takes new flows, and why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendState {
@@ -100,6 +129,8 @@ pub enum BackendState {
     Drained,
     /// An exhaustible resource is nearly used up.
     Exhausted,
+    /// SYNs steered to it fail.
+    Ejected,
 }
 
 /// One backend.
@@ -115,6 +146,14 @@ pub struct BackendSnapshot {
     pub reason: String,
     /// Since when.
     pub since: Moment,
+    /// Whether it is on trial after an ejection: open, and the last choice of every draw.
+    pub trial: bool,
+    /// How often it was ejected.
+    pub ejections: u64,
+    /// Its priority group.
+    pub priority: u8,
+    /// Whether its priority group waits: it is asked only when nobody else takes a flow.
+    pub waiting: bool,
     /// Whether it is a standby.
     pub standby: bool,
     /// Whether it was removed from the configuration and waits for its last flow.

@@ -15,8 +15,10 @@ impl ScoreFlags {
     pub const DOWN: u32 = 1 << 2;
     /// An exhaustible resource (memory, descriptors, disk, connections) is nearly used up.
     pub const EXHAUSTED: u32 = 1 << 3;
+    /// SYNs steered to it fail.
+    pub const EJECTED: u32 = 1 << 4;
     /// What closes a backend to new flows.
-    pub const CLOSED: u32 = Self::DRAIN | Self::DOWN | Self::EXHAUSTED;
+    pub const CLOSED: u32 = Self::DRAIN | Self::DOWN | Self::EXHAUSTED | Self::EJECTED;
 }
 
 /// Predicted load of one backend: `base + (live - counted) * delta`, lowest wins.

@@ -13,7 +13,9 @@ use crate::health::HealthState;
 use crate::ring::{RingCause, RingChange};
 use crate::score::from_q32;
 use crate::service::Service;
-use crate::snapshot::{self, BackendSnapshot, BackendState, ServiceSnapshot, Snapshot};
+use crate::snapshot::{
+    self, AlarmSnapshot, BackendSnapshot, BackendState, PanicSnapshot, ServiceSnapshot, Snapshot,
+};
 
 impl Controller {
     /// Everything known, as of the last tick; ages as of `now`.
@@ -37,6 +39,17 @@ fn service_snapshot(service: &Service, now: Moment) -> ServiceSnapshot {
         name: service.spec.name.clone(),
         policy: service.spec.policy,
         draws: service.steering.as_ref().map_or(1, |steering| steering.draws),
+        panic: service.fallback.panic.map(|panic| PanicSnapshot {
+            since: panic.since,
+            up: panic.up,
+            of: panic.of,
+        }),
+        alarm: service.alarm.as_ref().map(|alarm| AlarmSnapshot {
+            since: alarm.since,
+            names: alarm.names.iter().cloned().collect(),
+        }),
+        pace: service.pace(),
+        open_to: service.fallback.open_to,
         ring_built: service.ring.built_at(),
         stale_after: service.spec.stale_after,
         gateways: service.spec.gateways,
@@ -80,7 +93,8 @@ fn told(change: &RingChange, service: &Service) -> snapshot::RingChange {
 
 /// The part of the weights in force that is this backend's, of those that are drawn from the ring.
 fn weight_share(backend: &Backend, service: &Service) -> f64 {
-    let weight = |backend: &Backend| if backend.spec.standby { 0.0 } else { f64::from(backend.weight()) };
+    let asked = |backend: &Backend| service.fallback.asks(backend);
+    let weight = |backend: &Backend| if asked(backend) { f64::from(backend.weight()) } else { 0.0 };
     let all: f64 = service.backends.iter().map(weight).sum();
     if all > 0.0 { weight(backend) / all } else { 0.0 }
 }
@@ -95,6 +109,10 @@ fn backend_snapshot(backend: &Backend, service: &Service, now: Moment) -> Backen
         state,
         reason,
         since,
+        trial: backend.ejection.is_on_trial() && state == BackendState::Up,
+        ejections: backend.ejection.total(),
+        priority: backend.spec.priority,
+        waiting: !backend.spec.standby && !service.fallback.asks(backend),
         standby: backend.spec.standby,
         leaving: backend.spec.leaving,
         drained_by_operator: backend.drain.by_operator(),
@@ -135,20 +153,31 @@ fn state(backend: &Backend) -> (BackendState, String, Moment) {
         }
         return (state, reason, since);
     }
+    let reason = health.reason().to_owned();
     let since = health.since();
-    match (health.state(), backend.exhaustion.since()) {
-        (HealthState::Starting, _) => (BackendState::Starting, health.reason().to_owned(), since),
-        (HealthState::Down, _) => (BackendState::Down, health.reason().to_owned(), since),
-        (HealthState::Up, None) => (BackendState::Up, health.reason().to_owned(), since),
-        (HealthState::Up, Some(_)) if backend.spared => {
+    match health.state() {
+        HealthState::Starting => return (BackendState::Starting, reason, since),
+        HealthState::Down if backend.panicked && !backend.ejection.is_out() => {
+            let reason = format!("{reason}; takes new flows all the same, because the service panics");
+            return (BackendState::Down, reason, since);
+        }
+        HealthState::Down => return (BackendState::Down, reason, since),
+        HealthState::Up => {}
+    }
+    let ejected = backend.ejection.reason();
+    if let Some((since, reason)) = ejected.clone().filter(|_| backend.ejection.is_out()) {
+        return (BackendState::Ejected, reason, since);
+    }
+    match (backend.exhaustion.since(), ejected) {
+        (Some(_), _) if backend.spared => {
             let reason = format!(
                 "{}; open all the same, because no backend is better off",
                 backend.exhaustion.reason()
             );
             (BackendState::Up, reason, since)
         }
-        (HealthState::Up, Some(since)) => {
-            (BackendState::Exhausted, backend.exhaustion.reason().to_owned(), since)
-        }
+        (Some(since), _) => (BackendState::Exhausted, backend.exhaustion.reason().to_owned(), since),
+        (None, Some((since, reason))) => (BackendState::Up, reason, since),
+        (None, None) => (BackendState::Up, reason, since),
     }
 }

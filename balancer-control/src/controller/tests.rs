@@ -6,7 +6,7 @@ use balancer_common::abi::{Draw, ScoreFlags};
 use super::*;
 use crate::snapshot::{BackendSnapshot, BackendState, Basis};
 use crate::{
-    BackendSpec, Counts, Policy, ProbeResult, Resource, ResourceUse, Sample, ServiceSteering, maglev,
+    BackendSpec, Counts, Policy, ProbeResult, Protection, Resource, ResourceUse, Sample, ServiceSteering, maglev,
 };
 
 fn at(seconds: u64) -> Moment {
@@ -20,7 +20,8 @@ fn backend(id: u16) -> BackendSpec {
         seed: maglev::seed(&id.to_be_bytes()),
         weight: 100,
         cores: None,
-        standby: false,
+        priority: 0,
+            standby: false,
         cap: None,
         probed: false,
         leaving: false,
@@ -37,6 +38,7 @@ fn service(policy: Policy, backends: Vec<BackendSpec>) -> ServiceSpec {
         rise: 2,
         fall: 3,
         stale_after: Duration::from_secs(12),
+        protection: Protection::default(),
         backends,
     }
 }

@@ -19,6 +19,7 @@ fn service() -> ServiceSpec {
         rise: 2,
         fall: 3,
         stale_after: STALE,
+        protection: crate::Protection::default(),
         backends: Vec::new(),
     }
 }
@@ -31,6 +32,7 @@ fn backends(weights_and_cores: &[(u32, Option<f64>)]) -> Vec<Backend> {
             seed: i as u64,
             weight,
             cores,
+            priority: 0,
             standby: false,
             cap: None,
             probed: false,

@@ -9,7 +9,7 @@ use super::broker::Broker;
 use super::case::{Case, Telemetry};
 use super::random::Random;
 use super::steer::{Steer, SteererName, Truth};
-use crate::{BackendSpec, Counts, Input, Model, Moment, Policy, ProbeResult, Sample, ServiceSpec, maglev};
+use crate::{BackendSpec, Counts, Input, Model, Moment, Policy, ProbeResult, Protection, Sample, ServiceSpec, maglev};
 
 /// Seconds that a closed flow is still counted: the data path keeps its entry for what is on its way.
 const CLOSING: f64 = 10.0;
@@ -81,6 +81,8 @@ impl Gateway {
         self.live[broker] += 1;
         self.counts[broker].opened += 1;
         self.counts[broker].syns += 1;
+        // The broker's kernel answers a SYN, however long the handshake with the broker itself takes.
+        self.counts[broker].answered += 1;
     }
 
     pub(crate) fn refused(&mut self, broker: usize) {
@@ -165,6 +167,7 @@ fn model(case: &Case, policy: Policy) -> Model {
         seed: maglev::seed(format!("mqtt/192.0.2.{i}:1883").as_bytes()),
         weight: broker.weight,
         cores: None,
+        priority: 0,
         standby: false,
         cap: None,
         probed: true,
@@ -179,6 +182,7 @@ fn model(case: &Case, policy: Policy) -> Model {
         rise: 1,
         fall: 3,
         stale_after: stale_after(&case.telemetry),
+        protection: Protection::default(),
         backends: case.brokers.iter().enumerate().map(backend).collect(),
     };
     Model { services: vec![service] }

@@ -11,8 +11,8 @@ use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, Score, ScoreTable, Ser
 use balancer_common::steer::{Steering, choose, draw_bits};
 use balancer_control::snapshot::BackendSnapshot;
 use balancer_control::{
-    BackendSpec, Command, Controller, Counts, Input, Model, Moment, Policy, Sample, ServiceSpec,
-    ServiceSteering, maglev,
+    BackendSpec, Command, Controller, Counts, Input, Model, Moment, Policy, Protection, Sample,
+    ServiceSpec, ServiceSteering, maglev,
 };
 
 /// Length of a step of the model, and of the data path's view of counts.
@@ -160,6 +160,7 @@ impl Plant {
             seed: maglev::seed(format!("mqtt/192.0.2.{i}:1883").as_bytes()),
             weight,
             cores: None,
+            priority: 0,
             standby: false,
             cap: None,
             probed: true,
@@ -174,6 +175,7 @@ impl Plant {
             rise: 1,
             fall: 2,
             stale_after: STALE_AFTER,
+            protection: Protection::default(),
             backends: self.setup.weights.iter().enumerate().map(backend).collect(),
         }
     }
@@ -300,7 +302,7 @@ impl Plant {
         let now = self.now();
         let counts = self.brokers.iter().enumerate().map(|(i, broker)| {
             let Broker { live, opened, refused, .. } = *broker;
-            (BackendId(i as u16), Counts { live, opened, syns: opened + refused, refused })
+            (BackendId(i as u16), Counts { live, opened, syns: opened + refused, refused, answered: opened })
         });
         self.tell(Input::Counts(counts.collect()));
         for index in 0..self.brokers.len() {

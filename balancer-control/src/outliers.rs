@@ -1,0 +1,106 @@
+//! Who is ejected: one backend's SYNs against those of the others of its service.
+
+use balancer_common::abi::BackendId;
+
+use crate::backend::Backend;
+use crate::ejection::{Evidence, MARGIN};
+use crate::{EjectionSpec, Moment};
+
+/// Ejects, tries and takes back; says whether anything changed. `panics` is whether what probes say is set aside: then
+/// SYNs are the only witness, and as many are ejected as fail.
+pub(crate) fn judge(
+    backends: &mut [Backend],
+    spec: Option<&EjectionSpec>,
+    panics: bool,
+    now: Moment,
+) -> bool {
+    let Some(spec) = spec else { return take_back(backends, now) };
+    let mut changed = false;
+    for backend in backends.iter_mut() {
+        changed |= backend.ejection.settle(spec, now);
+    }
+    for (id, evidence) in suspects(backends, spec, now) {
+        let verdict = if panics || has_room(backends, spec) { rest(backends, id, spec) } else { None };
+        let Some(backend) = backends.iter_mut().find(|backend| backend.id() == id) else { continue };
+        if let Some(rest) = verdict.filter(|rest| evidence.share() >= spec.failing.share().max(rest + MARGIN)) {
+            backend.ejection.eject(&words(&evidence, rest, spec), spec, now);
+            changed = true;
+        } else if backend.ejection.is_on_trial() {
+            backend.ejection.clear(now);
+            changed = true;
+        }
+    }
+    // Others may have gone since. The last one that is left is never closed by its SYNs alone.
+    if !backends.iter().any(Backend::takes_flows) {
+        changed |= take_back(backends, now);
+    }
+    changed
+}
+
+/// Ends every ejection of a backend in rotation.
+fn take_back(backends: &mut [Backend], now: Moment) -> bool {
+    let mut changed = false;
+    let ejected = |backend: &&mut Backend| backend.in_rotation() && backend.ejection.deadline().is_some();
+    for backend in backends.iter_mut().filter(ejected) {
+        backend.ejection.clear(now);
+        changed = true;
+    }
+    changed
+}
+
+/// Backends whose SYNs decide against them, the worst first, because not all of them may be ejected. Those on trial whose
+/// SYNs are answered are among them: their trial has to be ended.
+fn suspects(backends: &[Backend], spec: &EjectionSpec, now: Moment) -> Vec<(BackendId, Evidence)> {
+    let mut suspects: Vec<(BackendId, Evidence)> = Vec::new();
+    for backend in backends.iter().filter(|backend| backend.in_rotation() && !backend.ejection.is_out()) {
+        let evidence = evidence(backend, spec);
+        let is_failing = evidence.settled() >= f64::from(spec.min_syns)
+            && evidence.share() >= spec.failing.share();
+        if backend.ejection.is_decided(&evidence, now)
+            || !backend.ejection.is_on_trial() && is_failing
+        {
+            suspects.push((backend.id(), evidence));
+        }
+    }
+    suspects.sort_by(|a, b| b.1.share().total_cmp(&a.1.share()).then(a.0.cmp(&b.0)));
+    suspects
+}
+
+fn evidence(backend: &Backend, spec: &EjectionSpec) -> Evidence {
+    Evidence::since(&backend.history, backend.ejection.from(&backend.history, spec.window))
+}
+
+/// Whether one more may be ejected.
+fn has_room(backends: &[Backend], spec: &EjectionSpec) -> bool {
+    let configured = backends.iter().filter(|backend| !backend.spec.leaving).count();
+    let out = backends.iter().filter(|backend| backend.in_rotation() && backend.ejection.is_out()).count();
+    out < spec.most.of(configured).max(1)
+}
+
+/// The failing share of the better half of the others, zero when too little is known of them; `None` when there is
+/// nobody else to take new flows. Half, because two backends that fail together must not excuse each other.
+fn rest(backends: &[Backend], id: BackendId, spec: &EjectionSpec) -> Option<f64> {
+    let others = || backends.iter().filter(|other| other.id() != id && other.takes_flows());
+    others().next()?;
+    let mut shares: Vec<f64> = others()
+        .map(|other| evidence(other, spec))
+        .filter(|evidence| evidence.settled() >= f64::from(spec.min_syns))
+        .map(|evidence| evidence.share())
+        .collect();
+    shares.sort_by(f64::total_cmp);
+    shares.truncate(shares.len().div_ceil(2));
+    let n = shares.len().max(1) as f64;
+    Some(shares.iter().sum::<f64>() / n)
+}
+
+fn words(evidence: &Evidence, rest: f64, spec: &EjectionSpec) -> String {
+    format!(
+        "{:.0} of {:.0} SYNs in {:?} failed ({:.0} refused with a RST, {:.0} not answered), {:.0} % at the others",
+        evidence.failed(),
+        evidence.settled(),
+        spec.window,
+        evidence.refused,
+        evidence.unanswered,
+        rest * 100.0
+    )
+}
