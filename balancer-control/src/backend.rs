@@ -76,11 +76,14 @@ impl Backend {
 
     /// Follows the configuration. One that leaves is not probed any more, and stays as healthy as it was: were a dead
     /// broker taken for a live one, it would get its slots back, and flows without state with them.
-    pub(crate) fn respecify(&mut self, spec: BackendSpec, now: Moment) {
+    pub(crate) fn respecify(&mut self, mut spec: BackendSpec, now: Moment) {
         if self.spec.weight != spec.weight || self.spec.cores != spec.cores {
             self.hint = None;
         }
-        if !spec.leaving {
+        if spec.leaving {
+            // Where it stood is in no configuration any more, and it gets no slots by leaving.
+            (spec.priority, spec.standby) = (self.spec.priority, self.spec.standby);
+        } else {
             self.health.set_probed(spec.probed, now);
         }
         self.drain.set_leaving(spec.leaving, now);

@@ -44,7 +44,7 @@ pub(crate) fn of_backend(
         rule("down", Closes, health, down(backend, state)),
         rule("exhausted", Closes, exhausted, exhausted_besides(backend, state)),
         rule("ejected", Closes, ejected_since(backend), ejected_besides(backend, state)),
-        rule("panic", Stays, health, panicked(backend)),
+        rule("panicked", Stays, health, panicked(backend)),
         rule("trial", Stays, ejected_since(backend), trial(backend)),
         rule("waiting", Stays, None, waiting(backend, service)),
         rule("spared", Stays, exhausted, spared(backend)),

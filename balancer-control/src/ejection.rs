@@ -40,9 +40,11 @@ impl Evidence {
         let before = Moment(last.0.saturating_sub(PATIENCE)).max(from);
         let refused = history.between(from, last, |counts| counts.refused);
         // A flow that was opened was answered, whoever counted what.
-        let answered = history
-            .between(from, last, |counts| counts.answered)
-            .max(history.between(from, last, |counts| counts.opened));
+        let answered = history.between(from, last, |counts| counts.answered).max(history.between(
+            from,
+            last,
+            |counts| counts.opened,
+        ));
         let old_enough = history.between(from, before, |counts| counts.syns);
         Self { answered, refused, unanswered: (old_enough - answered - refused).max(0.0) }
     }
@@ -146,7 +148,7 @@ impl Ejection {
     }
 
     /// Goes on from what an earlier agent left: nobody knows for how long it has been out.
-    pub(crate) const fn adopt(&mut self, spec: &EjectionSpec, now: Moment) {
+    pub(crate) fn adopt(&mut self, spec: &EjectionSpec, now: Moment) {
         self.row = 1;
         self.begin_trial(spec, now);
     }
@@ -178,8 +180,8 @@ impl Ejection {
         matches!(self.state, State::Trial { until, .. } if evidence.settled() >= TRIAL_SYNS || now >= until)
     }
 
-    const fn begin_trial(&mut self, spec: &EjectionSpec, now: Moment) {
-        self.state = State::Trial { since: now, until: now.plus(if spec.window.as_nanos() < SHORTEST.as_nanos() { SHORTEST } else { spec.window }) };
+    fn begin_trial(&mut self, spec: &EjectionSpec, now: Moment) {
+        self.state = State::Trial { since: now, until: now.plus(spec.window.max(SHORTEST)) };
         self.from = now;
         self.ended = now;
     }

@@ -48,7 +48,8 @@ impl Fallback {
                 || backend.takes_flows()
         };
         let groups = parts(backends, |backend| !backend.spec.leaving, takes);
-        self.open_to = groups.keys().next().copied().unwrap_or_default();
+        // Of a service that is being removed all keep their slots.
+        self.open_to = u8::MAX;
         for (priority, part) in groups {
             self.open_to = priority;
             let is_enough = !protection.takeover.is_above(part.some, part.all);

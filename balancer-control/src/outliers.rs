@@ -22,7 +22,8 @@ pub(crate) fn judge(
     for (id, evidence) in suspects(backends, spec, now) {
         let verdict = if panics || has_room(backends, spec) { rest(backends, id, spec) } else { None };
         let Some(backend) = backends.iter_mut().find(|backend| backend.id() == id) else { continue };
-        if let Some(rest) = verdict.filter(|rest| evidence.share() >= spec.failing.share().max(rest + MARGIN)) {
+        if let Some(rest) = verdict.filter(|rest| evidence.share() >= spec.failing.share().max(rest + MARGIN))
+        {
             backend.ejection.eject(&words(&evidence, rest, spec), spec, now);
             changed = true;
         } else if backend.ejection.is_on_trial() {
@@ -54,11 +55,9 @@ fn suspects(backends: &[Backend], spec: &EjectionSpec, now: Moment) -> Vec<(Back
     let mut suspects: Vec<(BackendId, Evidence)> = Vec::new();
     for backend in backends.iter().filter(|backend| backend.in_rotation() && !backend.ejection.is_out()) {
         let evidence = evidence(backend, spec);
-        let is_failing = evidence.settled() >= f64::from(spec.min_syns)
-            && evidence.share() >= spec.failing.share();
-        if backend.ejection.is_decided(&evidence, now)
-            || !backend.ejection.is_on_trial() && is_failing
-        {
+        let is_failing =
+            evidence.settled() >= f64::from(spec.min_syns) && evidence.share() >= spec.failing.share();
+        if backend.ejection.is_decided(&evidence, now) || !backend.ejection.is_on_trial() && is_failing {
             suspects.push((backend.id(), evidence));
         }
     }

@@ -68,7 +68,8 @@ pub(crate) fn doubt(backends: &mut [Backend], policy: Policy) {
     let more = match policy {
         Policy::Adaptive => Score::ONE,
         Policy::LeastConn => {
-            let others = backends.iter().filter(|backend| backend.is_open() && !backend.ejection.is_on_trial());
+            let others =
+                backends.iter().filter(|backend| backend.is_open() && !backend.ejection.is_on_trial());
             others.map(predict).max().unwrap_or(0).saturating_mul(2).saturating_add(Score::ONE)
         }
         Policy::WeightedCpu | Policy::RoundRobin | Policy::Random | Policy::Maglev => 0,

@@ -4,8 +4,8 @@ use core::mem;
 
 use balancer_common::abi::{Draw, MAX_DRAWS, MAX_STANDBY, Ring, Score, ScoreFlags, ScoreTable};
 
-use crate::backend::Backend;
 use crate::alarm::{self, Alarm};
+use crate::backend::Backend;
 use crate::fleet;
 use crate::groups::Fallback;
 use crate::health::HealthState;
@@ -61,7 +61,9 @@ impl Service {
     pub(crate) fn adopt(&mut self, scores: &ScoreTable, ring: Option<Box<Ring>>, now: Moment) {
         for backend in &mut self.backends {
             let flags = scores.0.get(usize::from(backend.id().0)).map_or(0, |score| score.flags);
-            if let Some(spec) = self.spec.protection.ejection.as_ref().filter(|_| flags & ScoreFlags::EJECTED != 0) {
+            if let Some(spec) =
+                self.spec.protection.ejection.as_ref().filter(|_| flags & ScoreFlags::EJECTED != 0)
+            {
                 backend.ejection.adopt(spec, now);
             }
             if !backend.spec.probed && !backend.spec.leaving {

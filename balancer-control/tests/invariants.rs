@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, ScoreTable, ServiceId};
-use balancer_control::snapshot::BackendState;
+use balancer_control::snapshot::{BackendState, ServiceSnapshot};
 use balancer_control::{
-    BackendSpec, Command, Controller, Counts, Input, Model, Moment, Policy, ProbeResult, Resource,
-    ResourceUse, Sample, Scope, ServiceSpec, ServiceSteering,
+    BackendSpec, Command, Controller, Counts, EjectionSpec, Input, Model, Moment, Percent, Policy,
+    ProbeResult, Protection, Resource, ResourceUse, Sample, Scope, ServiceSpec, ServiceSteering,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -32,20 +32,53 @@ fn weird() -> impl Strategy<Value = f64> {
 }
 
 fn backend(id: u16) -> impl Strategy<Value = BackendSpec> {
-    let flags = (any::<bool>(), prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+    let flags = (any::<bool>(), prop::bool::weighted(0.2), prop::bool::weighted(0.2), 0_u8..3);
     let numbers = (1_u32..=1000, prop::option::of(weird()), prop::option::of(1_u32..50), 0_u64..3);
-    (flags, numbers).prop_map(move |((probed, standby, leaving), (weight, cores, cap, seed))| BackendSpec {
-        id: BackendId(id),
-        name: format!("broker-{id}"),
-        // Another seed is another backend under the same id.
-        seed: u64::from(id) * 10 + seed / 2,
-        weight,
-        cores,
-        standby,
-        cap,
-        probed,
-        leaving,
+    (flags, numbers).prop_map(move |((probed, standby, leaving, priority), (weight, cores, cap, seed))| {
+        BackendSpec {
+            id: BackendId(id),
+            name: format!("broker-{id}"),
+            // Another seed is another backend under the same id.
+            seed: u64::from(id) * 10 + seed / 2,
+            weight,
+            cores,
+            priority,
+            standby,
+            cap,
+            probed,
+            leaving,
+        }
     })
+}
+
+fn percent() -> impl Strategy<Value = Percent> {
+    any::<u8>().prop_map(Percent::new)
+}
+
+fn protection() -> impl Strategy<Value = Protection> {
+    let seconds = || (0_u64..120).prop_map(Duration::from_secs);
+    let ejection = (seconds(), 0_u32..50, percent(), seconds(), seconds(), percent()).prop_map(
+        |(window, min_syns, failing, time, max_time, most)| EjectionSpec {
+            window,
+            min_syns,
+            failing,
+            time,
+            max_time,
+            most,
+        },
+    );
+    (
+        prop::option::weighted(0.9, ejection),
+        prop::option::weighted(0.8, percent()),
+        percent(),
+        prop::option::of(0_u32..1000),
+    )
+        .prop_map(|(ejection, panic, takeover, alarm_rate)| Protection {
+            ejection,
+            panic,
+            takeover,
+            alarm_rate,
+        })
 }
 
 fn service(id: u16) -> impl Strategy<Value = ServiceSpec> {
@@ -62,8 +95,8 @@ fn service(id: u16) -> impl Strategy<Value = ServiceSpec> {
         prop::sample::subsequence((id * PER_SERVICE..(id + 1) * PER_SERVICE).collect::<Vec<_>>(), 0..=4);
     let backends = ids.prop_flat_map(|ids| ids.into_iter().map(backend).collect::<Vec<_>>());
     let numbers = (prop::option::of(0_u8..=9), 0_u32..4, 0_u32..4, 0_u32..4, 0_u64..20);
-    (select(policies.to_vec()), numbers, backends).prop_map(
-        move |(policy, (draws, gateways, rise, fall, stale_after), backends)| ServiceSpec {
+    (select(policies.to_vec()), numbers, protection(), backends).prop_map(
+        move |(policy, (draws, gateways, rise, fall, stale_after), protection, backends)| ServiceSpec {
             id: ServiceId(id),
             name: format!("service-{id}"),
             policy,
@@ -72,6 +105,7 @@ fn service(id: u16) -> impl Strategy<Value = ServiceSpec> {
             rise,
             fall,
             stale_after: Duration::from_secs(stale_after),
+            protection,
             backends,
         },
     )
@@ -113,8 +147,11 @@ fn sample() -> impl Strategy<Value = Sample> {
 
 fn counts() -> impl Strategy<Value = Vec<(BackendId, Counts)>> {
     let numbers = prop_oneof![8 => 0_u64..5000, 1 => any::<u64>()];
-    let one = (any_backend(), numbers.clone(), numbers)
-        .prop_map(|(id, live, opened)| (id, Counts { live, opened, syns: opened, refused: 0 }));
+    let one = (any_backend(), [(); 5].map(|()| numbers.clone())).prop_map(
+        |(id, [live, opened, syns, refused, answered])| {
+            (id, Counts { live, opened, syns, refused, answered })
+        },
+    );
     prop::collection::vec(one, 0..8)
 }
 
@@ -253,15 +290,22 @@ impl Naive {
         }
     }
 
-    fn closed(&self, id: BackendId) -> bool {
-        self.backends.get(&id).is_none_or(|backend| backend.leaving || backend.drained || !backend.up)
+    /// A panic sets aside what probes say.
+    fn closed(&self, id: BackendId, panics: bool) -> bool {
+        let is_closed = |backend: &NaiveBackend| backend.leaving || backend.drained || !backend.up && !panics;
+        self.backends.get(&id).is_none_or(is_closed)
     }
 }
 
 fn check(controller: &Controller, maps: &Maps, naive: &Naive, now: Moment) -> Result<(), TestCaseError> {
     let scores = maps.scores.as_ref().expect("the first tick says the scores");
+    let services = controller.snapshot(now).services;
+    let panics = |id: BackendId| {
+        let of = |service: &&ServiceSnapshot| service.backends.iter().any(|backend| backend.id == id);
+        services.iter().find(of).is_some_and(|service| service.panic.is_some())
+    };
     for (id, score) in (0..MAX_BACKENDS).map(|id| (BackendId(id as u16), scores.0[id])) {
-        if naive.closed(id) {
+        if naive.closed(id, panics(id)) {
             prop_assert!(!score.is_open(0), "{id:?} is closed, and its score is not: {score:?}");
         }
         prop_assert!(score.base <= 1 << 48, "{id:?}: {score:?}");
@@ -270,18 +314,27 @@ fn check(controller: &Controller, maps: &Maps, naive: &Naive, now: Moment) -> Re
             "more is never better: {score:?}"
         );
     }
-    for service in controller.snapshot(now).services {
+    for service in services {
         let mut share = 0.0;
         for backend in &service.backends {
             let open = scores.0[usize::from(backend.id.0)].is_open(0);
-            prop_assert_eq!(open, backend.state == BackendState::Up, "{:?}", backend);
+            let set_aside = service.panic.is_some() && backend.state == BackendState::Down;
+            prop_assert!(open == (backend.state == BackendState::Up) || open && set_aside, "{backend:?}");
             prop_assert!((1..=1000).contains(&backend.weight));
             prop_assert!((0.1..=10.0).contains(&backend.capacity), "{:?}", backend);
             prop_assert!(backend.score.is_finite() && backend.cost.is_finite() && backend.since <= now);
             prop_assert!(!backend.reason.is_empty());
-            prop_assert!(backend.ring_share == 0.0 || !backend.standby);
+            prop_assert!(backend.ring_share == 0.0 || !backend.standby && !backend.waiting);
             share += backend.ring_share;
         }
+        let taking = service.backends.iter().any(|backend| scores.0[usize::from(backend.id.0)].is_open(0));
+        let ejected =
+            service.backends.iter().filter(|backend| backend.state == BackendState::Ejected).count();
+        prop_assert!(
+            ejected == 0 || taking,
+            "the last one is never closed by its SYNs: {:?}",
+            service.backends
+        );
         let expected = if service.backends.iter().all(|backend| backend.standby) { 0.0 } else { 1.0 };
         prop_assert!((share - expected).abs() < 1e-9, "the ring is full or nobody's: {}", share);
         let steering = &maps.steering[&service.id];

@@ -44,10 +44,10 @@ fn service_snapshot(service: &Service, now: Moment) -> ServiceSnapshot {
             up: panic.up,
             of: panic.of,
         }),
-        alarm: service.alarm.as_ref().map(|alarm| AlarmSnapshot {
-            since: alarm.since,
-            names: alarm.names.iter().cloned().collect(),
-        }),
+        alarm: service
+            .alarm
+            .as_ref()
+            .map(|alarm| AlarmSnapshot { since: alarm.since, names: alarm.names.iter().cloned().collect() }),
         pace: service.pace(),
         open_to: service.fallback.open_to,
         ring_built: service.ring.built_at(),

@@ -6,7 +6,8 @@ use balancer_common::abi::{Draw, ScoreFlags};
 use super::*;
 use crate::snapshot::{BackendSnapshot, BackendState, Basis};
 use crate::{
-    BackendSpec, Counts, Policy, ProbeResult, Protection, Resource, ResourceUse, Sample, ServiceSteering, maglev,
+    BackendSpec, Counts, Policy, ProbeResult, Protection, Resource, ResourceUse, Sample, ServiceSteering,
+    maglev,
 };
 
 fn at(seconds: u64) -> Moment {
@@ -21,7 +22,7 @@ fn backend(id: u16) -> BackendSpec {
         weight: 100,
         cores: None,
         priority: 0,
-            standby: false,
+        standby: false,
         cap: None,
         probed: false,
         leaving: false,
@@ -110,6 +111,14 @@ impl Bench {
         self.give(Input::Counts(live.iter().enumerate().map(counts).collect()), second)
     }
 
+    /// The program's counters of SYNs, by backend: steered, answered with a SYN-ACK, answered with a RST.
+    fn syns(&mut self, syns: &[(u64, u64, u64)], second: u64) -> String {
+        let counts = |(id, &(syns, answered, refused)): (usize, &(u64, u64, u64))| {
+            (BackendId(id as u16), Counts { syns, answered, refused, ..Counts::default() })
+        };
+        self.give(Input::Counts(syns.iter().enumerate().map(counts).collect()), second)
+    }
+
     fn score(&self, id: u16) -> Score {
         self.scores.as_ref().unwrap().0[usize::from(id)]
     }
@@ -144,6 +153,9 @@ fn memory(used: f64) -> Sample {
     Sample { resources: vec![ResourceUse { resource: Resource::Memory, used }], ..utilisation(0.2) }
 }
 
+mod bad_input;
+mod fallback;
+mod outliers;
 mod rotation;
 
 #[test]

@@ -14,6 +14,7 @@ fn model(policy: Policy, backends: u16) -> Input {
         seed: maglev::seed(&id.to_be_bytes()),
         weight: 100,
         cores: None,
+        priority: 0,
         standby: false,
         cap: None,
         probed: true,
@@ -27,6 +28,7 @@ fn model(policy: Policy, backends: u16) -> Input {
         gateways: 1,
         rise: 1,
         fall: 1,
+        protection: crate::Protection::default(),
         stale_after: Duration::from_secs(12),
         backends: (0..backends).map(backend).collect(),
     };

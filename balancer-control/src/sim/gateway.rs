@@ -9,7 +9,9 @@ use super::broker::Broker;
 use super::case::{Case, Telemetry};
 use super::random::Random;
 use super::steer::{Steer, SteererName, Truth};
-use crate::{BackendSpec, Counts, Input, Model, Moment, Policy, ProbeResult, Protection, Sample, ServiceSpec, maglev};
+use crate::{
+    BackendSpec, Counts, Input, Model, Moment, Policy, ProbeResult, Protection, Sample, ServiceSpec, maglev,
+};
 
 /// Seconds that a closed flow is still counted: the data path keeps its entry for what is on its way.
 const CLOSING: f64 = 10.0;

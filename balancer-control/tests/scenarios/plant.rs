@@ -11,8 +11,8 @@ use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, Score, ScoreTable, Ser
 use balancer_common::steer::{Steering, choose, draw_bits};
 use balancer_control::snapshot::BackendSnapshot;
 use balancer_control::{
-    BackendSpec, Command, Controller, Counts, Input, Model, Moment, Policy, Protection, Sample,
-    ServiceSpec, ServiceSteering, maglev,
+    BackendSpec, Command, Controller, Counts, Input, Model, Moment, Policy, Protection, Sample, ServiceSpec,
+    ServiceSteering, maglev,
 };
 
 /// Length of a step of the model, and of the data path's view of counts.

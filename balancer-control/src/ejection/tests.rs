@@ -1,0 +1,98 @@
+use super::*;
+use crate::Counts;
+
+fn at(seconds: u64) -> Moment {
+    Moment(Duration::from_secs(seconds))
+}
+
+/// `(second, steered, answered, refused)`.
+fn history(readings: &[(u64, u64, u64, u64)]) -> History {
+    let mut history = History::default();
+    for &(second, syns, answered, refused) in readings {
+        history.record(Counts { syns, answered, refused, ..Counts::default() }, at(second));
+    }
+    history
+}
+
+#[test]
+fn a_syn_without_an_answer_fails_after_a_second_and_a_refused_one_at_once() {
+    let silent = history(&[(10, 0, 0, 0), (11, 100, 0, 0)]);
+    assert_eq!(Evidence::since(&silent, at(0)).settled(), 0.0, "they may still be answered");
+    let silent = history(&[(10, 0, 0, 0), (11, 100, 0, 0), (12, 200, 0, 0)]);
+    assert_eq!(Evidence::since(&silent, at(0)), Evidence { unanswered: 100.0, ..Evidence::default() });
+    let refused = history(&[(10, 0, 0, 0), (11, 100, 0, 90)]);
+    let evidence = Evidence::since(&refused, at(0));
+    assert_eq!((evidence.refused, evidence.share()), (90.0, 1.0));
+}
+
+#[test]
+fn only_what_came_since_counts() {
+    let evidence = Evidence::since(&history(&[(10, 500, 0, 500), (11, 600, 100, 500)]), at(10));
+    assert_eq!(evidence, Evidence { answered: 100.0, ..Evidence::default() });
+    assert_eq!(Evidence::since(&History::default(), at(0)), Evidence::default());
+    assert_eq!(Evidence::default().share(), 0.0);
+}
+
+#[test]
+fn counters_that_go_back_and_answers_without_a_question_say_nothing() {
+    let back = history(&[(10, 900, 900, 0), (11, 5, 0, 0), (12, 5, 0, 0)]);
+    assert_eq!(Evidence::since(&back, at(0)).failed(), 0.0);
+    let odd = history(&[(10, 0, 0, 0), (11, 10, 500, 0), (12, 20, 900, 0)]);
+    assert_eq!(Evidence::since(&odd, at(0)).share(), 0.0);
+}
+
+#[test]
+fn an_opened_flow_was_answered() {
+    let mut history = History::default();
+    history.record(Counts::default(), at(10));
+    history.record(Counts { syns: 50, opened: 50, ..Counts::default() }, at(13));
+    assert_eq!(Evidence::since(&history, at(0)).share(), 0.0);
+}
+
+#[test]
+fn ejections_in_a_row_last_twice_as_long_up_to_the_longest() {
+    let spec = EjectionSpec::default();
+    let mut ejection = Ejection::new(at(0));
+    let mut now = at(1000);
+    for seconds in [10, 20, 40, 80, 160, 300, 300] {
+        ejection.eject("SYNs failed", &spec, now);
+        assert_eq!(ejection.deadline(), Some(now.plus(Duration::from_secs(seconds))));
+        now = now.plus(Duration::from_secs(seconds));
+        assert!(!ejection.settle(&spec, Moment(now.0 - Duration::from_nanos(1))));
+        assert!(ejection.is_out() && ejection.settle(&spec, now) && ejection.is_on_trial());
+    }
+    assert_eq!(ejection.total(), 7);
+    // Back for as long as the longest lasts, it begins anew.
+    ejection.clear(now);
+    now = now.plus(Duration::from_secs(300));
+    ejection.eject("SYNs failed", &spec, now);
+    assert_eq!(ejection.deadline(), Some(now.plus(Duration::from_secs(10))));
+}
+
+#[test]
+fn a_short_peace_does_not_forgive() {
+    let spec = EjectionSpec::default();
+    let mut ejection = Ejection::new(at(0));
+    ejection.eject("SYNs failed", &spec, at(400));
+    ejection.settle(&spec, at(410));
+    ejection.clear(at(411));
+    ejection.eject("SYNs failed", &spec, at(500));
+    assert_eq!(ejection.deadline(), Some(at(520)));
+    let (since, reason) = ejection.reason().unwrap();
+    assert_eq!(since, at(500));
+    assert!(reason.contains("ejection 2 in a row, for 20s"), "{reason}");
+}
+
+#[test]
+fn a_trial_is_decided_by_a_few_syns_or_by_its_end() {
+    let spec = EjectionSpec::default();
+    let mut ejection = Ejection::new(at(0));
+    ejection.eject("SYNs failed", &spec, at(10));
+    ejection.settle(&spec, at(20));
+    let few = Evidence { answered: 4.0, ..Evidence::default() };
+    assert!(!ejection.is_decided(&few, at(29)) && ejection.is_decided(&few, at(30)));
+    assert!(ejection.is_decided(&Evidence { answered: 5.0, ..few }, at(21)));
+    assert_eq!(ejection.deadline(), Some(at(30)));
+    ejection.clear(at(30));
+    assert_eq!((ejection.deadline(), ejection.reason()), (None, None));
+}
