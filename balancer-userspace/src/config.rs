@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use balancer_common::abi::{BackendId, ServiceId};
-use balancer_control::{BackendSpec, Model, Policy, ServiceSpec, maglev};
+use balancer_control::{BackendSpec, Model, Policy, Protection, ServiceSpec, maglev};
 
 pub use check::{Checked, check};
 pub use file::{AttachMode, ForwardName as Forward, LogLevel, MetricNames};
@@ -100,6 +100,8 @@ pub struct ServiceConfig {
     pub forward: Forward,
     /// Telemetry older than this is not used.
     pub stale_after: Duration,
+    /// What is done when backends fail.
+    pub protection: Protection,
     /// Successful probes in a row before a backend is in rotation.
     pub rise: u32,
     /// Failed probes in a row before it is taken out.
@@ -121,6 +123,8 @@ pub struct BackendConfig {
     pub cores: Option<f64>,
     /// Most live connections.
     pub max_connections: Option<u32>,
+    /// Its priority group, 0 to 15.
+    pub priority: u8,
     /// Used only when no other backend takes new flows.
     pub standby: bool,
     /// Takes no new flows.
@@ -154,6 +158,7 @@ impl ServiceConfig {
             rise: self.rise,
             fall: self.fall,
             stale_after: self.stale_after,
+            protection: self.protection.clone(),
             backends: self.backends.iter().map(|b| b.spec(&self.name, backend_id(b))).collect(),
         }
     }
@@ -167,6 +172,7 @@ impl BackendConfig {
             seed: maglev::seed(format!("{service}/{}", self.address).as_bytes()),
             weight: self.weight,
             cores: self.cores,
+            priority: self.priority,
             standby: self.standby,
             cap: self.max_connections,
             probed: self.health.check != HealthCheck::None,

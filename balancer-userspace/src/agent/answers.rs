@@ -165,6 +165,10 @@ impl Agent {
                     backends_up: own().filter(|backend| backend.state == wire::BackendState::Up).count(),
                     live: own().map(|backend| backend.live).sum(),
                     opened: own().map(|backend| backend.opened).sum(),
+                    panic: service.panic.is_some(),
+                    alarms: service.alarm.as_ref().map(|alarm| alarm.names.clone()).unwrap_or_default(),
+                    alarm_rate: service.pace,
+                    open_priority: service.open_to,
                 }
             })
             .collect()
@@ -204,6 +208,10 @@ impl Agent {
             reason: known.reason.clone(),
             state_seconds: now.since(known.since).as_secs_f64(),
             standby: known.standby,
+            priority: known.priority,
+            waiting: known.waiting,
+            trial: known.trial,
+            ejections: known.ejections,
             weight: known.weight,
             configured_weight: configured.map_or(known.weight, |backend| backend.weight),
             max_connections: known.cap,
@@ -278,8 +286,14 @@ impl Agent {
                 table.name.replace("ipv", "v")
             ));
         }
-        for service in status.services.iter().filter(|service| service.backends_up == 0) {
+        for service in status.services.iter().filter(|service| service.backends_up == 0 && !service.panic) {
             problems.push(format!("service {} has no backend that takes new flows", service.name));
+        }
+        for service in self.controller.snapshot(clock::now()).services {
+            let alarming =
+                service.conditions.iter().filter(|c| matches!(c.word, "panic" | "alarm" | "takeover"));
+            problems
+                .extend(alarming.map(|condition| format!("service {}: {}", service.name, condition.reason)));
         }
         for (id, (_, problem)) in &self.hops {
             problems
@@ -288,6 +302,9 @@ impl Agent {
         problems.extend(
             self.silent.iter().map(|(id, problem)| format!("telemetry of {}: {problem}", self.name(*id))),
         );
+        for backend in status.backends.iter().filter(|one| one.state == wire::BackendState::Ejected) {
+            problems.push(format!("{}/{} is ejected: {}", backend.service, backend.name, backend.reason));
+        }
         problems.extend(self.lost.clone());
         problems.extend(self.doubt.iter().map(|problem| format!("a map could not be written: {problem}")));
         problems

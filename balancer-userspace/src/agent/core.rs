@@ -97,7 +97,13 @@ impl Agent {
         let read = |id| -> Result<Counts, Error> {
             let counts = self.counters.backend(id)?;
             let live = self.counters.live(id)?;
-            Ok(Counts { live, opened: counts.opened, syns: counts.syns, refused: counts.refused })
+            Ok(Counts {
+                live,
+                opened: counts.opened,
+                syns: counts.syns,
+                refused: counts.refused,
+                answered: 0,
+            })
         };
         let all: Result<Vec<_>, Error> =
             self.registry.backends().map(|(_, _, id, ..)| Ok((id, read(id)?))).collect();

@@ -147,6 +147,7 @@ impl Agent {
                 (flags & ScoreFlags::DRAIN != 0, "draining"),
                 (flags & ScoreFlags::DOWN != 0, "down"),
                 (flags & ScoreFlags::EXHAUSTED != 0, "a resource is nearly used up"),
+                (flags & ScoreFlags::EJECTED != 0, "SYNs to it fail"),
                 (score.cap != 0 && candidate.live >= u64::from(score.cap), "at its cap"),
             ];
             let reasons: Vec<&str> =

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use balancer_common::abi::{BackendId, Endpoint, MAX_BACKENDS, ServiceId};
-use balancer_control::{BackendSpec, Model, Policy, ServiceSpec, maglev};
+use balancer_control::{BackendSpec, Model, Policy, Protection, ServiceSpec, maglev};
 
 use crate::config::Config;
 
@@ -200,6 +200,7 @@ impl Registry {
             rise: 1,
             fall: 1,
             stale_after: core::time::Duration::from_secs(12),
+            protection: Protection::default(),
             backends: Vec::new(),
         }
     }
@@ -212,6 +213,7 @@ fn removed_backend(id: BackendId, name: &str, address: SocketAddr) -> BackendSpe
         seed: maglev::seed(address.to_string().as_bytes()),
         weight: 1,
         cores: None,
+        priority: 0,
         standby: false,
         cap: None,
         probed: false,

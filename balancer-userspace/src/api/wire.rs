@@ -124,6 +124,18 @@ pub struct Service {
     pub live: u64,
     /// Flows opened.
     pub opened: u64,
+    /// Set while so few backends are up that what probes say is set aside.
+    #[serde(default)]
+    pub panic: bool,
+    /// Alarms that brokers raise for their whole cluster.
+    #[serde(default)]
+    pub alarms: Vec<String>,
+    /// Most new connections per second that such an alarm leaves; absent without one.
+    #[serde(default)]
+    pub alarm_rate: Option<u32>,
+    /// The last priority group that new flows are steered to.
+    #[serde(default)]
+    pub open_priority: u8,
 }
 
 /// How new flows are steered.
@@ -156,6 +168,18 @@ pub struct Backend {
     pub state_seconds: f64,
     /// Whether it is used only when no other backend takes new flows.
     pub standby: bool,
+    /// Its priority group.
+    #[serde(default)]
+    pub priority: u8,
+    /// Whether its priority group waits until too few of those before it take new flows.
+    #[serde(default)]
+    pub waiting: bool,
+    /// Whether it is on trial after an ejection: the last choice of every draw.
+    #[serde(default)]
+    pub trial: bool,
+    /// How often it was ejected since the agent started.
+    #[serde(default)]
+    pub ejections: u64,
     /// The weight in force.
     pub weight: u32,
     /// The weight in the configuration.
@@ -208,6 +232,8 @@ pub enum BackendState {
     Drained,
     /// An exhaustible resource is nearly used up.
     Exhausted,
+    /// SYNs steered to it fail.
+    Ejected,
 }
 
 /// What a score rests on.

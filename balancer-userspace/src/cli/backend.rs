@@ -68,7 +68,8 @@ pub(super) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<(), Fai
                 | BackendState::Down
                 | BackendState::Draining
                 | BackendState::Drained
-                | BackendState::Exhausted => {
+                | BackendState::Exhausted
+                | BackendState::Ejected => {
                     writeln!(
                         out,
                         "{backend} is no longer drained by hand, and is {}: {}",
@@ -134,7 +135,11 @@ fn note(backend: &Backend) -> String {
     if backend.standby {
         notes.push("standby".to_owned());
     }
-    if backend.state != BackendState::Up {
+    if backend.priority > 0 {
+        let waits = if backend.waiting { ", waiting" } else { "" };
+        notes.push(format!("priority {}{waits}", backend.priority));
+    }
+    if backend.state != BackendState::Up || backend.trial {
         notes.push(backend.reason.clone());
     }
     notes.extend(backend.telemetry_problem.clone());

@@ -2,6 +2,7 @@
 
 mod across;
 mod health;
+mod protection;
 mod service;
 mod telemetry;
 

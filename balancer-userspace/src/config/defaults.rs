@@ -48,3 +48,25 @@ pub(super) const TELEMETRY_PATH: &str = "/metrics";
 pub(super) const STALE_INTERVALS: u32 = 4;
 /// `service.stale_after` at least.
 pub(super) const STALE_LEAST: &str = "12s";
+
+/// `service.panic`: Envoy's `healthy_panic_threshold`
+/// (<https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold>).
+pub(super) const PANIC: &str = "50%";
+/// `service.takeover`
+pub(super) const TAKEOVER: &str = "50%";
+/// `service.alarm_rate`
+pub(super) const ALARM_RATE: &str = "50/s";
+/// `service.ejection.window`
+pub(super) const EJECTION_WINDOW: &str = "10s";
+/// `service.ejection.min_syns`
+pub(super) const MIN_SYNS: u32 = 10;
+/// `service.ejection.failing`
+pub(super) const FAILING: &str = "50%";
+/// `service.ejection.time`
+pub(super) const EJECTION_TIME: &str = "10s";
+/// `service.ejection.max_time`
+pub(super) const MAX_EJECTION_TIME: &str = "5m";
+/// `service.ejection.most`: one of three.
+pub(super) const MOST_EJECTED: &str = "34%";
+/// `service.backend.priority`
+pub(super) const PRIORITY: u8 = 0;

@@ -8,7 +8,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::defaults;
-use super::value::{Address, BackendLabel, Endpoint, HashKey, Listen, Name, Path, Span, Statuses, Url};
+use super::value::{
+    Address, BackendLabel, Endpoint, HashKey, Listen, Name, Path, RateOrOff, Share, ShareOrOff, Span,
+    Statuses, Url,
+};
+
+mod protection;
+
+pub use protection::EjectionSection;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -119,6 +126,19 @@ pub struct ServiceSection {
     /// `telemetry.interval`, but at least 12 s.
     #[schemars(extend("x-min" = "500ms", "x-max" = "1h"))]
     pub stale_after: Option<Span>,
+    /// When fewer of the backends than this are up, and no standby is, probes are no longer believed: all that are not
+    /// drained and have not used up a resource take new flows, but those whose SYNs fail. `"off"` believes probes always.
+    #[schemars(extend("default" = defaults::PANIC))]
+    pub panic: Option<ShareOrOff>,
+    /// The next priority group takes new flows too when fewer of a group than this do.
+    #[schemars(extend("default" = defaults::TAKEOVER))]
+    pub takeover: Option<Share>,
+    /// Most new connections per second of the whole service while brokers raise an alarm of their whole cluster, as RabbitMQ
+    /// does when one node is short of memory or disk. Nobody is closed for such an alarm. `"off"` goes on as usual.
+    #[schemars(extend("default" = defaults::ALARM_RATE))]
+    pub alarm_rate: Option<RateOrOff>,
+    /// When a backend is closed because its SYNs fail.
+    pub ejection: EjectionSection,
     /// How the health of the backends is probed.
     pub health: HealthSection,
     /// Where the load of the backends is read.
@@ -267,6 +287,10 @@ pub struct BackendSection {
         extend("x-noun" = "a number of connections", "x-hint" = "or drain = true")
     )]
     pub max_connections: Option<u32>,
+    /// Its priority group. Group 0 takes new flows first, the next one when fewer than `takeover` of the group before do.
+    /// Not for a standby, which comes after all of them.
+    #[schemars(range(min = 0, max = 15), extend("default" = defaults::PRIORITY))]
+    pub priority: Option<u8>,
     /// Used only when no other backend takes new flows. At most 16 in a service.
     #[schemars(extend("default" = false))]
     pub standby: Option<bool>,

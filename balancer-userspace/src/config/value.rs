@@ -8,6 +8,10 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
+mod share;
+
+pub use share::{RateOrOff, Share, ShareOrOff};
+
 /// A value written as a string.
 pub trait Text: Sized {
     /// What the reference and the schema call it.
@@ -65,6 +69,9 @@ impl Reader {
             Self::of::<Address>(),
             Self::of::<Endpoint>(),
             Self::of::<Listen>(),
+            Self::of::<Share>(),
+            Self::of::<ShareOrOff>(),
+            Self::of::<RateOrOff>(),
             Self::of::<HashKey>(),
             Self::of::<Statuses>(),
             Self::of::<Url>(),
@@ -318,6 +325,9 @@ text!(Span);
 text!(Address);
 text!(Endpoint);
 text!(Listen);
+text!(Share);
+text!(ShareOrOff);
+text!(RateOrOff);
 text!(HashKey);
 text!(Statuses);
 text!(Url);

@@ -123,6 +123,10 @@ fn backends() -> Vec<Family> {
         backend!("flows_opened", Counter, "Flows that the client has proven", |b| count(b.opened)),
         backend!("syns", Counter, "SYNs steered to the backend", |b| count(b.syns)),
         backend!("syns_refused", Counter, "SYNs that the backend answered with a RST", |b| count(b.refused)),
+        backend!("ejections", Counter, "Times that it was closed because its SYNs failed", |b| count(
+            b.ejections
+        )),
+        backend!("trial", Gauge, "1 while it is on trial after an ejection", |b| count(u64::from(b.trial))),
         backend!("score_ratio", Gauge, "Predicted utilisation that new flows are steered by", |b| level(
             b.score
         )),
@@ -247,6 +251,27 @@ fn services() -> Vec<Family> {
             help: "Backends of the service that take new flows",
             labels: "service",
             samples: |status| each(status, |s| s.backends_up as u64),
+        },
+        Family {
+            name: "balancer_service_panic",
+            kind: Kind::Gauge,
+            help: "1 while so few backends are up that what probes say is set aside",
+            labels: "service",
+            samples: |status| each(status, |s| u64::from(s.panic)),
+        },
+        Family {
+            name: "balancer_service_alarm",
+            kind: Kind::Gauge,
+            help: "1 while brokers raise an alarm of their whole cluster, so that admission is slowed",
+            labels: "service",
+            samples: |status| each(status, |s| u64::from(!s.alarms.is_empty())),
+        },
+        Family {
+            name: "balancer_service_open_priority",
+            kind: Kind::Gauge,
+            help: "The last priority group that new flows are steered to",
+            labels: "service",
+            samples: |status| each(status, |s| u64::from(s.open_priority)),
         },
     ]
 }

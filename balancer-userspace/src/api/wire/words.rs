@@ -6,8 +6,8 @@ use super::{BackendState, Basis, FlowState, Policy, XdpMode};
 
 impl BackendState {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Starting, Self::Up, Self::Down, Self::Draining, Self::Drained, Self::Exhausted];
+    pub const ALL: [Self; 7] =
+        [Self::Starting, Self::Up, Self::Down, Self::Draining, Self::Drained, Self::Exhausted, Self::Ejected];
 
     /// The word in JSON, tables and metrics.
     #[must_use]
@@ -19,6 +19,7 @@ impl BackendState {
             Self::Draining => "draining",
             Self::Drained => "drained",
             Self::Exhausted => "exhausted",
+            Self::Ejected => "ejected",
         }
     }
 }
@@ -84,6 +85,7 @@ impl From<snapshot::BackendState> for BackendState {
             snapshot::BackendState::Draining => Self::Draining,
             snapshot::BackendState::Drained => Self::Drained,
             snapshot::BackendState::Exhausted => Self::Exhausted,
+            snapshot::BackendState::Ejected => Self::Ejected,
         }
     }
 }

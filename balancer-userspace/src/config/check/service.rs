@@ -13,7 +13,7 @@ use crate::config::value::{Name, Span};
 use crate::config::{BackendConfig, ServiceConfig, defaults, shape};
 use crate::preset::{Preset, Presets};
 
-use super::{default, health, span, telemetry};
+use super::{default, health, protection, span, telemetry};
 
 /// What is known of the brokers of a service.
 #[derive(Clone, Copy)]
@@ -53,6 +53,7 @@ pub(super) fn service(
         gateways: section.gateways.unwrap_or(defaults::GATEWAYS),
         forward: section.forward.unwrap_or(ForwardName::Nat),
         stale_after,
+        protection: protection::protection(&section, place, findings),
         rise,
         fall,
         backends,
@@ -139,6 +140,12 @@ fn backend(
             ),
         );
     }
+    if section.standby == Some(true) && section.priority.is_some() {
+        findings.error(
+            &place.key("priority"),
+            "a standby comes after every priority group; leave out priority, or standby",
+        );
+    }
     let sections = telemetry::Sections { service: &service.telemetry, backend: &section.telemetry };
     let health =
         health::health(service, known.preset, address, &place_of_service(place).key("health"), findings);
@@ -154,6 +161,7 @@ fn backend(
         weight: section.weight.unwrap_or(defaults::WEIGHT),
         cores: section.cores,
         max_connections: section.max_connections,
+        priority: section.priority.unwrap_or(defaults::PRIORITY),
         standby: section.standby.unwrap_or(false),
         drain: section.drain.unwrap_or(false),
         health,

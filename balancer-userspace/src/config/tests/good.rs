@@ -172,6 +172,25 @@ fn the_model_has_the_ids_it_is_given() {
 }
 
 #[test]
+fn protection_has_defaults_and_can_be_turned_off() {
+    use balancer_control::{EjectionSpec, Percent, Protection};
+    let service = |text: &str| good(text).config.services.remove(0);
+    assert_eq!(service(BASE).protection, Protection::default());
+    let text = BASE.replacen(
+        "port = 1883",
+        "port = 1883\npanic = \"off\"\ntakeover = \"100%\"\nalarm_rate = \"off\"\nejection = { enabled = false }",
+        1,
+    );
+    let off = Protection { ejection: None, panic: None, takeover: Percent::new(100), alarm_rate: None };
+    assert_eq!(service(&text).protection, off);
+    let text = BASE.replacen("port = 1883", "port = 1883\nejection = { most = \"50%\", min_syns = 3 }", 1)
+        + "priority = 2\n";
+    let changed = service(&text);
+    let wanted = EjectionSpec { most: Percent::new(50), min_syns: 3, ..EjectionSpec::default() };
+    assert_eq!((changed.protection.ejection, changed.backends[1].priority), (Some(wanted), 2));
+}
+
+#[test]
 fn presets_come_from_a_directory_as_well() {
     let directory = tempfile::tempdir().expect("a directory");
     let write = |name: &str, port: u16| {

@@ -104,3 +104,39 @@ fn names() {
         "line 13: service[mqtt].backend[a/b].name: \"a/b\" is not a name; use 1 to 64 letters, digits and any of \"-_.:[]\"",
     );
 }
+
+#[test]
+fn protection_says_what_to_write() {
+    for (written, wanted) in [
+        (
+            "panic = \"half\"",
+            "line 6: service[mqtt].panic: \"half\" is not a share; write a whole number from \"1%\" to \"100%\", or \"off\"",
+        ),
+        (
+            "takeover = \"0%\"",
+            "line 6: service[mqtt].takeover: \"0%\" is not a share; write a whole number from \"1%\" to \"100%\"",
+        ),
+        (
+            "alarm_rate = \"50\"",
+            "line 6: service[mqtt].alarm_rate: \"50\" is not a rate; write connections per second from \"1/s\" to \
+             \"1000000/s\", or \"off\"",
+        ),
+        (
+            "ejection = { time = \"2m\", max_time = \"1m\" }",
+            "line 6: service[mqtt].ejection.max_time: the longest ejection (\"1m\") is shorter than the first (\"2m\"); \
+             write max_time = \"2m\" or more",
+        ),
+        (
+            "ejection = { time = \"10m\" }",
+            "line 6: service[mqtt].ejection.time: the longest ejection (\"5m\") is shorter than the first (\"10m\"); \
+             write max_time = \"10m\" or more",
+        ),
+    ] {
+        refused("port = 1883", &format!("port = 1883\n{written}"), wanted);
+    }
+    refused_with(
+        "standby = true\npriority = 1",
+        "line 16: service[mqtt].backend[b2].priority: a standby comes after every priority group; leave out priority, \
+         or standby",
+    );
+}
