@@ -28,7 +28,7 @@ pub use health::{HealthCheck, HealthConfig, MqttLogin, MqttVersion};
 pub use load::{LoadError, load};
 pub use problem::Problem;
 pub use reference::reference;
-pub use telemetry::{HttpAuth, LocalTarget, Meaning, SourceConfig, TelemetryConfig};
+pub use telemetry::{HttpAuth, JsonDocument, LocalTarget, Meaning, SourceConfig, TelemetryConfig};
 
 /// A configuration without problems.
 #[derive(Clone, Debug, PartialEq)]

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub use meaning::{
-    AlarmRule, AlarmScope, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity, ResourceKind,
-    ResourceRule, TimeUnit,
+    AlarmRule, AlarmScope, AlarmWhen, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity,
+    ResourceKind, ResourceRule, TimeUnit, Unknown,
 };
 pub use registry::{PresetError, Presets};
 pub use selector::{LabelRule, Selector, SelectorError};
@@ -98,8 +98,25 @@ pub enum SourceKind {
     Prometheus {
         /// Its TCP port.
         port: u16,
-        /// Its path.
+        /// Its path and query.
         path: String,
+        /// Which credentials it asks for by default.
+        #[serde(default)]
+        auth: Auth,
+    },
+    /// JSON documents on the backend's address. Metrics are RFC 6901 pointers; those into a page with a name are
+    /// `NAME:/pointer`.
+    Json {
+        /// Their TCP port.
+        port: u16,
+        /// At least one.
+        pages: Vec<JsonPage>,
+        /// Which credentials they ask for by default.
+        #[serde(default)]
+        auth: Auth,
+        /// Headers sent with every request.
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
     },
     /// Topics under `$SYS` of the broker itself.
     MqttSys {
@@ -112,6 +129,32 @@ pub enum SourceKind {
     },
     /// Nowhere: the broker tells nothing.
     None,
+}
+
+/// One JSON document.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JsonPage {
+    /// Its path and query.
+    pub path: String,
+    /// What its metrics start with; empty for nothing.
+    #[serde(default)]
+    pub name: String,
+    /// Sent with a POST; without it the document is got.
+    pub post: Option<String>,
+}
+
+/// Credentials that are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// None.
+    #[default]
+    None,
+    /// User name and password.
+    Basic,
+    /// A token.
+    Bearer,
 }
 
 /// How health is probed by default.

@@ -6,14 +6,17 @@
 //!  one task per backend: interval with jitter, timeout, back-off
 //! ```
 //!
-//! A source reads one place (a Prometheus page, `$SYS` topics, a local process, an agent-check) and trusts none of it:
+//! A source reads one place (a Prometheus page, JSON, `$SYS` topics, a local process, an agent-check) and trusts none of it:
 //! whatever is not a plausible reading ends in a [`SourceError`] that says where and what was seen, never in a sample.
 
 mod agent_check;
+mod body;
+mod document;
 mod error;
 mod exposition;
 mod http;
 mod interpret;
+mod json;
 mod local;
 pub(crate) mod mqtt;
 mod named;

@@ -191,7 +191,7 @@ pub struct HealthSection {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetrySection {
-    /// What is read. `prometheus`: a page of metrics. `mqtt-sys`: the broker's `$SYS` topics. `local`: a process on this machine.
+    /// What is read. `prometheus`: a page of metrics. `json`: a JSON document. `mqtt-sys`: the broker's `$SYS` topics. `local`: a process on this machine.
     /// `agent-check`: HAProxy's agent-check. `none`: nothing, connections are counted. Without it what the preset says,
     /// otherwise `none`, or `local` when `unit`, `pid`, `pid_file` or `cgroup` is given.
     pub source: Option<SourceName>,
@@ -204,16 +204,16 @@ pub struct TelemetrySection {
     /// Port on the backend's address. Without it the preset's, or for `mqtt-sys` the backend's own.
     #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
     pub port: Option<u16>,
-    /// `prometheus`: path and query of the page.
-    #[schemars(extend("default" = defaults::TELEMETRY_PATH))]
+    /// `prometheus`, `json`: path and query of the page. Without it the preset's, or else `/metrics` and `/`.
     pub path: Option<String>,
-    /// `prometheus`: the whole URL, instead of `port` and `path`. Only for one backend.
+    /// `prometheus`, `json`: the whole URL, instead of `port` and `path`; with a preset that reads JSON the URL up to the
+    /// preset's paths. Only for one backend.
     pub url: Option<Url>,
-    /// `prometheus`, `mqtt-sys`: user name. For `mqtt-sys` without it the one of `health`.
+    /// `prometheus`, `json`, `mqtt-sys`: user name. For `mqtt-sys` without it the one of `health`.
     pub username: Option<String>,
-    /// `prometheus`, `mqtt-sys`: file whose first line is the password. Read at every use.
+    /// `prometheus`, `json`, `mqtt-sys`: file whose first line is the password. Read at every use.
     pub password_file: Option<Path>,
-    /// `prometheus`: file whose first line is a bearer token, instead of `username` and `password_file`.
+    /// `prometheus`, `json`: file whose first line is a bearer token, instead of `username` and `password_file`.
     pub token_file: Option<Path>,
     /// `mqtt-sys`: start of the client id, which is made unique per backend and gateway.
     pub client_id: Option<String>,
@@ -221,7 +221,7 @@ pub struct TelemetrySection {
     #[schemars(extend("default" = "3.1.1"))]
     pub version: Option<MqttVersionName>,
     /// `prometheus`: names of the metrics, for brokers without a preset. Series of one name are summed;
-    /// `name{label="value"}` selects some of them.
+    /// `name{label="value"}` selects some of them. `json`: RFC 6901 pointers, as `/connections`; a key may be `+` for all.
     pub metrics: Option<MetricNames>,
     /// `agent-check`: text that is sent before the answer is read.
     pub send: Option<String>,
@@ -229,6 +229,10 @@ pub struct TelemetrySection {
     /// `source`.
     #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
     pub node_exporter: Option<u16>,
+    /// Port of a `balancer report` on the backend's address. Read as well; its CPU, memory and descriptors are believed
+    /// over those of `source`.
+    #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
+    pub report: Option<u16>,
     /// The broker runs on this machine as this systemd unit. Read as well; CPU and memory of the unit are believed over those of
     /// `source`. Only for one backend, as are the next three.
     pub unit: Option<String>,
@@ -352,6 +356,7 @@ words!(
     /// Values of `service.telemetry.source`.
     SourceName {
         Prometheus = "prometheus",
+        Json = "json",
         MqttSys = "mqtt-sys",
         Local = "local",
         AgentCheck = "agent-check",

@@ -93,7 +93,9 @@ fn secrets(config: &Config, warnings: &mut Vec<Problem>) -> Vec<Problem> {
 
 fn source_files(source: &SourceConfig) -> impl Iterator<Item = &PathBuf> {
     let files = match source {
-        SourceConfig::Prometheus { auth, .. } => [auth.password_file.as_ref(), auth.token_file.as_ref()],
+        SourceConfig::Prometheus { auth, .. } | SourceConfig::Json { auth, .. } => {
+            [auth.password_file.as_ref(), auth.token_file.as_ref()]
+        }
         SourceConfig::MqttSys { login, .. } => [login.password_file.as_ref(), None],
         SourceConfig::Local { .. } | SourceConfig::AgentCheck { .. } => [None, None],
     };

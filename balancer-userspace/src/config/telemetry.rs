@@ -1,5 +1,6 @@
 //! Where the load of one backend is read, with every default filled in.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +34,17 @@ pub enum SourceConfig {
         /// Which metrics mean what.
         meaning: Meaning,
     },
+    /// JSON documents.
+    Json {
+        /// At least one.
+        documents: Vec<JsonDocument>,
+        /// Sent with every request, by name.
+        headers: BTreeMap<String, String>,
+        /// Sent with every request, if given.
+        auth: HttpAuth,
+        /// Which metrics, by RFC 6901 pointer, mean what.
+        meaning: Meaning,
+    },
     /// The `$SYS` topics of an MQTT broker.
     MqttSys {
         /// Where.
@@ -56,6 +68,17 @@ pub enum SourceConfig {
         /// Sent before reading, if given.
         send: Option<String>,
     },
+}
+
+/// One JSON document of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonDocument {
+    /// Stands before the pointers into it, with a colon; empty for nothing.
+    pub name: String,
+    /// `http://host:port/path`.
+    pub url: String,
+    /// Sent with a POST; without it the document is got.
+    pub post: Option<String>,
 }
 
 /// Which metrics of a page mean what.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use hyper::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use super::meaning::{AlarmRule, Condition, Cpu, Meaning, Quantity, ResourceRule};
-use super::{Drain, Health, Preset, Protocol, SourceKind, Verified};
+use super::meaning::{AlarmRule, Condition, Cpu, Meaning, Metric, Quantity, ResourceRule};
+use super::{Drain, Health, JsonPage, Preset, Protocol, SourceKind, Verified};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +23,7 @@ pub(super) struct File {
     #[serde(default)]
     ports: BTreeMap<Protocol, Vec<u16>>,
     source: SourceKind,
+    clock: Option<Metric>,
     health: Option<Health>,
     #[serde(default)]
     drain: Vec<Drain>,
@@ -64,6 +66,7 @@ impl TryFrom<File> for Preset {
                 resources: file.resources,
                 alarms: file.alarms,
                 draining: file.draining,
+                clock: file.clock,
             },
         })
     }
@@ -83,7 +86,17 @@ impl File {
             return Err("ports: 0 is not a TCP port; use 1 to 65535".to_owned());
         }
         match &self.source {
-            SourceKind::Prometheus { port, path } => place("source", Some(*port), path)?,
+            SourceKind::Prometheus { port, path, .. } => place("source", Some(*port), path)?,
+            SourceKind::Json { pages, .. } if pages.is_empty() => {
+                return Err("source.pages: is empty; write the pages, as [{ path = \"/varz\" }]".to_owned());
+            }
+            SourceKind::Json { port, pages, headers, .. } => {
+                for page in pages {
+                    place("source.pages", Some(*port), &page.path)?;
+                }
+                check_headers(headers)?;
+                self.check_pointers(pages)?;
+            }
             SourceKind::MqttSys { subscribe, .. } if subscribe.is_empty() => {
                 return Err("source.subscribe: is empty; write the topic filters to subscribe to".to_owned());
             }
@@ -97,6 +110,33 @@ impl File {
         }
         Ok(())
     }
+
+    /// Metrics of JSON pages are pointers into pages that are there.
+    fn check_pointers(&self, pages: &[JsonPage]) -> Result<(), String> {
+        let known = |name: &str| {
+            let (page, pointer) =
+                if name.starts_with('/') { ("", name) } else { name.split_once(':').unwrap_or((name, "")) };
+            pointer.starts_with('/') && pages.iter().any(|known| known.name == page)
+        };
+        let quantities = [&self.connections, &self.max_connections, &self.messages];
+        let metrics = quantities.into_iter().flatten().map(|quantity| &quantity.metric);
+        let metrics = metrics.chain(self.cpu.iter().map(Cpu::metric)).chain(&self.clock);
+        match metrics.flat_map(|metric| &metric.0).find(|selector| !known(&selector.name)) {
+            None => Ok(()),
+            Some(selector) => Err(format!(
+                "{selector} is no pointer into a page; write \"/key/key\", or \"PAGE:/key/key\" for a page with a name"
+            )),
+        }
+    }
+}
+
+fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, value) in headers {
+        if name.parse::<HeaderName>().is_err() || HeaderValue::try_from(value).is_err() {
+            return Err(format!("source.headers: {name}: {value:?} is no header"));
+        }
+    }
+    Ok(())
 }
 
 /// A port and path that can be asked for.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::Selector;
 
@@ -24,6 +24,8 @@ pub struct Meaning {
     pub alarms: Vec<AlarmRule>,
     /// Any of them means that the broker asks for no new connections.
     pub draining: Vec<Condition>,
+    /// Differs between any two pages, unless they are one page from a cache.
+    pub clock: Option<Metric>,
 }
 
 /// One metric under one of several names: versions of a broker rename them. The first that is there is taken.
@@ -90,9 +92,8 @@ pub enum Cpu {
         unit: CpuUnit,
         /// Cores that are 100 %.
         cores: Option<Cores>,
-        /// Whether 0 means that the broker does not measure.
-        #[serde(default)]
-        zero_is_missing: bool,
+        /// What the broker says when it does not know.
+        unknown: Option<Unknown>,
     },
 }
 
@@ -107,6 +108,16 @@ impl Cpu {
     }
 }
 
+/// What stands for a figure that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unknown {
+    /// 0.
+    Zero,
+    /// Anything below 0.
+    Negative,
+}
+
 /// What a ready-made figure of utilisation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -119,6 +130,19 @@ pub enum CpuUnit {
     IdleRatio,
     /// 100 is one core.
     PercentOfCore,
+    /// 1 is one core.
+    Cores,
+}
+
+impl CpuUnit {
+    /// Whether it takes the number of cores to make a utilisation of it.
+    #[must_use]
+    pub const fn is_of_cores(self) -> bool {
+        match self {
+            Self::PercentOfCore | Self::Cores => true,
+            Self::Percent | Self::Ratio | Self::IdleRatio => false,
+        }
+    }
 }
 
 /// Unit of a time.
@@ -129,6 +153,10 @@ pub enum TimeUnit {
     Seconds,
     /// ms.
     Milliseconds,
+    /// µs.
+    Microseconds,
+    /// ns.
+    Nanoseconds,
 }
 
 impl TimeUnit {
@@ -137,24 +165,65 @@ impl TimeUnit {
     pub const fn seconds(self) -> f64 {
         match self {
             Self::Seconds => 1.0,
-            Self::Milliseconds => 0.001,
+            Self::Milliseconds => 1e-3,
+            Self::Microseconds => 1e-6,
+            Self::Nanoseconds => 1e-9,
         }
     }
 }
 
 /// A number of cores.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Cores {
     /// Always as many.
     Fixed(f64),
     /// A metric says how many.
     Metric(Metric),
-    /// As many as there are series.
+    /// As many as there are series, times a factor.
     Count {
         /// The series.
         count: Selector,
+        /// The factor.
+        times: f64,
     },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CountFile {
+    count: Selector,
+    times: Option<f64>,
+}
+
+impl<'de> Deserialize<'de> for Cores {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl<'de> Visitor<'de> for Visit {
+            type Value = Cores;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, the name of a metric, or { count = \"SERIES\" }")
+            }
+
+            fn visit_i64<E: de::Error>(self, cores: i64) -> Result<Cores, E> {
+                Ok(Cores::Fixed(cores as f64))
+            }
+
+            fn visit_f64<E: de::Error>(self, cores: f64) -> Result<Cores, E> {
+                Ok(Cores::Fixed(cores))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Cores, E> {
+                Ok(Cores::Metric(Metric(vec![text.parse().map_err(E::custom)?])))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Cores, A::Error> {
+                let file = CountFile::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(Cores::Count { count: file.count, times: file.times.unwrap_or(1.0) })
+            }
+        }
+        deserializer.deserialize_any(Visit)
+    }
 }
 
 /// One quantity. Series of one name are summed.
@@ -169,9 +238,13 @@ pub struct Quantity {
     /// Whether the agent's own sessions with the broker are among those counted.
     #[serde(default)]
     pub counts_agent: bool,
+    /// Whether more than one series is an error: they would be those of other nodes.
+    #[serde(default)]
+    pub single: bool,
 }
 
-/// One exhaustible resource: `used` against `limit`, `free` of `limit`, `free` above `floor`, or a `percent`.
+/// One exhaustible resource: `used` against `limit`, `free` of `limit`, `free` above `floor`, a `percent` or a
+/// `ratio`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "ResourceFile")]
 pub struct ResourceRule {
@@ -194,6 +267,8 @@ pub enum Limit {
     FreeAbove(Metric, Metric),
     /// 0 to 100.
     Percent(Metric),
+    /// 0 to 1.
+    Ratio(Metric),
 }
 
 /// Name of a resource in a preset.
@@ -219,6 +294,7 @@ struct ResourceFile {
     free: Option<Metric>,
     floor: Option<Metric>,
     percent: Option<Metric>,
+    ratio: Option<Metric>,
     #[serde(default)]
     optional: bool,
 }
@@ -227,14 +303,15 @@ impl TryFrom<ResourceFile> for ResourceRule {
     type Error = &'static str;
 
     fn try_from(file: ResourceFile) -> Result<Self, Self::Error> {
-        let limit = match (file.used, file.free, file.limit, file.floor, file.percent) {
-            (Some(used), None, Some(limit), None, None) => Limit::UsedOf(used, limit),
-            (None, Some(free), Some(limit), None, None) => Limit::FreeOf(free, limit),
-            (None, Some(free), None, Some(floor), None) => Limit::FreeAbove(free, floor),
-            (None, None, None, None, Some(percent)) => Limit::Percent(percent),
+        let limit = match (file.used, file.free, file.limit, file.floor, file.percent, file.ratio) {
+            (Some(used), None, Some(limit), None, None, None) => Limit::UsedOf(used, limit),
+            (None, Some(free), Some(limit), None, None, None) => Limit::FreeOf(free, limit),
+            (None, Some(free), None, Some(floor), None, None) => Limit::FreeAbove(free, floor),
+            (None, None, None, None, Some(percent), None) => Limit::Percent(percent),
+            (None, None, None, None, None, Some(ratio)) => Limit::Ratio(ratio),
             _ => {
                 return Err(
-                    "a resource is told by used and limit, free and limit, free and floor, or percent",
+                    "a resource is told by used and limit, free and limit, free and floor, percent, or ratio",
                 );
             }
         };
@@ -251,9 +328,18 @@ pub struct AlarmRule {
     /// Whom it concerns.
     pub scope: AlarmScope,
     /// When it is raised.
-    pub when: Condition,
+    pub when: AlarmWhen,
     /// Whether a page without it is complete.
     pub optional: bool,
+}
+
+/// When an alarm is raised.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AlarmWhen {
+    /// While a comparison holds.
+    Holds(Condition),
+    /// When a counter is greater than at the reading before.
+    Grows(Metric),
 }
 
 /// Scope of an alarm in a preset.
@@ -271,8 +357,11 @@ pub enum AlarmScope {
 struct AlarmFile {
     name: String,
     metric: Metric,
+    minus: Option<Metric>,
     above: Option<f64>,
     below: Option<f64>,
+    #[serde(default)]
+    grows: bool,
     scope: AlarmScope,
     #[serde(default)]
     optional: bool,
@@ -282,10 +371,19 @@ impl TryFrom<AlarmFile> for AlarmRule {
     type Error = &'static str;
 
     fn try_from(file: AlarmFile) -> Result<Self, Self::Error> {
-        if file.above.is_none() && file.below.is_none() {
-            return Err("an alarm needs above or below");
-        }
-        let when = Condition { metric: file.metric, above: file.above, below: file.below };
+        let when = match (file.grows, file.above.is_some() || file.below.is_some()) {
+            (true, true) => return Err("an alarm has above and below, or grows"),
+            (true, false) if file.minus.is_some() => return Err("an alarm that grows has no minus"),
+            (true, false) => AlarmWhen::Grows(file.metric),
+            (false, false) => return Err("an alarm needs above, below, or grows = true"),
+            (false, true) => AlarmWhen::Holds(Condition {
+                metric: file.metric,
+                minus: file.minus,
+                above: file.above,
+                below: file.below,
+                optional: false,
+            }),
+        };
         Ok(Self { name: file.name, scope: file.scope, when, optional: file.optional })
     }
 }
@@ -296,8 +394,13 @@ impl TryFrom<AlarmFile> for AlarmRule {
 pub struct Condition {
     /// What is compared; the largest (smallest) series counts for `above` (`below`).
     pub metric: Metric,
+    /// Taken off each series before: the sum of its own series.
+    pub minus: Option<Metric>,
     /// Holds for values greater than this.
     pub above: Option<f64>,
     /// Holds for values smaller than this.
     pub below: Option<f64>,
+    /// Whether a page without the metric is complete.
+    #[serde(default)]
+    pub optional: bool,
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Selector {
-    /// Metric name, or topic; a topic's level may be `+`.
+    /// Metric name, topic, or JSON pointer. A level of a topic or pointer may be `+`, the end of a metric name `*`.
     pub name: String,
     /// All of them hold for a selected series.
     pub labels: Vec<LabelRule>,
@@ -49,7 +49,9 @@ impl Selector {
     /// Whether the name alone is selected.
     #[must_use]
     pub fn matches_name(&self, name: &str) -> bool {
-        self.name == name || (self.name.contains('+') && topic_matches(&self.name, name))
+        self.name == name
+            || (self.name.contains('+') && topic_matches(&self.name, name))
+            || self.name.strip_suffix('*').is_some_and(|start| name.starts_with(start))
     }
 }
 
@@ -161,6 +163,13 @@ mod tests {
         assert!(topic.matches_name("$SYS/abc/clients/total"));
         assert!(!topic.matches_name("$SYS/abc/def/clients/total"));
         assert!(!topic.matches_name("$SYS/abc/clients"));
+    }
+
+    #[test]
+    fn a_star_stands_for_any_end() {
+        let schedulers: Selector = "scheduler_*".parse().unwrap();
+        assert!(schedulers.matches_name("scheduler_12"));
+        assert!(!schedulers.matches_name("schedulers"));
     }
 
     #[test]

@@ -95,6 +95,22 @@ pub enum SourceError {
         /// The line, shortened.
         text: String,
     },
+    /// The body is no JSON.
+    #[error("{at}: no JSON: {why}")]
+    NotJson {
+        /// Where.
+        at: String,
+        /// What is wrong with it, and where in it.
+        why: String,
+    },
+    /// One series is there twice, so that neither can be believed.
+    #[error("{at}: {name} is there twice with the same labels; two exporters behind one URL?")]
+    Duplicate {
+        /// Where.
+        at: String,
+        /// The metric.
+        name: String,
+    },
     /// A metric is missing.
     #[error("{at}: no metric {name}{}", similar_names(similar))]
     Missing {

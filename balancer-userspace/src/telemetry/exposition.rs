@@ -48,11 +48,11 @@ fn row(line: &str) -> Option<Row<'_>> {
     let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
     let value = number(words.next()?)?;
     let timestamp_ms = match words.next() {
-        None | Some("#") => return Some(Row { name, labels, value, timestamp_ms: None }),
+        None | Some("#") => return Some(Row { name: name.into(), labels, value, timestamp_ms: None }),
         Some(word) => timestamp(word)?,
     };
     match words.next() {
-        None | Some("#") => Some(Row { name, labels, value, timestamp_ms: Some(timestamp_ms) }),
+        None | Some("#") => Some(Row { name: name.into(), labels, value, timestamp_ms: Some(timestamp_ms) }),
         Some(_) => None,
     }
 }
@@ -142,7 +142,7 @@ mod tests {
         let rows = parse(page).unwrap();
         let row = |i: usize| &rows[i];
         assert_eq!(rows.len(), 8);
-        assert_eq!((row(0).name, row(0).value, row(0).timestamp_ms), ("x", 1.0, None));
+        assert_eq!((row(0).name.as_ref(), row(0).value, row(0).timestamp_ms), ("x", 1.0, None));
         assert!(row(1).labels.is_empty());
         assert_eq!(row(2).timestamp_ms, Some(1_700_000_000_000));
         assert_eq!(row(2).labels, [("a", Cow::Borrowed("b"))]);
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(row(4).value, f64::INFINITY);
         assert!(row(5).value.is_nan());
         assert_eq!(row(6).value, 5.0);
-        assert_eq!((row(7).name, row(7).timestamp_ms), ("ns:x_1", Some(1_700_000_000_250)));
+        assert_eq!((row(7).name.as_ref(), row(7).timestamp_ms), ("ns:x_1", Some(1_700_000_000_250)));
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
             let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let page = format!("{name}{{{label}=\"{escaped}\"}} {number:e}\n");
             let rows = parse(&page).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
-            prop_assert_eq!(rows[0].name, &name);
+            prop_assert_eq!(rows[0].name.as_ref(), name.as_str());
             prop_assert_eq!(rows[0].labels[0].1.as_ref(), value.as_str());
             prop_assert_eq!(rows[0].value, number);
         }

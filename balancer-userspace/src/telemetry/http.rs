@@ -1,4 +1,4 @@
-//! One GET whose answer is not trusted: bounded in time and size, whatever the other side does.
+//! One request whose answer is not trusted: bounded in time and size, whatever the other side does.
 //!
 //! Redirects are not followed: they would send credentials to a place nobody configured.
 
@@ -7,10 +7,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderValue};
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -44,6 +44,14 @@ pub(crate) struct Get<'a> {
     pub(crate) timeout: Duration,
 }
 
+/// What is sent besides.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extra {
+    pub(crate) headers: HeaderMap,
+    /// A JSON document that is posted; without it the page is got.
+    pub(crate) post: Option<String>,
+}
+
 /// A URL that telemetry can be read from.
 ///
 /// # Errors
@@ -64,9 +72,9 @@ pub fn check_url(url: &str) -> Result<Uri, String> {
 
 impl Get<'_> {
     /// Fetches the page. Any status but 200 is an error.
-    pub(crate) async fn fetch(&self) -> Result<Answer, SourceError> {
+    pub(crate) async fn fetch(&self, extra: &Extra) -> Result<Answer, SourceError> {
         let deadline = Instant::now() + self.timeout;
-        let (response, _connection) = self.head(deadline).await?;
+        let (response, _connection) = self.head(extra, deadline).await?;
         if response.status() != StatusCode::OK {
             return Err(self.bad_status(&response));
         }
@@ -86,16 +94,17 @@ impl Get<'_> {
 
     /// The status alone; redirects and errors are answers too.
     pub(crate) async fn status(&self) -> Result<StatusCode, SourceError> {
-        let (response, _connection) = self.head(Instant::now() + self.timeout).await?;
+        let (response, _connection) = self.head(&Extra::default(), Instant::now() + self.timeout).await?;
         Ok(response.status())
     }
 
     /// Connects, asks and reads the head. The connection lives as long as the second value.
     async fn head(
         &self,
+        extra: &Extra,
         deadline: Instant,
     ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), SourceError> {
-        let request = self.request().await?;
+        let request = self.request(extra).await?;
         let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = self.url.port_u16().unwrap_or(80);
         let stream = self.in_time(deadline, "connecting", TcpStream::connect((host, port))).await?;
@@ -103,7 +112,7 @@ impl Get<'_> {
             stream.map_err(|source| SourceError::Io { at: self.at(), doing: "connecting", source })?;
         let handshake = hyper::client::conn::http1::Builder::new()
             .max_buf_size(HEAD_LIMIT.max(self.limit.min(64 << 10)))
-            .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+            .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
             .await;
         let (mut sender, connection) = handshake.map_err(|e| self.http_error(&e))?;
         let connection = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -115,10 +124,13 @@ impl Get<'_> {
         Ok((response.map_err(|e| self.http_error(&e))?, connection))
     }
 
-    async fn request(&self) -> Result<Request<Empty<Bytes>>, SourceError> {
+    async fn request(&self, extra: &Extra) -> Result<Request<Full<Bytes>>, SourceError> {
         let path = self.url.path_and_query().map_or("/", |path| path.as_str());
         let authority = self.url.authority().map_or("", |authority| authority.as_str());
-        let mut request = Request::get(path)
+        let method = if extra.post.is_some() { Method::POST } else { Method::GET };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, authority)
             .header(header::ACCEPT, self.accept)
             .header(header::USER_AGENT, concat!("balancer/", env!("CARGO_PKG_VERSION")))
@@ -126,8 +138,14 @@ impl Get<'_> {
         if let Some(value) = self.authorization().await? {
             request = request.header(header::AUTHORIZATION, value);
         }
+        for (name, value) in &extra.headers {
+            request = request.header(name, value);
+        }
+        if extra.post.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
         request
-            .body(Empty::new())
+            .body(Full::from(extra.post.clone().unwrap_or_default()))
             .map_err(|e| SourceError::Config { at: self.at(), why: format!("cannot be asked for: {e}") })
     }
 

@@ -6,8 +6,8 @@ use super::SourceError;
 use super::page::Page;
 use super::reading::{Reading, count};
 use crate::preset::{
-    AlarmScope, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity, ResourceKind, ResourceRule,
-    TimeUnit,
+    AlarmScope, AlarmWhen, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity, ResourceKind,
+    ResourceRule, TimeUnit, Unknown,
 };
 
 /// A gauge of utilisation may be above 1 by this much before it is refused: exporters round, and windows overlap.
@@ -23,6 +23,10 @@ pub(crate) struct Interpreter {
     /// Cores of the backend as configured.
     cores: Option<f64>,
     before: Option<CpuTime>,
+    /// The clock of the page before.
+    clock: Option<f64>,
+    /// The counters of the alarms that grow, by the place of the alarm.
+    grown: Vec<Option<f64>>,
 }
 
 /// A counter of CPU time at one time.
@@ -33,8 +37,9 @@ struct CpuTime {
 }
 
 impl Interpreter {
-    pub(crate) const fn new(meaning: Meaning, cores: Option<f64>) -> Self {
-        Self { meaning, cores, before: None }
+    pub(crate) fn new(meaning: Meaning, cores: Option<f64>) -> Self {
+        let grown = vec![None; meaning.alarms.len()];
+        Self { meaning, cores, before: None, clock: None, grown }
     }
 
     /// The reading of one page. `own` sessions of the agent are taken off the broker's count.
@@ -42,6 +47,7 @@ impl Interpreter {
         let mut reading = Reading::default();
         let sample = &mut reading.sample;
         sample.taken = now;
+        self.check_clock(page)?;
         match self.cpu(page)? {
             None => {}
             Some(Cpu::Counter { busy, per, unit, cores }) => {
@@ -49,11 +55,11 @@ impl Interpreter {
                 sample.cores = Some(cores);
                 sample.utilisation = self.counted(page, now, &busy, per.as_ref(), unit, cores)?;
             }
-            Some(Cpu::Gauge { metric, unit, cores, zero_is_missing }) => {
-                if cores.is_some() || self.cores.is_some() || unit == CpuUnit::PercentOfCore {
+            Some(Cpu::Gauge { metric, unit, cores, unknown }) => {
+                if cores.is_some() || self.cores.is_some() || unit.is_of_cores() {
                     sample.cores = Some(self.cores(page, cores.as_ref(), &metric)?);
                 }
-                sample.utilisation = gauged(page, &metric, unit, sample.cores, zero_is_missing)?;
+                sample.utilisation = gauged(page, &metric, unit, sample.cores, unknown)?;
             }
         }
         sample.connections = quantity(page, self.meaning.connections.as_ref(), own)?;
@@ -61,16 +67,30 @@ impl Interpreter {
         for rule in &self.meaning.resources {
             sample.resources.extend(resource(page, rule)?);
         }
-        for rule in &self.meaning.alarms {
-            if holds(page, &rule.when, rule.optional)? {
+        for (rule, before) in self.meaning.alarms.iter().zip(&mut self.grown) {
+            let raised = match &rule.when {
+                AlarmWhen::Holds(condition) => holds(page, condition, rule.optional)?,
+                AlarmWhen::Grows(metric) => grows(page, metric, rule.optional, before)?,
+            };
+            if raised {
                 sample.alarms.push((rule.name.clone(), scope(rule.scope)));
             }
         }
         for condition in &self.meaning.draining {
-            sample.draining |= holds(page, condition, false)?;
+            sample.draining |= holds(page, condition, condition.optional)?;
         }
         reading.max_connections = quantity(page, self.meaning.max_connections.as_ref(), own)?;
         Ok(reading)
+    }
+
+    /// Refuses a page that is the one before.
+    fn check_clock(&mut self, page: &Page<'_>) -> Result<(), SourceError> {
+        let Some(metric) = &self.meaning.clock else { return Ok(()) };
+        let clock = page.require(metric)?;
+        if self.clock.replace(clock) == Some(clock) {
+            return Err(SourceError::Stuck { at: page.at.to_owned(), name: metric.to_string() });
+        }
+        Ok(())
     }
 
     /// The first way to tell utilisation whose metric is there.
@@ -93,7 +113,9 @@ impl Interpreter {
             _ if self.cores.is_some() => return Ok(self.cores.unwrap_or_default()),
             Some(Cores::Fixed(cores)) => return Ok(*cores),
             Some(Cores::Metric(metric)) => (page.require(metric)?, metric.clone()),
-            Some(Cores::Count { count }) => (page.select(count)?.len() as f64, Metric(vec![count.clone()])),
+            Some(Cores::Count { count, times }) => {
+                (page.select(count)?.len() as f64 * times, Metric(vec![count.clone()]))
+            }
             None => {
                 return Err(SourceError::Config {
                     at: page.at.to_owned(),
@@ -153,12 +175,14 @@ fn gauged(
     metric: &Metric,
     unit: CpuUnit,
     cores: Option<f64>,
-    zero_is_missing: bool,
+    unknown: Option<Unknown>,
 ) -> Result<Option<f64>, SourceError> {
-    let value = page.require(metric)?;
-    if value == 0.0 && zero_is_missing {
-        return Ok(None);
+    match unknown {
+        Some(Unknown::Negative) if page.find(metric)?.iter().any(|value| *value < 0.0) => return Ok(None),
+        Some(Unknown::Zero) if page.require(metric)? == 0.0 => return Ok(None),
+        Some(Unknown::Negative | Unknown::Zero) | None => {}
     }
+    let value = page.require(metric)?;
     let (utilisation, why) = match unit {
         CpuUnit::Percent => (value / 100.0, "must be from 0 to 100"),
         CpuUnit::Ratio => (value, "must be from 0 to 1"),
@@ -167,6 +191,7 @@ fn gauged(
         CpuUnit::PercentOfCore => {
             (value / 100.0 / cores.unwrap_or(1.0), "must be from 0 to 100 times the number of cores")
         }
+        CpuUnit::Cores => (value / cores.unwrap_or(1.0), "must be from 0 to the number of cores"),
     };
     if utilisation > GAUGE_SLACK {
         return Err(page.value_error(metric, value, why));
@@ -176,6 +201,13 @@ fn gauged(
 
 fn quantity(page: &Page<'_>, quantity: Option<&Quantity>, own: u64) -> Result<Option<u64>, SourceError> {
     let Some(quantity) = quantity else { return Ok(None) };
+    if quantity.single {
+        let n = page.find(&quantity.metric)?.len();
+        if n > 1 {
+            let why = "is there for several nodes at once; read the page of this backend's node alone";
+            return Err(page.value_error(&quantity.metric, n as f64, why));
+        }
+    }
     let Some(value) = page.sum(&quantity.metric)? else {
         return if quantity.optional { Ok(None) } else { Err(page.missing(&quantity.metric)) };
     };
@@ -187,7 +219,7 @@ fn quantity(page: &Page<'_>, quantity: Option<&Quantity>, own: u64) -> Result<Op
 fn resource(page: &Page<'_>, rule: &ResourceRule) -> Result<Option<ResourceUse>, SourceError> {
     let (value, limit) = match &rule.limit {
         Limit::UsedOf(a, b) | Limit::FreeOf(a, b) | Limit::FreeAbove(a, b) => (a, Some(b)),
-        Limit::Percent(a) => (a, None),
+        Limit::Percent(a) | Limit::Ratio(a) => (a, None),
     };
     let (Some(amount), limit) = (page.sum(value)?, limit.map(|limit| page.sum(limit)).transpose()?.flatten())
     else {
@@ -198,6 +230,10 @@ fn resource(page: &Page<'_>, rule: &ResourceRule) -> Result<Option<ResourceUse>,
             return Err(page.value_error(value, amount, "must be from 0 to 100"));
         }
         (Limit::Percent(_), _) => amount / 100.0,
+        (Limit::Ratio(_), _) if amount > GAUGE_SLACK => {
+            return Err(page.value_error(value, amount, "must be from 0 to 1"));
+        }
+        (Limit::Ratio(_), _) => amount,
         (Limit::UsedOf(_, limit_metric) | Limit::FreeOf(_, limit_metric), Some(0.0)) => {
             return Err(page.value_error(limit_metric, 0.0, "is no limit"));
         }
@@ -224,10 +260,28 @@ fn holds(page: &Page<'_>, condition: &Condition, optional: bool) -> Result<bool,
     if values.is_empty() && !optional {
         return Err(page.missing(&condition.metric));
     }
-    Ok(values.iter().any(|&value| {
+    let minus = match &condition.minus {
+        Some(minus) => page.sum(minus)?.unwrap_or_default(),
+        None => 0.0,
+    };
+    Ok(values.iter().map(|value| value - minus).any(|value| {
         condition.above.is_some_and(|bound| value > bound)
             || condition.below.is_some_and(|bound| value < bound)
     }))
+}
+
+/// Whether a counter is greater than at the page before. A counter that went back has started again.
+fn grows(
+    page: &Page<'_>,
+    metric: &Metric,
+    optional: bool,
+    before: &mut Option<f64>,
+) -> Result<bool, SourceError> {
+    match page.sum(metric)? {
+        None if optional => Ok(false),
+        None => Err(page.missing(metric)),
+        Some(value) => Ok(before.replace(value).is_some_and(|before| value > before)),
+    }
 }
 
 const fn scope(scope: AlarmScope) -> Scope {

@@ -17,9 +17,14 @@ pub(crate) fn meaning(names: &MetricNames, at: &str) -> Result<Meaning, SourceEr
     };
     let quantity = |key, name| {
         let metric = metric(key, name)?;
-        Ok::<_, SourceError>(metric.map(|metric| Quantity { metric, optional: false, counts_agent: true }))
+        Ok::<_, SourceError>(metric.map(|metric| Quantity {
+            metric,
+            optional: false,
+            counts_agent: true,
+            single: false,
+        }))
     };
-    let gauge = |metric, unit| Cpu::Gauge { metric, unit, cores: None, zero_is_missing: false };
+    let gauge = |metric, unit| Cpu::Gauge { metric, unit, cores: None, unknown: None };
     let cpu = [
         metric("cpu_ratio", &names.cpu_ratio)?.map(|metric| gauge(metric, CpuUnit::Ratio)),
         metric("cpu_percent", &names.cpu_percent)?.map(|metric| gauge(metric, CpuUnit::Percent)),
@@ -62,6 +67,7 @@ pub(crate) fn meaning(names: &MetricNames, at: &str) -> Result<Meaning, SourceEr
         resources,
         alarms: Vec::new(),
         draining: Vec::new(),
+        clock: None,
     })
 }
 

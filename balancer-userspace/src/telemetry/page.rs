@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::SourceError;
 use crate::preset::{Metric, Selector};
@@ -15,8 +16,8 @@ pub(crate) type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
 /// One series.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Row<'a> {
-    /// Metric name or topic.
-    pub(crate) name: &'a str,
+    /// Metric name, topic or JSON pointer.
+    pub(crate) name: Cow<'a, str>,
     /// Its labels.
     pub(crate) labels: Labels<'a>,
     /// The value; may be anything a float can be.
@@ -34,6 +35,12 @@ pub(crate) struct Page<'a> {
     pub(crate) rows: Vec<Row<'a>>,
     /// Wall-clock time of the poll, milliseconds since the Unix epoch.
     pub(crate) wall_ms: i64,
+}
+
+/// The time of the wall clock, milliseconds since the Unix epoch.
+pub(crate) fn wall_ms() -> i64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Page<'_> {
@@ -70,11 +77,12 @@ impl Page<'_> {
     /// The values of the series of one selector.
     pub(crate) fn select(&self, selector: &Selector) -> Result<Vec<f64>, SourceError> {
         let mut values = Vec::new();
+        let mut seen = BTreeSet::new();
         for row in &self.rows {
             let label = |name: &str| {
                 row.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.to_string())
             };
-            if !selector.matches_name(row.name) || !selector.matches(row.name, label) {
+            if !selector.matches_name(&row.name) || !selector.matches(&row.name, label) {
                 continue;
             }
             if !row.value.is_finite() {
@@ -86,6 +94,12 @@ impl Page<'_> {
                 });
             }
             self.check_time(row, selector)?;
+            let mut labels: Vec<_> =
+                row.labels.iter().map(|(label, value)| (*label, value.as_ref())).collect();
+            labels.sort_unstable();
+            if !seen.insert((row.name.as_ref(), labels)) {
+                return Err(SourceError::Duplicate { at: self.at.to_owned(), name: selector.to_string() });
+            }
             values.push(row.value);
         }
         Ok(values)
@@ -103,7 +117,7 @@ impl Page<'_> {
     /// The error for a metric that is not there.
     pub(crate) fn missing(&self, metric: &Metric) -> SourceError {
         let name = metric.0.first().map_or("", |selector| &selector.name);
-        let names: BTreeSet<&str> = self.rows.iter().map(|row| row.name).collect();
+        let names: BTreeSet<&str> = self.rows.iter().map(|row| row.name.as_ref()).collect();
         let mut ranked: Vec<(f64, &str)> =
             names.into_iter().map(|found| (strsim::jaro_winkler(name, found), found)).collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));

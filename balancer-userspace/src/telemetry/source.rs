@@ -3,6 +3,7 @@
 use balancer_control::Moment;
 
 use super::agent_check::AgentCheckSource;
+use super::json::JsonSource;
 use super::local::LocalSource;
 use super::prometheus::PrometheusSource;
 use super::sys::SysSource;
@@ -14,6 +15,8 @@ use crate::config::SourceConfig;
 pub enum Source {
     /// A page of Prometheus text.
     Prometheus(Box<PrometheusSource>),
+    /// JSON documents.
+    Json(Box<JsonSource>),
     /// The `$SYS` topics of an MQTT broker.
     MqttSys(Box<SysSource>),
     /// A process or control group on this machine.
@@ -32,6 +35,9 @@ impl Source {
             SourceConfig::Prometheus { url, auth, meaning } => {
                 Self::Prometheus(Box::new(PrometheusSource::new(url, auth.clone(), meaning, target)?))
             }
+            SourceConfig::Json { documents, headers, auth, meaning } => {
+                Self::Json(Box::new(JsonSource::new(documents, headers, auth.clone(), meaning, target)?))
+            }
             SourceConfig::MqttSys { address, login, preset } => {
                 Self::MqttSys(Box::new(SysSource::new(*address, login.clone(), preset, target, clock)?))
             }
@@ -49,6 +55,7 @@ impl Source {
     pub fn name(&self) -> &str {
         match self {
             Self::Prometheus(source) => source.name(),
+            Self::Json(source) => source.name(),
             Self::MqttSys(source) => source.name(),
             Self::Local(source) => source.name(),
             Self::AgentCheck(source) => source.name(),
@@ -62,6 +69,7 @@ impl Source {
     pub async fn poll(&mut self, now: Moment, timeout: core::time::Duration) -> Result<Reading, SourceError> {
         let reading = match self {
             Self::Prometheus(source) => source.poll(now, timeout).await?,
+            Self::Json(source) => source.poll(now, timeout).await?,
             Self::MqttSys(source) => source.poll(now)?,
             Self::Local(source) => source.poll(now).await?,
             Self::AgentCheck(source) => source.poll(now, timeout).await?,
@@ -74,7 +82,7 @@ impl Source {
     /// keep a connection of their own back off by themselves.
     pub(crate) const fn backs_off(&self) -> bool {
         match self {
-            Self::Prometheus(_) | Self::AgentCheck(_) => true,
+            Self::Prometheus(_) | Self::Json(_) | Self::AgentCheck(_) => true,
             Self::MqttSys(_) | Self::Local(_) => false,
         }
     }

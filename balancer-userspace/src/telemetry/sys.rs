@@ -124,7 +124,12 @@ impl SysSource {
         }
         let values = burst.values.iter();
         let rows = values
-            .map(|(topic, value)| Row { name: topic, labels: Vec::new(), value: *value, timestamp_ms: None })
+            .map(|(topic, value)| Row {
+                name: topic.as_str().into(),
+                labels: Vec::new(),
+                value: *value,
+                timestamp_ms: None,
+            })
             .collect();
         let page = Page { at: &self.name, rows, wall_ms: 0 };
         let reading = self.interpreter.read(&page, burst.at, burst.own)?;

@@ -1,15 +1,15 @@
 //! The telemetry of one backend: the service's keys, with the backend's own over them.
 
+mod http;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::file::{
-    BackendSection, HealthKind, MetricNames, ServiceSection, SourceName, TelemetrySection,
-};
+use crate::config::file::{BackendSection, HealthKind, ServiceSection, SourceName, TelemetrySection};
 use crate::config::problem::{Findings, Place};
-use crate::config::{HttpAuth, LocalTarget, Meaning, MqttLogin, SourceConfig, TelemetryConfig, defaults};
+use crate::config::{LocalTarget, MqttLogin, SourceConfig, TelemetryConfig, defaults};
 use crate::preset::{Preset, Presets, SourceKind};
 
 use super::service::Known;
@@ -99,6 +99,7 @@ fn merged(sections: &Sections<'_>) -> TelemetrySection {
         metrics: own.metrics.or(all.metrics),
         send: own.send.or(all.send),
         node_exporter: own.node_exporter.or(all.node_exporter),
+        report: own.report.or(all.report),
         unit: process.unit,
         pid: process.pid,
         pid_file: process.pid_file,
@@ -130,28 +131,20 @@ impl Target<'_> {
                 None
             }
             SourceName::Prometheus => self.prometheus(findings),
+            SourceName::Json => self.json(findings),
             SourceName::MqttSys => self.mqtt_sys(findings),
             SourceName::AgentCheck => self.agent_check(findings),
         };
         let node = self.keys.node_exporter.and_then(|port| self.exporter("node-exporter", port));
-        main.into_iter().chain(node).chain(local).collect()
-    }
-
-    /// An exporter beside the broker.
-    fn exporter(&self, name: &str, port: u16) -> Option<SourceConfig> {
-        let preset = self.presets.find(name)?;
-        let SourceKind::Prometheus { path, .. } = &preset.source else { return None };
-        Some(SourceConfig::Prometheus {
-            url: format!("http://{}{path}", SocketAddr::new(self.address.ip(), port)),
-            auth: HttpAuth::default(),
-            meaning: Meaning::Preset(Arc::clone(preset)),
-        })
+        let report = self.keys.report.and_then(|port| self.exporter("balancer-report", port));
+        main.into_iter().chain(node).chain(report).chain(local).collect()
     }
 
     fn default_source(&self, local: bool) -> SourceName {
         match self.preset.map(|preset| &preset.source) {
             Some(SourceKind::MqttSys { .. }) => SourceName::MqttSys,
             Some(SourceKind::Prometheus { .. }) => SourceName::Prometheus,
+            Some(SourceKind::Json { .. }) => SourceName::Json,
             Some(SourceKind::None) | None if local => SourceName::Local,
             Some(SourceKind::None) | None if self.keys.url.is_some() || self.keys.metrics.is_some() => {
                 SourceName::Prometheus
@@ -185,16 +178,16 @@ impl Target<'_> {
 
     /// Keys that another source would use.
     fn misplaced(&self, source: SourceName, findings: &mut Findings) {
-        use SourceName::{AgentCheck, MqttSys, Prometheus};
+        use SourceName::{AgentCheck, Json, MqttSys, Prometheus};
         let keys = &self.keys;
         let given: [(&str, bool, &[SourceName]); 10] = [
-            ("port", keys.port.is_some(), &[Prometheus, MqttSys, AgentCheck]),
-            ("path", keys.path.is_some(), &[Prometheus]),
-            ("url", keys.url.is_some(), &[Prometheus]),
-            ("metrics", keys.metrics.is_some(), &[Prometheus]),
-            ("token_file", keys.token_file.is_some(), &[Prometheus]),
-            ("username", keys.username.is_some(), &[Prometheus, MqttSys]),
-            ("password_file", keys.password_file.is_some(), &[Prometheus, MqttSys]),
+            ("port", keys.port.is_some(), &[Prometheus, Json, MqttSys, AgentCheck]),
+            ("path", keys.path.is_some(), &[Prometheus, Json]),
+            ("url", keys.url.is_some(), &[Prometheus, Json]),
+            ("metrics", keys.metrics.is_some(), &[Prometheus, Json]),
+            ("token_file", keys.token_file.is_some(), &[Prometheus, Json]),
+            ("username", keys.username.is_some(), &[Prometheus, Json, MqttSys]),
+            ("password_file", keys.password_file.is_some(), &[Prometheus, Json, MqttSys]),
             ("client_id", keys.client_id.is_some(), &[MqttSys]),
             ("version", keys.version.is_some(), &[MqttSys]),
             ("send", keys.send.is_some(), &[AgentCheck]),
@@ -232,86 +225,6 @@ impl Target<'_> {
             "version" => own.version.is_some(),
             "send" => own.send.is_some(),
             _ => false,
-        }
-    }
-
-    fn prometheus(&self, findings: &mut Findings) -> Option<SourceConfig> {
-        let meaning = self.meaning(findings);
-        let known = match self.preset.map(|preset| &preset.source) {
-            Some(SourceKind::Prometheus { port, path }) if self.keys.metrics.is_none() => {
-                Some((*port, path.as_str()))
-            }
-            Some(_) | None => None,
-        };
-        let path = health::http_path(
-            self.keys.path.as_deref(),
-            known.map_or(defaults::TELEMETRY_PATH, |(_, path)| path),
-            self.place(|s| s.path.is_some()),
-            findings,
-        );
-        let port = self.keys.port.or_else(|| known.map(|(port, _)| port));
-        let url = match (&self.keys.url, port) {
-            (Some(url), _) => url.0.clone(),
-            (None, Some(port)) => format!("http://{}{path}", SocketAddr::new(self.address.ip(), port)),
-            (None, None) => {
-                let place = self.place(|s| s.source.is_some()).key("port");
-                findings.error(
-                    &place,
-                    "missing; write the port that the metrics are served on, or a url per backend",
-                );
-                return None;
-            }
-        };
-        Some(SourceConfig::Prometheus { url, auth: self.auth(findings), meaning: meaning? })
-    }
-
-    fn meaning(&self, findings: &mut Findings) -> Option<Meaning> {
-        let place = self.place(|s| s.metrics.is_some()).key("metrics");
-        if let Some(metrics) = &self.keys.metrics {
-            return Some(Meaning::Named(names(metrics, self.cores, &place, findings)));
-        }
-        match self.preset {
-            Some(preset) if matches!(preset.source, SourceKind::Prometheus { .. }) => {
-                Some(Meaning::Preset(Arc::clone(preset)))
-            }
-            Some(preset) => {
-                findings.error(
-                    &place,
-                    format!(
-                        "missing; {} serves no metrics itself, so name those of its exporter, or leave source out",
-                        preset.title
-                    ),
-                );
-                None
-            }
-            None => {
-                findings.error(
-                    &place,
-                    "missing; name the metrics, as { cpu_percent = \"emqx_vm_cpu_use\" }, or write a preset for the service",
-                );
-                None
-            }
-        }
-    }
-
-    fn auth(&self, findings: &mut Findings) -> HttpAuth {
-        let keys = &self.keys;
-        if keys.token_file.is_some() && (keys.username.is_some() || keys.password_file.is_some()) {
-            findings.error(
-                &self.place(|s| s.token_file.is_some()).key("token_file"),
-                "a request has one authorisation; write either token_file, or username and password_file",
-            );
-        }
-        if keys.password_file.is_some() && keys.username.is_none() {
-            findings.error(
-                &self.place(|s| s.password_file.is_some()).key("password_file"),
-                "needs a username; write username as well",
-            );
-        }
-        HttpAuth {
-            username: keys.username.clone(),
-            password_file: keys.password_file.as_ref().map(|path| path.0.clone()),
-            token_file: keys.token_file.as_ref().map(|path| path.0.clone()),
         }
     }
 
@@ -385,28 +298,4 @@ impl Target<'_> {
         let most = self.preset.and_then(|preset| preset.cores);
         Some(SourceConfig::Local { target, cores: self.cores.or(most) })
     }
-}
-
-/// Names that go together.
-fn names(names: &MetricNames, cores: Option<f64>, place: &Place, findings: &mut Findings) -> MetricNames {
-    let cpu = [&names.cpu_ratio, &names.cpu_percent, &names.cpu_seconds];
-    if cpu.iter().filter(|name| name.is_some()).count() > 1 {
-        findings.error(
-            place,
-            "names the CPU in several ways; write one of cpu_ratio, cpu_percent and cpu_seconds",
-        );
-    }
-    if names.cpu_seconds.is_some() && cores.is_none() {
-        findings.error(
-            &place.key("cpu_seconds"),
-            "needs to know of how many cores; write cores for every [[service.backend]]",
-        );
-    }
-    if *names == MetricNames::default() {
-        findings.error(
-            place,
-            "names no metric; write at least one of cpu_ratio, cpu_percent, cpu_seconds and connections",
-        );
-    }
-    names.clone()
 }

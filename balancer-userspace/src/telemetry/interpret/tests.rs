@@ -1,14 +1,15 @@
+mod presets;
+
 use core::time::Duration;
 
 use balancer_control::{Moment, Resource, Sample, Scope};
 
 use super::Interpreter;
 use crate::preset;
-use crate::telemetry::page::{Page, Row};
+use crate::telemetry::page::Page;
 use crate::telemetry::{Reading, exposition};
 
 const RABBITMQ: &str = include_str!("../../../tests/fixtures/rabbitmq-3.10.8.metrics");
-const MOSQUITTO: &str = include_str!("../../../tests/fixtures/mosquitto-2.0.11.sys.txt");
 /// 2023-11-14T22:13:20Z.
 const WALL_MS: i64 = 1_700_000_000_000;
 
@@ -196,24 +197,4 @@ fn node_exporter_counts_cpus_by_their_series() {
     assert_eq!(sample.cores, Some(4.0));
     assert!((sample.utilisation.unwrap() - 0.6).abs() < 1e-9, "{sample:?}");
     assert_eq!(used(&sample, Resource::Memory), 0.75);
-}
-
-#[test]
-fn topics_of_mosquitto_become_a_sample() {
-    // Later values replace earlier ones, as in a session.
-    let mut rows: Vec<Row<'_>> = Vec::new();
-    for line in MOSQUITTO.lines() {
-        // One topic has a space in it; the payload of others has.
-        let payload_at = line.find(' ').filter(|_| !line.contains("retained messages"));
-        let Some((topic, payload)) = payload_at.map(|at| (&line[..at], &line[at + 1..])) else { continue };
-        let Ok(value) = payload.split(' ').next().unwrap().parse() else { continue };
-        rows.retain(|row| row.name != topic);
-        rows.push(Row { name: topic, labels: Vec::new(), value, timestamp_ms: None });
-    }
-    let page = Page { at: "mqtt://broker1", rows, wall_ms: 0 };
-    let now = Moment(Duration::from_secs(6));
-    let reading = interpreter("mosquitto").read(&page, now, 1).unwrap();
-    assert_eq!(reading.sample.connections, Some(1), "two, of which one is the agent");
-    assert_eq!(reading.sample.messages, Some(7));
-    assert_eq!(reading.sample.utilisation, None);
 }

@@ -72,7 +72,7 @@ fn telemetry_keys() {
         ("source = \"agent-check\"", "port: missing; write the port that the agent-check answers on"),
         (
             "source = \"prometheus\", port = 9100",
-            "metrics: missing; Eclipse Mosquitto 2 serves no metrics itself, so name those of its exporter, or leave source out",
+            "metrics: missing; Eclipse Mosquitto 2 does not serve a page of metrics that the preset knows, so name the metrics of what does, or leave source out",
         ),
         (
             "send = \"x\"",

@@ -1,0 +1,104 @@
+//! JSON documents, asked for by HTTP and joined.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use balancer_control::Moment;
+use futures_util::future::try_join_all;
+use hyper::Uri;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::body::{self, Format};
+use super::document;
+use super::http::{Extra, Get, check_url};
+use super::interpret::Interpreter;
+use super::page::{Page, Row, wall_ms};
+use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target, named};
+use crate::config::telemetry::{HttpAuth, JsonDocument, Meaning};
+
+/// Asked for.
+const ACCEPT: &str = "application/json";
+
+/// Documents that make one page together.
+#[derive(Debug)]
+pub struct JsonSource {
+    name: String,
+    documents: Vec<Document>,
+    auth: HttpAuth,
+    interpreter: Interpreter,
+    own: OwnClients,
+}
+
+#[derive(Debug)]
+struct Document {
+    name: String,
+    url: Uri,
+    extra: Extra,
+}
+
+impl JsonSource {
+    pub(crate) fn new(
+        documents: &[JsonDocument],
+        headers: &BTreeMap<String, String>,
+        auth: HttpAuth,
+        meaning: &Meaning,
+        target: &Target,
+    ) -> Result<Self, SourceError> {
+        let name = documents.first().map(|document| document.url.clone()).unwrap_or_default();
+        let headers = self::headers(headers, &name)?;
+        let (meaning, cores) = match meaning {
+            Meaning::Named(names) => (named::meaning(names, &name)?, target.cores),
+            Meaning::Preset(preset) => (preset.meaning.clone(), target.cores.or(preset.cores)),
+        };
+        let documents = documents.iter().map(|document| {
+            let url = check_url(&document.url);
+            let url = url.map_err(|why| SourceError::Config { at: "url".to_owned(), why })?;
+            let extra = Extra { headers: headers.clone(), post: document.post.clone() };
+            Ok(Document { name: document.name.clone(), url, extra })
+        });
+        Ok(Self {
+            documents: documents.collect::<Result<_, SourceError>>()?,
+            name,
+            auth,
+            interpreter: Interpreter::new(meaning, cores),
+            own: target.own.clone(),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) async fn poll(&mut self, now: Moment, timeout: Duration) -> Result<Reading, SourceError> {
+        let fetched = self.documents.iter().map(|document| document.fetch(&self.auth, timeout));
+        let rows = try_join_all(fetched).await?.into_iter().flatten().collect();
+        let page = Page { at: &self.name, rows, wall_ms: wall_ms() };
+        self.interpreter.read(&page, now, self.own.count())
+    }
+}
+
+impl Document {
+    async fn fetch(&self, auth: &HttpAuth, timeout: Duration) -> Result<Vec<Row<'static>>, SourceError> {
+        let get = Get { url: &self.url, auth, accept: ACCEPT, limit: BODY_LIMIT, timeout };
+        let answer = get.fetch(&self.extra).await?;
+        let at = self.url.to_string();
+        let text = body::text(&answer, &at, Format::Json)?;
+        document::parse(text, &self.name).map_err(|e| {
+            if e.is_eof() {
+                return SourceError::Truncated { at, got: text.len() };
+            }
+            SourceError::NotJson { at, why: e.to_string() }
+        })
+    }
+}
+
+fn headers(headers: &BTreeMap<String, String>, at: &str) -> Result<HeaderMap, SourceError> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let bad =
+            || SourceError::Config { at: at.to_owned(), why: format!("{name}: {value:?} is no header") };
+        let header: HeaderName = name.parse().map_err(|_invalid| bad())?;
+        map.insert(header, HeaderValue::try_from(value).map_err(|_invalid| bad())?);
+    }
+    Ok(map)
+}
