@@ -288,7 +288,10 @@ impl Drop for Agent<'_> {
 fn is_settled(backend: &Backend) -> Result<()> {
     let name = &backend.name;
     ensure!(backend.state != BackendState::Starting, "{name} has not been probed");
-    let waits = backend.state == BackendState::Up && !backend.standby && backend.ring_share == 0.0;
+    let waits = backend.state == BackendState::Up
+        && !backend.standby
+        && !backend.waiting
+        && backend.ring_share == 0.0;
     ensure!(!waits, "{name} is up and has no share of the ring");
     Ok(())
 }

@@ -19,6 +19,7 @@ pub mod packet;
 pub mod peer;
 pub mod plan;
 pub mod process;
+pub mod storm;
 pub mod table;
 pub mod tcp;
 pub mod wait;

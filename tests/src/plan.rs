@@ -48,6 +48,10 @@ pub struct ServicePlan {
     pub preset: Option<&'static str>,
     /// How new flows are steered.
     pub policy: &'static str,
+    /// When probes are no longer believed.
+    pub panic: Option<&'static str>,
+    /// `[service.ejection]`.
+    pub ejection: Option<EjectionPlan>,
     /// Probing.
     pub health: HealthPlan,
     /// `[service.telemetry]`, where it is not the preset's.
@@ -61,6 +65,8 @@ pub struct ServicePlan {
 pub struct HealthPlan {
     /// What is asked; without it what the preset says.
     pub kind: Option<&'static str>,
+    /// The port that is probed, when it is not the broker's.
+    pub port: Option<u16>,
     /// Time from one probe to the next.
     pub interval: &'static str,
     /// Time for an answer.
@@ -73,8 +79,15 @@ pub struct HealthPlan {
 
 impl Default for HealthPlan {
     fn default() -> Self {
-        Self { kind: None, interval: "300ms", timeout: "300ms", rise: 1, fall: 2 }
+        Self { kind: None, port: None, interval: "300ms", timeout: "300ms", rise: 1, fall: 2 }
     }
+}
+
+/// `[service.ejection]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct EjectionPlan {
+    /// Whether backends are ejected.
+    pub enabled: bool,
 }
 
 /// `[service.telemetry]` and `[service.backend.telemetry]`.
@@ -101,6 +114,8 @@ pub struct BackendPlan {
     pub cores: Option<f64>,
     /// Most live connections.
     pub max_connections: Option<u32>,
+    /// Its priority group.
+    pub priority: Option<u8>,
     /// Only when no other takes new flows.
     pub standby: bool,
     /// Takes no new flows.

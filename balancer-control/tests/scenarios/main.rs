@@ -1,7 +1,7 @@
 //! The controller against a model of brokers, with figures.
 
 use balancer_control::snapshot::{BackendState, Basis};
-use balancer_control::{Input, Policy};
+use balancer_control::{EjectionSpec, Input, Policy, Protection};
 
 mod plant;
 
@@ -147,6 +147,28 @@ fn a_crowd_that_comes_back_at_once_is_spread() {
     let mean = used.iter().sum::<f64>() / 3.0;
     let worst = used.iter().copied().fold(0.0, f64::max) / mean;
     assert!(worst <= 1.10, "{used:.2?}");
+}
+
+/// A broker that refuses clients has room by its telemetry and by its counts, so that it draws all the more of them.
+#[test]
+fn a_broker_that_refuses_clients_while_its_probes_succeed_is_left_alone() {
+    let refused = |ejection| {
+        let protection = Protection { ejection, ..Protection::default() };
+        let mut plant = Plant::new(Setup { protection, ..Setup::unequal(Policy::Adaptive) });
+        plant.run(300, |_| {});
+        plant.brokers[3].walled = true;
+        plant.run(300, |_| {});
+        let opened = opened_in(&mut plant, 1)[3];
+        assert_eq!(opened, 0);
+        let refused = plant.brokers[3].refused;
+        plant.brokers[3].walled = false;
+        // The longest ejection and a trial.
+        plant.run(330, |_| {});
+        assert!(opened_in(&mut plant, 60)[3] > 0, "it is taken back");
+        refused
+    };
+    let (without, with) = (refused(None), refused(Some(EjectionSpec::default())));
+    assert!(with * 20 < without, "{with} clients refused, {without} without ejection");
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub(crate) struct Setup {
     /// Relative noise of utilisation.
     pub(crate) noise: f64,
     pub(crate) seed: u64,
+    pub(crate) protection: Protection,
 }
 
 impl Setup {
@@ -57,6 +58,7 @@ impl Setup {
             connect_cost: 2.0,
             noise: 0.05,
             seed: 7,
+            protection: Protection::default(),
         }
     }
 }
@@ -64,6 +66,8 @@ impl Setup {
 pub(crate) struct Broker {
     pub(crate) alive: bool,
     pub(crate) telemetry: bool,
+    /// Whether clients are refused although its probes and its telemetry are well.
+    pub(crate) walled: bool,
     /// What it reports instead of its utilisation.
     pub(crate) claims: Option<f64>,
     /// Counts up at every start, so that ends of clients of an earlier run are recognised.
@@ -119,6 +123,7 @@ impl Plant {
         let broker = |_: &f64| Broker {
             alive: true,
             telemetry: true,
+            walled: false,
             claims: None,
             run: 0,
             live: 0,
@@ -175,7 +180,7 @@ impl Plant {
             rise: 1,
             fall: 2,
             stale_after: STALE_AFTER,
-            protection: Protection::default(),
+            protection: self.setup.protection.clone(),
             backends: self.setup.weights.iter().enumerate().map(backend).collect(),
         }
     }
@@ -271,7 +276,7 @@ impl Plant {
             self.unserved += 1;
             return;
         };
-        if !self.brokers[index].alive {
+        if !self.brokers[index].alive || self.brokers[index].walled {
             self.brokers[index].refused += 1;
             self.arrivals_due += 1.0 - STEP;
             return;

@@ -41,6 +41,7 @@ const GOALS: &[Goal] = &[
     goal("heavy-tailed clients (Pareto)", "S2", Adaptive, AtMost(1.06), |s| s.max_over_mean),
     goal("heavy-tailed clients (1 % × 100)", "S2h", Adaptive, AtMost(1.06), |s| s.max_over_mean),
     goal("restart, after 10 min", "S3", Adaptive, AtMost(1.04), |s| s.max_over_mean),
+    goal("restart, 99th percentile of connects, s", "S3", Adaptive, AtMost(0.05), |s| s.connect_p99),
     goal("restart, peak share of the fresh broker", "S3", Adaptive, AtMost(4.5), |s| s.peak_share),
     goal("rolling restart of all", "S3b", Adaptive, AtMost(1.04), |s| s.max_over_mean),
     goal("mild storm, 99th percentile of connects, s", "SA", Adaptive, AtMost(0.050), |s| s.connect_p99),

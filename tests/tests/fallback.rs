@@ -1,0 +1,211 @@
+//! Storms of clients against brokers of which some are sick: with each protection, and without it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must panic")]
+
+use std::time::Duration;
+
+use balancer_tests::{
+    agent::Agent,
+    broker::Broker,
+    lab::{Host, Lab, LabOptions},
+    plan::{EjectionPlan, Plan},
+    storm::{Outcome, Storm},
+    tcp::EchoServer,
+    wait::{PATIENCE, until},
+};
+use balancer_userspace::api::wire::BackendState;
+
+/// What probes ask, instead of the broker: a health port of its own is where probes and clients can disagree.
+const PROBED: u16 = 1884;
+
+const STORM: Storm = Storm { clients: 5000, per_second: 500, patience: Duration::from_secs(10) };
+
+fn brokers(lab: &Lab) -> Vec<Broker<'_>> {
+    (0..lab.brokers.len()).map(|index| Broker::start(lab, index, None).unwrap()).collect()
+}
+
+fn health_ports(hosts: &[Host]) -> Vec<EchoServer> {
+    hosts.iter().map(|host| EchoServer::start(&host.netns, PROBED, &host.name).unwrap()).collect()
+}
+
+/// Every broker probed on its health port, load known from counts alone.
+fn plan(lab: &Lab) -> Plan {
+    let mut plan = Plan::tcp(lab, "adaptive");
+    let service = &mut plan.service[0];
+    service.name = "mqtt".to_owned();
+    (service.health.kind, service.health.port) = (Some("tcp"), Some(PROBED));
+    plan
+}
+
+fn without_ejection(mut plan: Plan) -> Plan {
+    plan.service[0].ejection = Some(EjectionPlan { enabled: false });
+    plan
+}
+
+fn storm(lab: &Lab) -> Outcome {
+    let (_raging, outcome) = STORM.rage(&lab.clients[0], Lab::VIP4).unwrap();
+    outcome
+}
+
+fn live(agent: &Agent<'_>) -> Vec<u64> {
+    agent.control.status().unwrap().backends.iter().map(|backend| backend.live).collect()
+}
+
+/// Waits until the last storm's flows have left the counts.
+fn wait_empty(agent: &Agent<'_>) {
+    until("the flows to end", Duration::from_secs(60), || live(agent).iter().all(|live| *live == 0)).unwrap();
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_broker_that_refuses_is_ejected() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let mut brokers = brokers(&lab);
+    let _ports = health_ports(&lab.brokers);
+    brokers[0].kill().unwrap();
+    let agent = Agent::start(&lab, &without_ejection(plan(&lab))).unwrap();
+    let without = storm(&lab);
+    assert_eq!(agent.control.backend("mqtt", "broker0").unwrap().state, BackendState::Up);
+    wait_empty(&agent);
+    agent.reload(&plan(&lab)).unwrap();
+    let raging = STORM.begin(&lab.clients[0], Lab::VIP4).unwrap();
+    agent.control.wait_state("mqtt", "broker0", BackendState::Ejected).unwrap();
+    let with = raging.wait().unwrap();
+    eprintln!("a broker that refuses, without ejection: {without}");
+    eprintln!("a broker that refuses, with ejection: {with}");
+    assert!(without.refused > 1000, "{without}");
+    assert!(with.failed() * 5 < without.failed(), "{with}");
+    let broker = agent.control.backend("mqtt", "broker0").unwrap();
+    assert!(broker.ejections >= 1 && broker.refused > 0, "{broker:?}");
+    // It comes back on trial, and then for good.
+    brokers[0].start_again().unwrap();
+    agent.control.wait_state("mqtt", "broker0", BackendState::Up).unwrap();
+    let before = agent.control.backend("mqtt", "broker0").unwrap().opened;
+    let again = storm(&lab);
+    assert_eq!(again.failed(), 0, "{again}");
+    assert!(agent.control.backend("mqtt", "broker0").unwrap().opened > before + 500);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_host_that_drops_syns_is_ejected_and_clients_that_wait_go_elsewhere() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _brokers = brokers(&lab);
+    let _ports = health_ports(&lab.brokers);
+    // The host answers the gateway's probes, and what it sends to clients is lost.
+    let clients = "198.51.100.0/24";
+    lab.brokers[0].netns.ip(&[format!("route add blackhole {clients}")]).unwrap();
+    let agent = Agent::start(&lab, &without_ejection(plan(&lab))).unwrap();
+    let without = storm(&lab);
+    wait_empty(&agent);
+    agent.reload(&plan(&lab)).unwrap();
+    let with = storm(&lab);
+    eprintln!("a host that drops SYNs, without ejection: {without}");
+    eprintln!("a host that drops SYNs, with ejection: {with}");
+    assert!(without.timed_out > 1000, "{without}");
+    assert!(with.failed() * 20 < without.failed(), "{with}");
+    let broker = agent.control.backend("mqtt", "broker0").unwrap();
+    assert!(broker.ejections >= 1 && broker.refused == 0, "{broker:?}");
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_panic_spares_the_last_broker() {
+    /// Of a core. Enough for a quarter of the storm, and not for all of it.
+    const CORES: f64 = 0.05;
+    let lab = Lab::new(LabOptions { brokers: 4, clients: 1 }).unwrap();
+    let _brokers: Vec<_> = (0..4).map(|index| Broker::start(&lab, index, Some(CORES)).unwrap()).collect();
+    // Probes of three of them are wrong.
+    let _port = health_ports(&lab.brokers[3..]);
+    let mut off = plan(&lab);
+    off.service[0].panic = Some("off");
+    let agent = Agent::start(&lab, &off).unwrap();
+    agent.control.wait_state("mqtt", "broker0", BackendState::Down).unwrap();
+    let without = storm(&lab);
+    wait_empty(&agent);
+    agent.reload(&plan(&lab)).unwrap();
+    let panics = || agent.control.status().unwrap().services[0].panic;
+    until("the service to panic", PATIENCE, panics).unwrap();
+    let (raging, with) = STORM.rage(&lab.clients[0], Lab::VIP4).unwrap();
+    let spread = live(&agent);
+    eprintln!("three of four called down, panic = \"off\": {without}");
+    eprintln!("three of four called down, panic = \"50%\": {with}, spread {spread:?}");
+    assert!(with.failed() + with.slower_than(0.9) < (without.failed() + without.slower_than(0.9)) / 2);
+    assert!(spread.iter().all(|live| *live > 500), "{spread:?}");
+    drop(raging);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn the_next_group_takes_over_in_a_storm_and_keeps_what_it_took() {
+    let lab = Lab::new(LabOptions { brokers: 4, clients: 1 }).unwrap();
+    let mut brokers = brokers(&lab);
+    let mut without_groups = Plan::tcp(&lab, "adaptive");
+    without_groups.service[0].name = "mqtt".to_owned();
+    without_groups.service[0].backend.truncate(2);
+    let mut groups = Plan::tcp(&lab, "adaptive");
+    groups.service[0].name = "mqtt".to_owned();
+    for backend in &mut groups.service[0].backend[2..] {
+        backend.priority = Some(1);
+    }
+    let mut outcomes = Vec::new();
+    for plan in [&without_groups, &groups] {
+        let agent = Agent::start(&lab, plan).unwrap();
+        let raging = STORM.begin(&lab.clients[0], Lab::VIP4).unwrap();
+        until("the storm to begin", PATIENCE, || raging.so_far().connected > 1000).unwrap();
+        let before = live(&agent);
+        assert!(before[2..].iter().all(|live| *live == 0), "the second group waits: {before:?}");
+        for broker in &mut brokers[..2] {
+            broker.kill().unwrap();
+        }
+        let outcome = raging.wait().unwrap();
+        for broker in &mut brokers[..2] {
+            broker.start_again().unwrap();
+        }
+        if plan.service[0].backend.len() == 4 {
+            let taken = live(&agent)[2..].to_vec();
+            until("the first group to be back", PATIENCE, || {
+                agent.control.status().unwrap().services[0].open_priority == 0
+            })
+            .unwrap();
+            let again = storm(&lab);
+            assert_eq!(
+                (again.failed(), live(&agent)[2..].to_vec()),
+                (0, taken),
+                "who waits again keeps its flows"
+            );
+        }
+        outcomes.push(outcome);
+    }
+    eprintln!("both brokers die, without a second group: {}", outcomes[0]);
+    eprintln!("both brokers die, with a second group: {}", outcomes[1]);
+    assert!(outcomes[0].failed() > 1000, "{}", outcomes[0]);
+    assert!(outcomes[1].failed() * 5 < outcomes[0].failed(), "{}", outcomes[1]);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn without_its_agent_the_program_spreads_a_storm_by_its_counts() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _brokers = brokers(&lab);
+    let _ports = health_ports(&lab.brokers);
+    let mut agent = Agent::start(&lab, &plan(&lab)).unwrap();
+    // Two have a thousand flows each and the third has none when the agent dies.
+    agent.control.run(&["backend", "drain", "mqtt/broker0"]).unwrap();
+    let first = Storm { clients: 2000, ..STORM };
+    let (_first, outcome) = first.rage(&lab.clients[0], Lab::VIP4).unwrap();
+    assert_eq!(outcome.failed(), 0, "{outcome}");
+    agent.control.run(&["backend", "undrain", "mqtt/broker0"]).unwrap();
+    agent.control.wait_state("mqtt", "broker0", BackendState::Up).unwrap();
+    let before = live(&agent);
+    assert!(before[0] < 50 && before[1] > 800 && before[2] > 800, "{before:?}");
+    agent.kill().unwrap();
+    let (_second, outcome) = STORM.rage(&lab.clients[0], Lab::VIP4).unwrap();
+    assert_eq!(outcome.failed(), 0, "{outcome}");
+    agent.start_again().unwrap();
+    let after = live(&agent);
+    eprintln!("agent killed at {before:?}, 5000 clients later: {after:?}");
+    assert_eq!(after.iter().sum::<u64>(), 7000);
+    let mean = 7000.0 / 3.0;
+    assert!(after.iter().all(|live| (*live as f64 / mean - 1.0).abs() < 0.05), "{after:?}");
+}
