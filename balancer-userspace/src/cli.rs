@@ -12,7 +12,9 @@ mod exit;
 mod flow;
 mod man;
 mod output;
+mod preset;
 mod reload;
+mod report;
 mod run;
 mod service;
 mod status;
@@ -78,6 +80,11 @@ enum Verb {
     /// Flows: list, explain.
     #[command(subcommand)]
     Flow(flow::Verb),
+    /// Presets: list, show, test against a live broker.
+    #[command(subcommand)]
+    Preset(preset::Verb),
+    /// Reports the load of this host, or of one broker on it, to balancers elsewhere.
+    Report(report::Args),
     /// Has the agent read its configuration again and apply it, or refuse it as a whole.
     Reload,
     /// Takes the program off all interfaces and forgets all flows, which breaks them. The agent must not be running.
@@ -127,6 +134,8 @@ fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Service(verb) => client(service::run(&verb, &mut context))?,
         Verb::Backend(verb) => client(backend::run(verb, &mut context))?,
         Verb::Flow(verb) => client(flow::run(verb, &mut context))?,
+        Verb::Preset(verb) => client(preset::run(verb, &mut context))?,
+        Verb::Report(args) => client(report::run(args))?,
         Verb::Reload => client(reload::run(&mut context))?,
     }
     context.out.flush()?;

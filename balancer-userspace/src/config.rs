@@ -11,7 +11,7 @@ pub mod health;
 mod load;
 mod problem;
 mod reference;
-mod shape;
+pub(crate) mod shape;
 pub mod telemetry;
 pub mod value;
 

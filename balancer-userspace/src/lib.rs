@@ -9,6 +9,7 @@
 //! - [`logging`], [`metrics`]: what the agent says of itself.
 //! - [`preset`]: what the telemetry of known brokers means.
 //! - [`probe`]: whether each broker is up.
+//! - [`report`]: the load of this host, for balancers elsewhere.
 //! - [`telemetry`]: how loaded each broker says it is.
 
 pub mod agent;
@@ -21,4 +22,5 @@ pub mod logging;
 pub mod metrics;
 pub mod preset;
 pub mod probe;
+pub mod report;
 pub mod telemetry;

@@ -28,6 +28,7 @@ mod secret;
 mod source;
 mod supervisor;
 mod sys;
+mod trial;
 
 use balancer_common::abi::BackendId;
 use balancer_control::{Moment, Sample};
@@ -39,10 +40,13 @@ use crate::config::TelemetryConfig;
 pub use error::SourceError;
 pub(crate) use http::Get;
 pub use http::check_url;
+pub use interpret::Found;
+pub(crate) use local::{Usage as LocalUsage, measure};
 pub use own::{OwnClients, OwnSession};
 pub use reading::Reading;
 pub use source::Source;
 pub(crate) use supervisor::phase;
+pub use trial::{Trial, trial};
 
 /// Where `now` comes from: the agent's monotonic clock, or a test's.
 pub type Clock = fn() -> Moment;

@@ -8,6 +8,8 @@ use crate::api::socket::SocketError;
 use crate::api::wire::ErrorCode;
 use crate::config::LoadError;
 use crate::kernel;
+use crate::preset::PresetError;
+use crate::report::ListenError;
 
 /// Exit codes, as in the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,15 @@ pub enum Failure {
     /// The answer on standard output says why.
     #[error("the answer says why")]
     Told(Exit),
+    /// Files of presets cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Presets(Vec<PresetError>),
+    /// Addresses cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// What was asked for cannot be done.
+    #[error("{0}")]
+    Other(String),
     /// The agent cannot run.
     #[error("{0:#}")]
     Agent(anyhow::Error),
@@ -66,7 +77,9 @@ impl Failure {
             {
                 Exit::Privilege
             }
-            Self::Load(_) => Exit::Configuration,
+            Self::Load(_) | Self::Presets(_) => Exit::Configuration,
+            Self::Listen(error) if error.is_permission() => Exit::Privilege,
+            Self::Listen(_) | Self::Other(_) => Exit::Failed,
             Self::Told(exit) => *exit,
             Self::Client(error) => client(error),
             Self::Agent(error) if lacks_privilege(error) => Exit::Privilege,
@@ -78,7 +91,14 @@ impl Failure {
     pub(super) fn report(&self, err: &mut dyn Write) {
         let problems = match self {
             Self::Client(ClientError::Refused(error)) => error.problems.as_slice(),
-            Self::Output(_) | Self::Client(_) | Self::Load(_) | Self::Agent(_) | Self::Told(_) => &[],
+            Self::Output(_)
+            | Self::Client(_)
+            | Self::Load(_)
+            | Self::Presets(_)
+            | Self::Listen(_)
+            | Self::Other(_)
+            | Self::Agent(_)
+            | Self::Told(_) => &[],
         };
         let silent = self.exit() == Exit::Ok || matches!(self, Self::Told(_));
         if !silent {

@@ -128,7 +128,7 @@ fn fit_text(schema: &Value, text: &str) -> Result<Value, String> {
 }
 
 /// Says which words there are, and which of them is most like `text`.
-pub(super) fn unknown_word(text: &str, words: &[&str]) -> String {
+pub(crate) fn unknown_word(text: &str, words: &[&str]) -> String {
     let meant = nearest(text, words.iter().copied());
     let meant = meant.map_or_else(String::new, |word| format!(" (did you mean {word:?}?)"));
     format!("{text:?} is not known; use {}{meant}", listed(words))

@@ -1,6 +1,7 @@
 //! Where the load of one backend is read, with every default filled in.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -112,4 +113,18 @@ pub enum LocalTarget {
     Unit(String),
     /// Path of a control group, absolute under `/sys/fs/cgroup` or relative to it.
     Cgroup(PathBuf),
+    /// The whole machine.
+    Host,
+}
+
+impl fmt::Display for LocalTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "process {pid}"),
+            Self::PidFile(path) => write!(f, "process of {}", path.display()),
+            Self::Unit(unit) => write!(f, "unit {unit}"),
+            Self::Cgroup(path) => write!(f, "control group {}", path.display()),
+            Self::Host => f.write_str("this host"),
+        }
+    }
 }

@@ -258,7 +258,7 @@ impl Text for Url {
         let uri: axum::http::Uri = text.parse().map_err(|error| bad(&format!("is not a URL ({error})")))?;
         match (uri.scheme_str(), uri.authority()) {
             (Some("http"), Some(authority)) if authority.as_str().contains('@') => {
-                Err(bad("has credentials in it; use username and password_file instead"))
+                Err("has credentials in it; use username and password_file instead".to_owned())
             }
             (Some("http"), Some(_)) => Ok(Self(text.to_owned())),
             (Some("https"), _) => Err(bad("asks for TLS, which telemetry does not speak")),

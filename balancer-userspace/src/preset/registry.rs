@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use super::Preset;
+use crate::config::shape;
 
 /// Name and text of every preset in `presets/`, by name.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/presets.rs"));
@@ -94,6 +95,30 @@ impl Presets {
     /// Every preset and the file it is from, `None` for what is compiled in; by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<Preset>, Option<&Path>)> {
         self.0.values().map(|entry| (&entry.preset, entry.file.as_deref()))
+    }
+
+    /// The text of the file of the preset of that name; empty when there is none.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read any more.
+    pub fn text(&self, name: &str) -> Result<String, PresetError> {
+        match self.0.get(name).and_then(|entry| entry.file.as_ref()) {
+            Some(file) => read_text(file).map_err(|e| PresetError {
+                file: file.clone(),
+                line: None,
+                message: e.to_string(),
+            }),
+            None => {
+                Ok(FILES.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text).to_owned())
+            }
+        }
+    }
+
+    /// Says that there is no preset of that name, which there are, and which is most like it.
+    #[must_use]
+    pub fn unknown(&self, name: &str) -> String {
+        shape::unknown_word(name, &self.names().collect::<Vec<_>>())
     }
 
     /// All names, sorted.

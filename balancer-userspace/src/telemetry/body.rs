@@ -19,10 +19,10 @@ pub(crate) fn text<'a>(answer: &'a Answer, at: &str, format: Format) -> Result<&
     let kind = answer.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let first = answer.body.iter().copied().find(|byte| !byte.is_ascii_whitespace());
     match (kind.as_str(), first) {
-        ("text/html" | "application/xhtml+xml", _) | (_, Some(b'<')) => {
-            let kind = if kind.is_empty() { "markup" } else { &kind };
-            return Err(not_metrics(format!("{} (login page?)", excerpt(kind, 60))));
+        ("text/html" | "application/xhtml+xml", _) => {
+            return Err(not_metrics(format!("{} (login page?)", excerpt(&kind, 60))));
         }
+        (_, Some(b'<')) => return Err(not_metrics("markup (login page?)".to_owned())),
         ("application/json", _) if format == Format::Prometheus => {
             return Err(not_metrics("application/json".to_owned()));
         }

@@ -65,7 +65,7 @@ pub fn check_url(url: &str) -> Result<Uri, String> {
         return Err(format!("{url:?} has no host; write http://HOST:PORT/PATH"));
     }
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(format!("{url:?} has credentials in it; use username and password_file"));
+        return Err("the URL has credentials in it; use username and password_file".to_owned());
     }
     Ok(uri)
 }

@@ -1,5 +1,7 @@
 //! From named numbers to a reading, as a preset says.
 
+mod survey;
+
 use balancer_control::{Moment, Resource, ResourceUse, Scope};
 
 use super::SourceError;
@@ -9,6 +11,8 @@ use crate::preset::{
     AlarmScope, AlarmWhen, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity, ResourceKind,
     ResourceRule, TimeUnit, Unknown,
 };
+
+pub use survey::Found;
 
 /// A gauge of utilisation may be above 1 by this much before it is refused: exporters round, and windows overlap.
 const GAUGE_SLACK: f64 = 1.05;
@@ -27,6 +31,8 @@ pub(crate) struct Interpreter {
     clock: Option<f64>,
     /// The counters of the alarms that grow, by the place of the alarm.
     grown: Vec<Option<f64>>,
+    /// What was found on the last page, if somebody wants to know.
+    survey: Option<Vec<Found>>,
 }
 
 /// A counter of CPU time at one time.
@@ -39,7 +45,17 @@ struct CpuTime {
 impl Interpreter {
     pub(crate) fn new(meaning: Meaning, cores: Option<f64>) -> Self {
         let grown = vec![None; meaning.alarms.len()];
-        Self { meaning, cores, before: None, clock: None, grown }
+        Self { meaning, cores, before: None, clock: None, grown, survey: None }
+    }
+
+    /// Notes from here on what of the meaning is on each page.
+    pub(crate) fn begin_survey(&mut self) {
+        self.survey = Some(Vec::new());
+    }
+
+    /// What of the meaning was on the last page.
+    pub(crate) fn found(&self) -> &[Found] {
+        self.survey.as_deref().unwrap_or_default()
     }
 
     /// The reading of one page. `own` sessions of the agent are taken off the broker's count.
@@ -47,6 +63,9 @@ impl Interpreter {
         let mut reading = Reading::default();
         let sample = &mut reading.sample;
         sample.taken = now;
+        if let Some(found) = &mut self.survey {
+            *found = survey::survey(&self.meaning, page);
+        }
         self.check_clock(page)?;
         match self.cpu(page)? {
             None => {}

@@ -65,6 +65,10 @@ impl JsonSource {
         })
     }
 
+    pub(crate) const fn interpreter(&mut self) -> &mut Interpreter {
+        &mut self.interpreter
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -4,6 +4,7 @@
 //! the CPUs online. A single-threaded broker at 100 % of one core is full on a 16-core host.
 
 mod cgroup;
+mod host;
 mod process;
 
 use std::path::Path;
@@ -39,23 +40,20 @@ struct Before {
 
 /// What was measured at one time.
 #[derive(Clone, Debug)]
-struct Usage {
-    of: String,
-    cpu_s: f64,
+pub(crate) struct Usage {
+    /// Tells the process, group or boot from others.
+    pub(crate) of: String,
+    /// CPU time used, in seconds.
+    pub(crate) cpu_s: f64,
     /// Cores it can use, before the configured number.
-    cores: f64,
-    resources: Vec<ResourceUse>,
+    pub(crate) cores: f64,
+    /// Memory and descriptors, where they have a limit.
+    pub(crate) resources: Vec<ResourceUse>,
 }
 
 impl LocalSource {
     pub(crate) fn new(target: LocalTarget, cores: Option<f64>) -> Self {
-        let name = match &target {
-            LocalTarget::Pid(pid) => format!("process {pid}"),
-            LocalTarget::PidFile(path) => format!("process of {}", path.display()),
-            LocalTarget::Unit(unit) => format!("unit {unit}"),
-            LocalTarget::Cgroup(path) => format!("control group {}", path.display()),
-        };
-        Self { target, cores, name, before: None }
+        Self { name: target.to_string(), target, cores, before: None }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -95,13 +93,14 @@ impl LocalSource {
 }
 
 /// Measures once. The error says what is missing.
-fn measure(target: &LocalTarget) -> Result<Usage, String> {
+pub(crate) fn measure(target: &LocalTarget) -> Result<Usage, String> {
     let mounts = Mounts::of_this_machine()?;
     match target {
         LocalTarget::Pid(pid) => measure_process(*pid, &mounts),
         LocalTarget::PidFile(path) => measure_process(read_pid_file(path)?, &mounts),
         LocalTarget::Unit(unit) => measure_groups(&mounts.unit(unit)?),
         LocalTarget::Cgroup(path) => measure_groups(&mounts.group(path)?),
+        LocalTarget::Host => host::measure(),
     }
 }
 

@@ -48,6 +48,10 @@ impl PrometheusSource {
         })
     }
 
+    pub(crate) const fn interpreter(&mut self) -> &mut Interpreter {
+        &mut self.interpreter
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -3,6 +3,7 @@
 use balancer_control::Moment;
 
 use super::agent_check::AgentCheckSource;
+use super::interpret::{Found, Interpreter};
 use super::json::JsonSource;
 use super::local::LocalSource;
 use super::prometheus::PrometheusSource;
@@ -48,6 +49,28 @@ impl Source {
                 Self::AgentCheck(Box::new(AgentCheckSource::new(*address, send.clone())))
             }
         })
+    }
+
+    /// The same source, which notes what of its meaning it finds.
+    pub(crate) fn surveyed(mut self) -> Self {
+        if let Some(interpreter) = self.interpreter() {
+            interpreter.begin_survey();
+        }
+        self
+    }
+
+    /// What of its meaning it found last; empty for sources without one.
+    pub(crate) fn found(&mut self) -> &[Found] {
+        self.interpreter().map_or(&[], |interpreter| interpreter.found())
+    }
+
+    const fn interpreter(&mut self) -> Option<&mut Interpreter> {
+        match self {
+            Self::Prometheus(source) => Some(source.interpreter()),
+            Self::Json(source) => Some(source.interpreter()),
+            Self::MqttSys(source) => Some(source.interpreter()),
+            Self::Local(_) | Self::AgentCheck(_) => None,
+        }
     }
 
     /// What it reads, for messages: a URL, an address, a process.

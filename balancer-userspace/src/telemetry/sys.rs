@@ -87,6 +87,10 @@ impl SysSource {
         })
     }
 
+    pub(crate) const fn interpreter(&mut self) -> &mut Interpreter {
+        &mut self.interpreter
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

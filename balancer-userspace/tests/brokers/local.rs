@@ -8,15 +8,19 @@ use balancer_userspace::config::telemetry::LocalTarget;
 use crate::support::{DEADLINE, clock, source, wait_for};
 
 /// A process that uses all the CPU it gets.
-struct Busy(Child);
+pub(crate) struct Busy(Child);
 
 impl Busy {
-    fn start() -> Self {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn start() -> Self {
         Self(Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap())
     }
 
     /// User and system time in seconds: fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms.
-    fn cpu_s(&self) -> f64 {
+    pub(crate) fn cpu_s(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0

@@ -6,5 +6,6 @@ mod hostile;
 mod local;
 mod mosquitto;
 mod probe;
+mod report;
 mod support;
 mod sys;

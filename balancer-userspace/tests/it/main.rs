@@ -6,3 +6,5 @@ mod api;
 mod cli;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod preset;

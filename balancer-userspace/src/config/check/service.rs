@@ -10,7 +10,7 @@ use balancer_control::Policy;
 use crate::config::file::{BackendSection, ForwardName, PolicyName, ServiceSection};
 use crate::config::problem::{Findings, Place};
 use crate::config::value::{Name, Span};
-use crate::config::{BackendConfig, ServiceConfig, defaults, shape};
+use crate::config::{BackendConfig, ServiceConfig, defaults};
 use crate::preset::{Preset, Presets};
 
 use super::{default, health, protection, span, telemetry};
@@ -83,8 +83,13 @@ fn preset<'a>(
     let name = name?;
     let found = presets.find(name);
     if found.is_none() {
-        let names: Vec<_> = presets.names().collect();
-        findings.error(&place.key("preset"), shape::unknown_word(name, &names));
+        findings.error(&place.key("preset"), presets.unknown(name));
+    }
+    if found.is_some_and(|preset| preset.bootstrap_only) {
+        findings.warn(
+            &place.key("preset"),
+            "clients learn the brokers' own addresses from the first connection and then go there: only that one is steered",
+        );
     }
     found
 }

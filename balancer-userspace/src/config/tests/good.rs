@@ -142,6 +142,56 @@ fn oddities_are_warnings() {
 }
 
 #[test]
+fn a_preset_says_what_it_cannot_do_and_what_it_needs() {
+    let warnings = |name: &str| lines(&good(&BASE.replace("\"mosquitto\"", &format!("{name:?}"))).warnings);
+    assert!(warnings("kafka").contains("service[mqtt].preset: clients learn the brokers' own addresses"));
+    let nanomq = warnings("nanomq");
+    assert!(
+        nanomq.contains("NanoMQ asks for credentials unless told not to; write username and password_file")
+    );
+    assert_eq!(nanomq.lines().count(), 1, "once for all backends: {nanomq}");
+}
+
+#[test]
+fn json_is_read_by_preset_and_by_pointer() {
+    let config = good(&BASE.replace("\"mosquitto\"", "\"activemq-classic\"")).config;
+    let [SourceConfig::Json { documents, headers, meaning, .. }] =
+        &config.services[0].backends[0].telemetry.sources[..]
+    else {
+        panic!("{:?}", config.services[0].backends[0].telemetry.sources)
+    };
+    assert_eq!(documents[0].url, "http://10.0.0.11:8161/api/jolokia/");
+    assert!(documents[0].post.as_ref().is_some_and(|post| post.contains("CurrentConnectionsCount")));
+    assert_eq!(headers.get("Origin").map(String::as_str), Some("http://localhost"));
+    assert_eq!(*meaning, Meaning::Preset(preset::find("activemq-classic").expect("a preset")));
+
+    let own = "telemetry = { source = \"json\", port = 8222, path = \"/varz\", metrics = { connections = \"/connections\" } }";
+    let text = BASE.replacen("port = 1883", &format!("port = 1883\n{own}"), 1);
+    let config = good(&text).config;
+    let [SourceConfig::Json { documents, meaning, .. }] =
+        &config.services[0].backends[1].telemetry.sources[..]
+    else {
+        panic!("{:?}", config.services[0].backends[1].telemetry.sources)
+    };
+    assert_eq!(documents[0].url, "http://10.0.0.12:8222/varz");
+    let names = MetricNames { connections: Some("/connections".to_owned()), ..MetricNames::default() };
+    assert_eq!(*meaning, Meaning::Named(names));
+
+    let text = BASE.replace("\"mosquitto\"", "\"nats\"")
+        + "telemetry = { url = \"http://10.9.9.9:80/n/\", report = 9465 }\n";
+    let config = good(&text).config;
+    let [SourceConfig::Json { documents, .. }, SourceConfig::Prometheus { url, .. }] =
+        &config.services[0].backends[1].telemetry.sources[..]
+    else {
+        panic!("{:?}", config.services[0].backends[1].telemetry.sources)
+    };
+    assert_eq!(
+        (documents[0].url.as_str(), url.as_str()),
+        ("http://10.9.9.9:80/n/varz", "http://10.0.0.12:9465/metrics")
+    );
+}
+
+#[test]
 fn hash_keys_may_have_a_prefix() {
     for key in ["0x0123456789abcdef", "0123456789ABCDEF"] {
         let config = good(&format!("{BASE}[datapath]\nhash_key = \"{key}\"\n")).config;
