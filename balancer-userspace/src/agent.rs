@@ -14,6 +14,7 @@ mod core;
 mod explain;
 mod flows;
 mod interfaces;
+mod observing;
 mod overrides;
 mod registry;
 mod reload;
@@ -29,7 +30,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use self::core::Agent;
-pub(crate) use self::start::lock_path;
+pub use self::start::lock_path;
 use crate::config::Checked;
 
 /// What `balancer run` is told.
@@ -70,6 +71,7 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
             _ = ticks.tick() => {
                 agent.mind_interfaces();
                 agent.tick();
+                agent.history.settle(clock::stamp());
             }
         }
         if let Some(period) = agent.period_changed() {
@@ -77,6 +79,7 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
     }
+    blocking(|| agent.history.stop(clock::stamp()));
     info!("stopping; the program goes on steering with the last scores");
     Ok(())
 }
@@ -88,7 +91,7 @@ fn blocking<T>(write: impl FnOnce() -> T) -> T {
 
 impl Agent {
     fn reload_on_signal(&mut self) {
-        match self.reload() {
+        match self.reload_for(None) {
             Ok(reload) if reload.changes.is_empty() => info!("configuration reloaded: nothing has changed"),
             Ok(reload) => info!("configuration reloaded: {}", reload.changes.join("; ")),
             Err(error) => warn!("configuration not reloaded: {error}: {}", error.problems.join("; ")),

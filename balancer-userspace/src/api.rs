@@ -10,6 +10,7 @@ pub mod socket;
 pub mod wire;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,6 +32,8 @@ pub enum Call {
     Status(Reply<wire::Status>),
     /// Drains a backend, or ends it. Lasts until the operator ends it, or the host is started anew.
     Drain {
+        /// Who asks.
+        peer: Peer,
         /// The backend.
         backend: BackendName,
         /// Whether it takes no new flows.
@@ -40,6 +43,8 @@ pub enum Call {
     },
     /// Overrides the configured weight of a backend; `None` ends the override.
     Weight {
+        /// Who asks.
+        peer: Peer,
         /// The backend.
         backend: BackendName,
         /// 1 to 1000, checked by the server.
@@ -54,17 +59,78 @@ pub enum Call {
         /// The flows.
         reply: Reply<wire::Flows>,
     },
-    /// Says where a connection goes or would go, and why.
+    /// Says how a service, a backend or a connection is steered, and why.
     Explain {
-        /// Name of the service.
-        service: String,
-        /// The client.
-        client: SocketAddr,
-        /// The decision.
+        /// What is asked.
+        question: Question,
+        /// The explanation.
         reply: Reply<wire::Explanation>,
     },
+    /// Lists the decision log.
+    Log {
+        /// Which entries.
+        filter: LogFilter,
+        /// The entries.
+        reply: Reply<wire::Log>,
+    },
     /// Reads the configuration again and applies it, or refuses it as a whole.
-    Reload(Reply<wire::Reload>),
+    Reload {
+        /// Who asks.
+        peer: Peer,
+        /// What changed.
+        reply: Reply<wire::Reload>,
+    },
+}
+
+/// Who asks: the process at the other end of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// User id.
+    pub uid: u32,
+    /// Process id, where the kernel tells it.
+    pub pid: Option<i32>,
+}
+
+/// What is to be explained. With a client a connection, else with a backend that, else the service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// Name of the service; without it the one that the client has a flow to, or the only one.
+    pub service: Option<String>,
+    /// Name of the backend in it.
+    pub backend: Option<String>,
+    /// The client.
+    pub client: Option<SocketAddr>,
+    /// When.
+    pub when: When,
+}
+
+/// The time that is asked about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// The present.
+    #[default]
+    Now,
+    /// The present, and what happened in the time that led to it.
+    Since(Duration),
+    /// A moment of the past: milliseconds since 1970-01-01 00:00 UTC.
+    At(i64),
+}
+
+/// Which entries of the decision log are listed. Every condition that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogFilter {
+    /// Not older than this.
+    pub since: Option<Duration>,
+    /// About this service.
+    pub service: Option<String>,
+    /// About this backend, or its whole service.
+    pub backend: Option<String>,
+    /// Numbered higher than this.
+    pub after: Option<u64>,
+    /// Periodic summaries as well.
+    pub summaries: bool,
+    /// At most so many, the newest; 1 to [`wire::MAX_ENTRIES`].
+    pub limit: usize,
 }
 
 /// A backend as people name it: `service/backend`.

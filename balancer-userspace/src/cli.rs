@@ -9,7 +9,9 @@ mod completions;
 mod detach;
 mod doctor;
 mod exit;
+mod explain;
 mod flow;
+mod log;
 mod man;
 mod output;
 mod preset;
@@ -18,6 +20,7 @@ mod report;
 mod run;
 mod service;
 mod status;
+mod time;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -77,7 +80,7 @@ enum Verb {
     /// Backends: list, drain, weigh.
     #[command(subcommand)]
     Backend(backend::Verb),
-    /// Flows: list, explain.
+    /// Flows.
     #[command(subcommand)]
     Flow(flow::Verb),
     /// Presets: list, show, test against a live broker.
@@ -85,6 +88,10 @@ enum Verb {
     Preset(preset::Verb),
     /// Reports the load of this host, or of one broker on it, to balancers elsewhere.
     Report(report::Args),
+    /// Says why new flows go where they go: of a service, a backend or one connection, now or at an earlier time.
+    Explain(explain::Args),
+    /// Lists the decision log: what changed, when and why.
+    Log(log::Args),
     /// Has the agent read its configuration again and apply it, or refuse it as a whole.
     Reload,
     /// Takes the program off all interfaces and forgets all flows, which breaks them. The agent must not be running.
@@ -136,6 +143,8 @@ fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Flow(verb) => client(flow::run(verb, &mut context))?,
         Verb::Preset(verb) => client(preset::run(verb, &mut context))?,
         Verb::Report(args) => client(report::run(args))?,
+        Verb::Explain(args) => client(explain::run(args, &mut context))?,
+        Verb::Log(args) => client(log::run(&args, &mut context))?,
         Verb::Reload => client(reload::run(&mut context))?,
     }
     context.out.flush()?;

@@ -56,6 +56,10 @@ pub struct AgentConfig {
     pub presets: Option<PathBuf>,
     /// Time from one run of the controller to the next.
     pub tick: Duration,
+    /// The decision log's file; `None` keeps it in memory alone.
+    pub history: Option<PathBuf>,
+    /// Size of that file at most, in MiB, 1 to 1024; half as much is kept in memory.
+    pub history_mib: u32,
 }
 
 /// The program and its maps.

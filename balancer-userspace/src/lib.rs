@@ -5,6 +5,7 @@
 //! - [`cli`]: the command line.
 //! - [`config`]: the file, checked into a [`config::Config`].
 //! - [`doctor`]: what would keep the balancer from working.
+//! - `history`: the decision log.
 //! - [`kernel`]: the program, its maps, and the network around them.
 //! - [`logging`], [`metrics`]: what the agent says of itself.
 //! - [`preset`]: what the telemetry of known brokers means.
@@ -17,6 +18,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+mod history;
 pub mod kernel;
 pub mod logging;
 pub mod metrics;

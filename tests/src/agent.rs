@@ -281,6 +281,7 @@ impl Drop for Agent<'_> {
         self.process = None;
         // There are no pins when the agent did not get so far.
         let _ = fs::remove_dir_all(self.pins());
+        let _ = fs::remove_file(balancer_userspace::agent::lock_path(&self.pins()));
     }
 }
 

@@ -48,6 +48,9 @@ pub(crate) fn sweep_stale() {
         for pins in stale_in(Path::new(BPFFS)) {
             let _ = fs::remove_dir_all(pins);
         }
+        for lock in stale_locks() {
+            let _ = fs::remove_file(lock);
+        }
         for netns in stale_in(Path::new("/run/netns")) {
             if let Some(name) = netns.file_name() {
                 let _ = Command::new("ip").args(["netns", "del"]).arg(name).status();
@@ -59,6 +62,17 @@ pub(crate) fn sweep_stale() {
             }
         }
     });
+}
+
+/// Lock files of agents, which are called after the pins that they guard.
+fn stale_locks() -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir("/run/balancer") else { return Vec::new() };
+    let is_stale_lock = |name: &str| name.find(PREFIX).is_some_and(|at| is_stale(&name[at..]));
+    let names = entries.flatten().filter(|entry| {
+        let name = entry.file_name();
+        name.to_str().is_some_and(|name| name.ends_with(".lock") && is_stale_lock(name))
+    });
+    names.map(|entry| entry.path()).collect()
 }
 
 fn stale_in(dir: &Path) -> Vec<PathBuf> {

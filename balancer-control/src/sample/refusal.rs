@@ -46,8 +46,8 @@ pub enum Refusal {
     ResourceUnit(Resource, f64),
     /// The reading is not later than the one before.
     #[error(
-        "the reading is {0:?} older than the one before it, or the same; the source must report each reading once \
-         and in order"
+        "the reading is {} the one before it; the source must report each reading once and in order",
+        not_later(*.0)
     )]
     NotLater(Duration),
     /// The reading is from the future.
@@ -65,6 +65,11 @@ pub enum Refusal {
         /// What the service allows.
         limit: Duration,
     },
+}
+
+/// How a reading that is not later than the one before compares with it.
+fn not_later(by: Duration) -> String {
+    if by.is_zero() { "of the same time as".to_owned() } else { format!("{by:?} older than") }
 }
 
 /// Whether a number can be a number of cores.
@@ -194,6 +199,13 @@ mod tests {
     fn time_must_go_on_and_not_ahead() {
         let taken = |seconds| Sample { taken: at(seconds), ..sample() };
         assert_eq!(accept(taken(98)), Err(Refusal::NotLater(Duration::ZERO)));
+        let texts = [taken(98), taken(90)].map(|sample| accept(sample).unwrap_err().to_string());
+        assert!(
+            texts[0].starts_with("the reading is of the same time as the one before it;"),
+            "{}",
+            texts[0]
+        );
+        assert!(texts[1].starts_with("the reading is 8s older than the one before it;"), "{}", texts[1]);
         assert_eq!(accept(taken(90)), Err(Refusal::NotLater(Duration::from_secs(8))));
         assert_eq!(accept(taken(101)), Ok(taken(101)));
         assert_eq!(accept(taken(102)), Err(Refusal::Future(Duration::from_secs(2))));

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use balancer_common::abi::{BackendId, ServiceId};
 use balancer_common::outcome::{Class, Outcome};
-use balancer_control::Input;
 use balancer_control::snapshot::{BackendSnapshot, BackendState};
+use balancer_control::{Input, Snapshot};
 
+use super::clock;
 use super::core::{Agent, high};
-use super::{blocking, clock};
 use crate::api::wire::{self, ApiError, ErrorCode};
 use crate::api::{BackendName, Call};
 use crate::kernel::Error;
@@ -19,14 +19,23 @@ impl Agent {
     pub(super) fn answer(&mut self, call: Call) {
         match call {
             Call::Status(reply) => drop(reply.send(self.status().map_err(failed))),
-            Call::Drain { backend, drain, reply } => drop(reply.send(self.drain(&backend, drain))),
-            Call::Weight { backend, weight, reply } => drop(reply.send(self.weight(&backend, weight))),
-            Call::Flows { filter, reply } => {
-                let listed = blocking(|| self.list(&filter));
-                drop(reply.send(listed));
+            Call::Drain { peer, backend, drain, reply } => {
+                let action = format!("{} {backend}", if drain { "drain" } else { "undrain" });
+                let done = self.for_operator(peer, &backend, &action, |agent| agent.drain(&backend, drain));
+                drop(reply.send(done));
             }
-            Call::Explain { service, client, reply } => drop(reply.send(self.explain(&service, client))),
-            Call::Reload(reply) => drop(reply.send(self.reload())),
+            Call::Weight { peer, backend, weight, reply } => {
+                let weighed = weight.map_or_else(|| "--reset".to_owned(), |weight| weight.to_string());
+                let action = format!("weight {backend} {weighed}");
+                let done = self.for_operator(peer, &backend, &action, |agent| agent.weight(&backend, weight));
+                drop(reply.send(done));
+            }
+            Call::Flows { filter, reply } => self.list(&filter, reply),
+            Call::Explain { question, reply } => drop(reply.send(self.explain(&question))),
+            Call::Log { filter, reply } => {
+                drop(reply.send(Ok(self.history.list(&filter, clock::stamp()))));
+            }
+            Call::Reload { peer, reply } => drop(reply.send(self.reload_for(Some(peer)))),
         }
     }
 
@@ -83,7 +92,7 @@ impl Agent {
     }
 
     fn one(&self, id: BackendId) -> Result<wire::Backend, ApiError> {
-        let backends = self.backends().map_err(failed)?;
+        let backends = self.backends(&self.snapshot()).map_err(failed)?;
         let found = backends.into_iter().find(|(other, _)| *other == id);
         found
             .map(|(_, backend)| backend)
@@ -91,18 +100,21 @@ impl Agent {
     }
 
     fn status(&self) -> Result<wire::Status, Error> {
-        let backends = self.backends()?;
+        let snapshot = self.snapshot();
+        let backends = self.backends(&snapshot)?;
         let backends: Vec<wire::Backend> = backends.into_iter().map(|(_, backend)| backend).collect();
         let mut status = wire::Status {
             agent: self.about(),
             interfaces: self.interfaces(),
             tables: self.tables()?,
-            services: self.services(&backends),
-            outcomes: self.outcomes(&backends)?,
+            services: self.services(&snapshot, &backends),
+            outcomes: self.outcomes(&snapshot, &backends)?,
             problems: Vec::new(),
+            warnings: Vec::new(),
             backends,
         };
-        status.problems = self.problems(&status);
+        status.problems = self.problems(&snapshot, &status);
+        status.warnings = self.oddities(&status);
         Ok(status)
     }
 
@@ -147,10 +159,9 @@ impl Agent {
             .collect())
     }
 
-    fn services(&self, backends: &[wire::Backend]) -> Vec<wire::Service> {
+    fn services(&self, snapshot: &Snapshot, backends: &[wire::Backend]) -> Vec<wire::Service> {
         let vips: BTreeMap<ServiceId, SocketAddr> =
             self.registry.services().map(|(vip, id)| (id, vip)).collect();
-        let snapshot = self.controller.snapshot(clock::now());
         let services =
             snapshot.services.iter().filter_map(|service| Some((service, *vips.get(&service.id)?)));
         services
@@ -175,11 +186,11 @@ impl Agent {
     }
 
     /// Every backend, those included that are leaving.
-    fn backends(&self) -> Result<Vec<(BackendId, wire::Backend)>, Error> {
+    pub(super) fn backends(&self, snapshot: &Snapshot) -> Result<Vec<(BackendId, wire::Backend)>, Error> {
         let addresses: BTreeMap<BackendId, SocketAddr> =
             self.registry.backends().map(|(_, address, id, ..)| (id, address)).collect();
         let mut all = Vec::new();
-        for service in &self.controller.snapshot(clock::now()).services {
+        for service in &snapshot.services {
             for backend in &service.backends {
                 let Some(address) = addresses.get(&backend.id) else { continue };
                 all.push((backend.id, self.backend(&service.name, backend, *address)?));
@@ -234,11 +245,23 @@ impl Agent {
             broker_connections: sample.and_then(|sample| sample.connections),
             telemetry_problem: self.silent.get(&known.id).cloned().or_else(|| known.refused.clone()),
             next_hop: self.hop_text(known.id),
+            leaving: known.leaving,
+            conditions: known
+                .conditions
+                .iter()
+                .map(|condition| wire::Condition::new(condition, now))
+                .collect(),
         })
     }
 
     fn hop_text(&self, id: BackendId) -> Option<String> {
-        let (hop, _) = self.hops.get(&id).filter(|(hop, _)| hop.is_known())?;
+        let (hop, problem) = self.hops.get(&id)?;
+        if let Some(detour) = problem.as_ref().filter(|problem| problem.is_detour()) {
+            return Some(detour.to_string());
+        }
+        if !hop.is_known() {
+            return None;
+        }
         let interface = self.datapath.attached().iter().find(|one| one.ifindex == hop.ifindex);
         let interface =
             interface.map_or_else(|| format!("interface {}", hop.ifindex), |one| one.interface.clone());
@@ -248,11 +271,10 @@ impl Agent {
 
     /// Packets by outcome. Those of established flows are not counted apart: they are what the backends' traffic is
     /// more than the rest.
-    fn outcomes(&self, backends: &[wire::Backend]) -> Result<Vec<wire::Outcome>, Error> {
+    fn outcomes(&self, snapshot: &Snapshot, backends: &[wire::Backend]) -> Result<Vec<wire::Outcome>, Error> {
         let mut all = Vec::new();
-        let named = self.controller.snapshot(clock::now()).services;
-        let rows =
-            std::iter::once((None, None)).chain(named.iter().map(|s| (Some(s.id), Some(s.name.clone()))));
+        let named = snapshot.services.iter().map(|s| (Some(s.id), Some(s.name.clone())));
+        let rows = std::iter::once((None, None)).chain(named);
         for (id, service) in rows {
             let mut packets = self.counters.outcomes(id)?;
             if let Some(name) = &service {
@@ -268,14 +290,21 @@ impl Agent {
         Ok(all)
     }
 
-    fn problems(&self, status: &wire::Status) -> Vec<String> {
-        let mut problems = self.warnings.clone();
+    /// What is odd but may be meant, and what it costs.
+    fn oddities(&self, status: &wire::Status) -> Vec<String> {
+        let mut oddities = self.warnings.clone();
         for interface in status.interfaces.iter().filter(|one| one.mode == wire::XdpMode::Generic) {
-            problems.push(format!(
+            oddities.push(format!(
                 "{} runs the program in generic mode, at several times the cost",
                 interface.name
             ));
         }
+        oddities.extend(self.history.problem());
+        oddities
+    }
+
+    fn problems(&self, snapshot: &Snapshot, status: &wire::Status) -> Vec<String> {
+        let mut problems = Vec::new();
         for table in status.tables.iter().filter(|table| table.used >= table.high) {
             problems.push(format!(
                 "the {} flow table is nearly full ({} of {}): new flows are steered by the ring alone; set \
@@ -289,15 +318,15 @@ impl Agent {
         for service in status.services.iter().filter(|service| service.backends_up == 0 && !service.panic) {
             problems.push(format!("service {} has no backend that takes new flows", service.name));
         }
-        for service in self.controller.snapshot(clock::now()).services {
+        for service in &snapshot.services {
             let alarming =
                 service.conditions.iter().filter(|c| matches!(c.word, "panic" | "alarm" | "takeover"));
             problems
                 .extend(alarming.map(|condition| format!("service {}: {}", service.name, condition.reason)));
         }
         for (id, (_, problem)) in &self.hops {
-            problems
-                .extend(problem.as_ref().map(|problem| format!("next hop of {}: {problem}", self.name(*id))));
+            let problem = problem.as_ref().filter(|problem| !problem.is_detour());
+            problems.extend(problem.map(|problem| format!("next hop of {}: {problem}", self.name(*id))));
         }
         problems.extend(
             self.silent.iter().map(|(id, problem)| format!("telemetry of {}: {problem}", self.name(*id))),

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc as threads;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use balancer_common::abi::{BackendId, Hop, Score, ServiceId, clock_from_seconds};
 use balancer_control::controller::Controller;
+use balancer_control::journal::Journal;
 use balancer_control::{Command, Counts, Input, Moment, ServiceSteering};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
@@ -17,6 +19,8 @@ use super::watchers::{Watched, Watchers};
 use super::{Options, blocking, clock};
 use crate::api::BackendName;
 use crate::config::{Config, DatapathConfig};
+use crate::history::History;
+use crate::kernel::nexthop::Problem;
 use crate::kernel::sweep::Timeouts;
 use crate::kernel::{Counters, Datapath, Error, Flows, HopEvent, Layout, Steering, Targets};
 use crate::probe::ProbeEvent;
@@ -41,13 +45,15 @@ pub(super) struct Agent {
     pub(super) counters: Counters,
     /// For reading; the sweeper has the handle that writes.
     pub(super) flows: Flows,
+    /// For walks of the whole tables, which take their time on a thread of their own.
+    pub(super) lister: Arc<Mutex<Flows>>,
     pub(super) overrides: Overrides,
     pub(super) watchers: Watchers,
     pub(super) targets: watch::Sender<Targets>,
     pub(super) orders: threads::Sender<Order>,
     /// How services draw, as last said by the controller.
     pub(super) drawing: BTreeMap<ServiceId, ServiceSteering>,
-    pub(super) hops: BTreeMap<BackendId, (Hop, Option<String>)>,
+    pub(super) hops: BTreeMap<BackendId, (Hop, Option<Problem>)>,
     /// Why telemetry of a backend is not in use.
     pub(super) silent: BTreeMap<BackendId, String>,
     /// Backends whose remains the sweeper was asked to remove.
@@ -56,6 +62,9 @@ pub(super) struct Agent {
     pub(super) doubt: Option<String>,
     pub(super) done: Done,
     pub(super) period: Duration,
+    /// What the decision log was told last of the controller.
+    pub(super) journal: Journal,
+    pub(super) history: History,
 }
 
 /// What the agent has done so far.
@@ -89,6 +98,7 @@ impl Agent {
         if let Err(error) = blocking(|| self.apply(commands)) {
             self.note_doubt(&error);
         }
+        self.observe();
         self.let_go();
     }
 
@@ -125,6 +135,7 @@ impl Agent {
             }
             Err(error) => self.note_doubt(&error),
         }
+        self.observe();
     }
 
     fn note_doubt(&mut self, error: &Error) {
@@ -283,8 +294,7 @@ impl Agent {
                 // It was on its way when the backend was forgotten.
                 continue;
             }
-            let problem = problem.map(|problem| problem.to_string());
-            if let Some(problem) = &problem {
+            if let Some(problem) = problem.as_ref().filter(|problem| !problem.is_detour()) {
                 warn!("next hop of {}: {problem}; the kernel is asked for each packet", self.name(backend));
             }
             self.hops.insert(backend, (hop, problem));

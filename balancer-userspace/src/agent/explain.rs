@@ -1,170 +1,116 @@
-//! Why a connection goes where it goes: the program's own decision, made again from the same maps.
+//! Why new flows of a service go where they go: how it is, or how it was by the decision log.
 
-use std::collections::BTreeMap;
+mod facts;
+mod flow;
+mod past;
+mod words;
+
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use balancer_common::abi::{BackendId, Draw, Ring, ScoreFlags, ScoreTable, Service, ServiceId};
-use balancer_common::packet::{Family, V4, V6};
-use balancer_common::steer::{self, Candidate, Stage, Steering, hash};
+use super::clock;
+use super::core::Agent;
+use crate::api::wire::{ApiError, ErrorCode, Explanation};
+use crate::api::{Question, When};
+use crate::config::ServiceConfig;
+use crate::kernel::FlowKey;
 
-use super::core::{Agent, from_q32};
-use crate::api::wire::{self, ApiError, ErrorCode, Explanation};
-use crate::kernel::{Error, FlowKey};
+/// Entries of the decision log in an explanation, the newest.
+const EVENTS: usize = 200;
 
-/// The maps as they are at one moment.
-struct Frozen {
-    ring: Box<Ring>,
-    scores: Box<ScoreTable>,
-    live: BTreeMap<BackendId, u64>,
-}
-
-impl Steering for Frozen {
-    fn ring(&self, _: ServiceId) -> Option<&Ring> {
-        Some(&self.ring)
-    }
-
-    fn scores(&self) -> Option<&ScoreTable> {
-        Some(&self.scores)
-    }
-
-    fn live(&self, backend: BackendId) -> u64 {
-        self.live.get(&backend).copied().unwrap_or(0)
-    }
-}
+/// What happened so long before and after a moment is told with it.
+const AROUND: Duration = Duration::from_secs(60);
 
 impl Agent {
-    /// Where a connection of `client` to a service goes or would go.
-    pub(super) fn explain(&self, name: &str, client: SocketAddr) -> Result<Explanation, ApiError> {
-        let service = self.config.services.iter().find(|service| service.name == name).ok_or_else(|| {
-            let known: Vec<&str> = self.config.services.iter().map(|service| service.name.as_str()).collect();
-            ApiError::new(ErrorCode::NotFound, format!("no service {name}; there are: {}", known.join(", ")))
-        })?;
-        if client.is_ipv4() != service.vip.is_ipv4() {
-            let message =
-                format!("client {client} and VIP {} are of different address families", service.vip);
-            return Err(ApiError::new(ErrorCode::Invalid, message));
-        }
-        let id = self.registry.service_id(service.vip).expect("configured services are registered");
-        let failed = |error: Error| ApiError::new(ErrorCode::Failed, error.to_string());
-        self.explain_flow(name, id, client, service.vip).map_err(failed)
-    }
-
-    fn explain_flow(
-        &self,
-        name: &str,
-        id: ServiceId,
-        client: SocketAddr,
-        vip: SocketAddr,
-    ) -> Result<Explanation, Error> {
-        let mut answer = Explanation {
-            service: name.to_owned(),
-            client,
-            backend: None,
-            flow: None,
-            candidates: Vec::new(),
-            reasons: Vec::new(),
+    /// Answers a question.
+    pub(super) fn explain(&self, question: &Question) -> Result<Explanation, ApiError> {
+        let service = match (&question.service, question.client) {
+            (Some(name), _) => name.clone(),
+            (None, Some(client)) => self.service_of(client)?.name.clone(),
+            (None, None) => return Err(invalid("nothing to explain; name a service or a client")),
         };
-        let key = FlowKey::new(client, id);
-        if let Some(flow) = self.flows.get(&key)? {
-            let backend = self.name(flow.state.backend());
-            answer.reasons.push(format!("{client} has a flow to {backend}; a flow stays where it is"));
-            answer.backend = Some(self.short_name(flow.state.backend()));
-            answer.flow = Some(self.wire_flow(&key, &flow));
-            return Ok(answer);
-        }
-        let service = self.steering.service(id)?;
-        let frozen = Frozen {
-            ring: self.steering.ring(id)?,
-            scores: self.steering.scores()?,
-            live: self
-                .registry
-                .backends()
-                .map(|(_, _, id, ..)| Ok((id, self.counters.live(id)?)))
-                .collect::<Result<_, Error>>()?,
+        let mut answer = match question.when {
+            When::At(wall) => self.past(&service, question, wall)?,
+            When::Now | When::Since(_) => self.present(&service, question)?,
         };
-        let words = match client {
-            SocketAddr::V4(v4) => V4::words(v4.ip().octets(), port(client), port(vip)),
-            SocketAddr::V6(v6) => V6::words(v6.ip().octets(), port(client), port(vip)),
+        let now = clock::stamp();
+        let backend = answer.backend.as_deref().filter(|_| question.client.is_none());
+        let around =
+            |wall, before, after| self.history.around((&service, backend), wall, before, after, EVENTS);
+        answer.events = match question.when {
+            When::Now => Vec::new(),
+            When::Since(since) => around(now.wall, since, Duration::ZERO),
+            When::At(wall) => around(wall, AROUND, AROUND),
         };
-        let bits = hash::flow(words, self.steering.settings()?.hash_key);
-        let mut seen = Vec::new();
-        let chosen =
-            steer::choose(&frozen, id, &service, service.draws, bits, |candidate| seen.push(candidate));
-        answer.backend = chosen.map(|backend| self.short_name(backend));
-        // The same backend may be drawn more than once; the first draw is the one that won.
-        let winner = seen.iter().position(|candidate| candidate.open && Some(candidate.backend) == chosen);
-        let candidates = seen.iter().enumerate();
-        answer.candidates = candidates
-            .map(|(index, candidate)| self.wire_candidate(candidate, &frozen, Some(index) == winner))
-            .collect();
-        answer.reasons = self.reasons(client, &service, &seen, chosen);
+        answer.log_begins = self.history.begins();
         Ok(answer)
     }
 
-    fn reasons(
-        &self,
-        client: SocketAddr,
-        service: &Service,
-        seen: &[Candidate],
-        chosen: Option<BackendId>,
-    ) -> Vec<String> {
-        let mut reasons = vec![match chosen {
-            Some(backend) => format!("{client} has no flow; a new one would go to {}", self.name(backend)),
-            None => format!("{client} has no flow; a new one would be refused: no backend takes any"),
-        }];
-        match service.draw() {
-            Draw::Hash => reasons.push(format!(
-                "{} candidates are drawn from the ring by hash of the client's address and port; the lowest \
-                 predicted utilisation wins",
-                service.draws
-            )),
-            Draw::Counter => reasons.push(
-                "the policy takes the backends of the ring in turn, so the next one depends on what came before; \
-                 the hash stands in for the turn here"
-                    .to_owned(),
-            ),
-            Draw::Random => reasons.push(
-                "the policy draws at random; the hash stands in for the draw here".to_owned(),
-            ),
+    fn present(&self, name: &str, question: &Question) -> Result<Explanation, ApiError> {
+        let (snapshot, now) = (self.snapshot(), clock::now());
+        let known = snapshot.services.iter().find(|service| service.name == name).ok_or_else(|| {
+            let known: Vec<&str> = snapshot.services.iter().map(|service| service.name.as_str()).collect();
+            missing(format!("no service {name}; there are: {}", known.join(", ")))
+        })?;
+        let mut answer = Explanation {
+            service: name.to_owned(),
+            steering: Some(facts::steering(known, now)),
+            conditions: facts::conditions(&known.conditions, now),
+            backends: known.backends.iter().map(|backend| facts::backend(backend, known, now)).collect(),
+            ..Explanation::default()
+        };
+        if let Some(client) = question.client {
+            return self.explain_client(answer, self.configured(name)?, client);
         }
-        if seen.iter().any(|candidate| candidate.stage == Stage::Walk) {
-            reasons.push(
-                "every candidate drawn was closed, so the next slots of the ring were tried".to_owned(),
-            );
+        if let Some(backend) = &question.backend {
+            let names: Vec<String> = answer.backends.iter().map(|facts| facts.name.clone()).collect();
+            answer.reasons = words::of_backend(&answer, backend);
+            answer.backends.retain(|facts| facts.name == *backend);
+            if answer.backends.is_empty() {
+                let names = names.join(", ");
+                return Err(missing(format!("no backend {backend} in service {name}; there are: {names}")));
+            }
+            answer.backend = Some(backend.clone());
+        } else {
+            answer.reasons = words::of_service(&answer);
         }
-        if seen.iter().any(|candidate| candidate.stage == Stage::Standby) {
-            reasons.push("no backend of the ring takes new flows, so the standbys were asked".to_owned());
-        }
-        reasons
+        Ok(answer)
     }
 
-    fn wire_candidate(&self, candidate: &Candidate, frozen: &Frozen, chosen: bool) -> wire::Candidate {
-        let score = frozen.scores.get(candidate.backend);
-        let closed = (!candidate.open).then(|| {
-            let flags = score.flags;
-            let reasons = [
-                (flags & ScoreFlags::READY == 0, "not in rotation"),
-                (flags & ScoreFlags::DRAIN != 0, "draining"),
-                (flags & ScoreFlags::DOWN != 0, "down"),
-                (flags & ScoreFlags::EXHAUSTED != 0, "a resource is nearly used up"),
-                (flags & ScoreFlags::EJECTED != 0, "SYNs to it fail"),
-                (score.cap != 0 && candidate.live >= u64::from(score.cap), "at its cap"),
-            ];
-            let reasons: Vec<&str> =
-                reasons.iter().filter(|(holds, _)| *holds).map(|(_, text)| *text).collect();
-            reasons.join(", ")
-        });
-        wire::Candidate {
-            backend: self.short_name(candidate.backend),
-            slot: (candidate.stage != Stage::Standby).then(|| u32::from(candidate.slot)),
-            score: from_q32(candidate.predicted),
-            live: candidate.live,
-            closed,
-            chosen,
+    fn configured(&self, name: &str) -> Result<&ServiceConfig, ApiError> {
+        let found = self.config.services.iter().find(|service| service.name == name);
+        found.ok_or_else(|| {
+            missing(format!("service {name} was removed from the configuration: it takes no new flows"))
+        })
+    }
+
+    /// The service that a client means: the one that it has a flow to, or the only one of its address family.
+    fn service_of(&self, client: SocketAddr) -> Result<&ServiceConfig, ApiError> {
+        let family = |service: &&ServiceConfig| service.vip.is_ipv4() == client.is_ipv4();
+        let candidates: Vec<&ServiceConfig> = self.config.services.iter().filter(family).collect();
+        let has_flow = |service: &&&ServiceConfig| {
+            self.registry
+                .service_id(service.vip)
+                .is_some_and(|id| self.flows.get(&FlowKey::new(client, id)).is_ok_and(|flow| flow.is_some()))
+        };
+        let with_flow: Vec<&ServiceConfig> = candidates.iter().filter(has_flow).copied().collect();
+        match (with_flow.as_slice(), candidates.as_slice()) {
+            ([one], _) | ([], [one]) => Ok(one),
+            ([], []) => Err(missing(format!("no service is of the address family of {client}"))),
+            (several, all) => {
+                let (which, of) =
+                    if several.is_empty() { ("could go to", all) } else { ("has flows to", several) };
+                let names: Vec<&str> = of.iter().map(|service| service.name.as_str()).collect();
+                Err(invalid(format!("{client} {which} {}; name one with --service", names.join(", "))))
+            }
         }
     }
 }
 
-const fn port(address: SocketAddr) -> [u8; 2] {
-    address.port().to_be_bytes()
+fn missing(message: String) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, message)
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::Invalid, message)
 }

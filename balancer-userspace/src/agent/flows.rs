@@ -1,72 +1,147 @@
 //! Flows as the API shows them.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::{Duration, Instant};
+
 use balancer_common::abi::{BackendId, CLOCK_SHIFT, Flow, FlowState, ServiceId};
 
 use super::answers::failed;
 use super::core::Agent;
-use crate::api::FlowFilter;
 use crate::api::wire::{self, ApiError, ErrorCode};
-use crate::kernel::{self, FlowKey};
+use crate::api::{FlowFilter, Reply};
+use crate::kernel::{self, FlowKey, Flows};
+
+/// Longest walk of the flow tables: below the time that the API has for an answer.
+const LONGEST_WALK: Duration = Duration::from_secs(10);
+
+/// Entries between two looks at the clock.
+const SLICE: u64 = 4096;
+
+/// Which flows are looked for, by id.
+#[derive(Debug)]
+struct Wanted {
+    service: Option<ServiceId>,
+    backends: Option<Vec<BackendId>>,
+    client: Option<std::net::IpAddr>,
+    limit: usize,
+}
+
+/// Names of ids at one moment.
+#[derive(Debug)]
+struct Names {
+    services: BTreeMap<ServiceId, String>,
+    backends: BTreeMap<BackendId, String>,
+}
 
 impl Agent {
-    /// Flows that match, up to the filter's limit.
-    pub(super) fn list(&mut self, filter: &FlowFilter) -> Result<wire::Flows, ApiError> {
-        let (service, backends) = self.conditions(filter)?;
-        let mut found = Vec::new();
-        let mut truncated = false;
-        let matches = |key: &FlowKey, flow: &Flow| {
-            service.is_none_or(|id| key.service() == id)
-                && filter.client.is_none_or(|client| key.client().ip() == client)
-                && backends.as_ref().is_none_or(|ids| ids.contains(&flow.state.backend()))
+    /// Looks for flows on a thread of its own, as a walk of a million takes a good part of a second; one walk at a time.
+    pub(super) fn list(&self, filter: &FlowFilter, reply: Reply<wire::Flows>) {
+        let wanted = match self.wanted(filter) {
+            Ok(wanted) => wanted,
+            Err(error) => return drop(reply.send(Err(error))),
         };
-        let walked = self.flows.for_each(|key, flow| {
-            if matches(&key, &flow) {
-                if found.len() < filter.limit { found.push((key, flow)) } else { truncated = true }
-            }
-        });
-        walked.map_err(failed)?;
-        Ok(wire::Flows {
-            flows: found.iter().map(|(key, flow)| self.wire_flow(key, flow)).collect(),
-            truncated,
-        })
+        let (names, lister) = (self.names(), Arc::clone(&self.lister));
+        tokio::task::spawn_blocking(move || drop(reply.send(listed(&lister, &wanted, &names))));
     }
 
     /// The ids that a filter's names stand for.
-    fn conditions(
-        &self,
-        filter: &FlowFilter,
-    ) -> Result<(Option<ServiceId>, Option<Vec<BackendId>>), ApiError> {
+    fn wanted(&self, filter: &FlowFilter) -> Result<Wanted, ApiError> {
         let service = filter.service.as_ref().map(|name| {
             let service = self.config.services.iter().find(|service| service.name == *name);
             let id = service.and_then(|service| self.registry.service_id(service.vip));
             id.ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("no service {name}")))
         });
         let backends = filter.backend.as_ref().map(|name| {
-            let ids: Vec<BackendId> = self
-                .registry
-                .backends()
-                .filter(|(_, _, _, other, _)| other == name)
-                .map(|(_, _, id, ..)| id)
-                .collect();
+            let named = self.registry.backends().filter(|(_, _, _, other, _)| other == name);
+            let ids: Vec<BackendId> = named.map(|(_, _, id, ..)| id).collect();
             if ids.is_empty() {
                 Err(ApiError::new(ErrorCode::NotFound, format!("no backend {name}")))
             } else {
                 Ok(ids)
             }
         });
-        Ok((service.transpose()?, backends.transpose()?))
+        let (service, backends) = (service.transpose()?, backends.transpose()?);
+        Ok(Wanted { service, backends, client: filter.client, limit: filter.limit })
+    }
+
+    fn names(&self) -> Names {
+        let name = |vip| {
+            let named = self.config.services.iter().find(|service| service.vip == vip);
+            named.map_or_else(|| vip.to_string(), |service| service.name.clone())
+        };
+        Names {
+            services: self.registry.services().map(|(vip, id)| (id, name(vip))).collect(),
+            backends: self.registry.backends().map(|(_, _, id, name, _)| (id, name.to_owned())).collect(),
+        }
     }
 
     pub(super) fn wire_flow(&self, key: &FlowKey, flow: &Flow) -> wire::Flow {
+        self.names().flow(key, flow)
+    }
+}
+
+fn listed(lister: &Mutex<Flows>, wanted: &Wanted, names: &Names) -> Result<wire::Flows, ApiError> {
+    let mut flows = match lister.try_lock() {
+        Ok(flows) => flows,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => {
+            let message = "somebody else lists flows at this moment; try again";
+            return Err(ApiError::new(ErrorCode::Busy, message));
+        }
+    };
+    let deadline = Instant::now() + LONGEST_WALK;
+    let mut search = Search::new(wanted);
+    let walked =
+        flows.walk(|key, flow| search.see(key, flow, || Instant::now() > deadline)).map_err(failed)?;
+    Ok(wire::Flows {
+        flows: search.found.iter().map(|(key, flow)| names.flow(key, flow)).collect(),
+        truncated: walked.is_break(),
+        looked_at: search.looked_at,
+    })
+}
+
+/// A walk under way.
+struct Search<'a> {
+    wanted: &'a Wanted,
+    found: Vec<(FlowKey, Flow)>,
+    looked_at: u64,
+}
+
+impl<'a> Search<'a> {
+    const fn new(wanted: &'a Wanted) -> Self {
+        Self { wanted, found: Vec::new(), looked_at: 0 }
+    }
+
+    /// Looks at one flow. Ends the walk when there is one more than the limit, or no time left.
+    fn see(&mut self, key: FlowKey, flow: Flow, late: impl Fn() -> bool) -> ControlFlow<()> {
+        self.looked_at += 1;
+        let wanted = self.wanted;
+        let matches = wanted.service.is_none_or(|id| key.service() == id)
+            && wanted.client.is_none_or(|client| key.client().ip() == client)
+            && wanted.backends.as_ref().is_none_or(|ids| ids.contains(&flow.state.backend()));
+        if matches {
+            if self.found.len() == wanted.limit {
+                return ControlFlow::Break(());
+            }
+            self.found.push((key, flow));
+        }
+        if self.looked_at.is_multiple_of(SLICE) && late() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Names {
+    fn flow(&self, key: &FlowKey, flow: &Flow) -> wire::Flow {
         let now = kernel::clock();
-        let service = self.registry.services().find(|(_, id)| *id == key.service());
-        let vip = service.map(|(vip, _)| vip);
-        let named = self.config.services.iter().find(|service| Some(service.vip) == vip);
+        let (service, backend) = (key.service(), flow.state.backend());
         wire::Flow {
-            service: named
-                .map_or_else(|| vip.map(|vip| vip.to_string()).unwrap_or_default(), |s| s.name.clone()),
+            service: self.services.get(&service).cloned().unwrap_or_default(),
             client: key.client(),
-            backend: self.short_name(flow.state.backend()),
+            backend: self.backends.get(&backend).cloned().unwrap_or_else(|| format!("#{}", backend.0)),
             state: state_of(flow.state),
             age_seconds: seconds(now.wrapping_sub(flow.state.opened())),
             idle_seconds: seconds(now.wrapping_sub(flow.last_seen)),
@@ -86,4 +161,42 @@ const fn state_of(state: FlowState) -> wire::FlowState {
 
 fn seconds(units: u32) -> f64 {
     f64::from(units) * (1_u64 << CLOCK_SHIFT) as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use balancer_common::abi::FlowKey4;
+
+    use super::*;
+
+    fn wanted(limit: usize) -> Wanted {
+        Wanted { service: None, backends: Some(vec![BackendId(3)]), client: None, limit }
+    }
+
+    fn see(search: &mut Search<'_>, number: u32, backend: u16, late: bool) -> ControlFlow<()> {
+        let key = FlowKey4 { client: number.to_be_bytes(), port: [0, 9], service: ServiceId(1) };
+        let flow = Flow { state: FlowState::open(BackendId(backend), 1), ..Flow::default() };
+        search.see(FlowKey::V4(key), flow, || late)
+    }
+
+    #[test]
+    fn a_search_ends_with_the_first_flow_beyond_its_limit() {
+        let wanted = wanted(2);
+        let mut search = Search::new(&wanted);
+        for (number, backend) in [(0, 3), (1, 4), (2, 3), (3, 4)] {
+            assert!(see(&mut search, number, backend, false).is_continue(), "{number}");
+        }
+        assert!(see(&mut search, 4, 3, false).is_break(), "a third one of backend 3");
+        assert_eq!((search.found.len(), search.looked_at), (2, 5));
+    }
+
+    #[test]
+    fn a_search_that_takes_too_long_ends_between_slices() {
+        let wanted = wanted(2);
+        let mut search = Search::new(&wanted);
+        for number in 1..SLICE as u32 {
+            assert!(see(&mut search, number, 4, true).is_continue(), "{number}");
+        }
+        assert!(see(&mut search, 0, 4, true).is_break());
+    }
 }

@@ -1,21 +1,37 @@
 //! Reloading the configuration: read, check, compare, apply, or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{info, warn};
 
+use balancer_common::abi::{BackendId, Hop};
 use balancer_control::Input;
 
 use super::core::{Agent, timeouts};
 use super::sweeping::Order;
 use super::{blocking, clock, start};
+use crate::api::Peer;
 use crate::api::wire::{ApiError, ErrorCode, Reload};
 use crate::config::{self, Checked, Config, LoadError};
+use crate::kernel::nexthop::Problem;
+use crate::kernel::{Attachment, Error, interface_index};
 use crate::logging;
 
 impl Agent {
-    /// Reads the file again and applies it, or changes nothing.
-    pub(super) fn reload(&mut self) -> Result<Reload, ApiError> {
+    /// Reads the file again for somebody, or for a signal, and applies it, or changes nothing.
+    pub(super) fn reload_for(&mut self, peer: Option<Peer>) -> Result<Reload, ApiError> {
+        self.history.hold();
+        let result = self.reload();
+        let action = match &result {
+            Ok(reload) if reload.changes.is_empty() => "reload: nothing has changed".to_owned(),
+            Ok(reload) => format!("reload: {}", reload.changes.join("; ")),
+            Err(_) => "reload".to_owned(),
+        };
+        self.note_operator(peer, (None, None), &action, result.as_ref().err());
+        result
+    }
+
+    fn reload(&mut self) -> Result<Reload, ApiError> {
         let result = self.load().and_then(|checked| self.adopt_configuration(checked));
         match &result {
             Ok(_) => self.done.reloads_applied += 1,
@@ -91,18 +107,42 @@ impl Agent {
     /// Attaches to the interfaces of `config`; to those from before if that fails.
     fn move_interfaces(&mut self, config: &Config) -> anyhow::Result<()> {
         let interfaces = self.choose_interfaces(config)?;
+        let here = present(&interfaces, &self.interfaces, interface_index)?;
         let (now, mode) = (self.attached_names(), config.datapath.mode);
-        if interfaces == now && mode == self.config.datapath.mode {
+        if here == now && mode == self.config.datapath.mode {
             self.interfaces = interfaces;
             return Ok(());
         }
-        match blocking(|| self.datapath.attach(&interfaces, mode)) {
+        // No packet may meet a next hop by an interface that has left the list, where it would be dropped: first the
+        // kernel is asked for each packet, then the interface leaves the list, then the program leaves the interface.
+        let leaves = |one: &&Attachment| !here.contains(&one.interface);
+        let gone: BTreeSet<u32> =
+            self.datapath.attached().iter().filter(leaves).map(|one| one.ifindex).collect();
+        let stay = &self.datapath.redirect_targets() - &gone;
+        let by_gone = |(id, (hop, _)): (&BackendId, &(Hop, Option<Problem>))| {
+            gone.contains(&hop.ifindex).then_some((*id, *hop))
+        };
+        let hops: Vec<(BackendId, Hop)> = self.hops.iter().filter_map(by_gone).collect();
+        let unknown: Vec<(BackendId, Hop)> = hops.iter().map(|(id, _)| (*id, Hop::UNKNOWN)).collect();
+        let moved = blocking(|| {
+            self.steering.put_hops(&unknown)?;
+            self.steering.sync_devices(&stay)?;
+            self.datapath.attach(&here, mode)
+        });
+        match moved {
             Ok(notices) => {
                 notices.iter().for_each(start::log);
                 self.interfaces = interfaces;
+                self.hops.retain(|id, _| !hops.iter().any(|(other, _)| other == id));
             }
             Err(error) => {
-                if let Err(again) = blocking(|| self.datapath.attach(&now, self.config.datapath.mode)) {
+                let still = now.into_iter().filter(|name| interface_index(name).is_some());
+                let back = blocking(|| {
+                    self.datapath.attach(&still.collect::<Vec<_>>(), self.config.datapath.mode)?;
+                    self.steering.sync_devices(&self.datapath.redirect_targets())?;
+                    self.steering.put_hops(&hops)
+                });
+                if let Err(again) = back {
                     warn!("interfaces could not be taken back: {again}");
                 }
                 return Err(error.into());
@@ -115,6 +155,23 @@ impl Agent {
     fn attached_names(&self) -> Vec<String> {
         self.datapath.attached().iter().map(|attachment| attachment.interface.clone()).collect()
     }
+}
+
+/// The interfaces of a configuration that exist. One that was there before and is gone, as a modem that was pulled, is
+/// waited for; one that is new and does not exist is a mistake.
+fn present(
+    wanted: &[String],
+    before: &[String],
+    index: impl Fn(&str) -> Option<u32>,
+) -> anyhow::Result<Vec<String>> {
+    let (here, gone): (Vec<&String>, Vec<&String>) = wanted.iter().partition(|name| index(name).is_some());
+    if let Some(unknown) = gone.iter().find(|name| !before.contains(name)) {
+        anyhow::bail!("datapath.interfaces: {}", Error::NoInterface { name: (*unknown).clone() });
+    }
+    if here.is_empty() {
+        anyhow::bail!("datapath.interfaces: none of {} exists", wanted.join(", "));
+    }
+    Ok(here.into_iter().cloned().collect())
 }
 
 /// Keys that cannot change while the agent runs, with what to do.
@@ -130,6 +187,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     check("agent.socket", old.agent.socket == new.agent.socket);
     check("agent.pins", old.agent.pins == new.agent.pins);
     check("agent.metrics", old.agent.metrics == new.agent.metrics);
+    // Without a key of its own, the log's place follows the socket's.
+    let moves = old.agent.socket != new.agent.socket;
+    check("agent.history", moves || old.agent.history == new.agent.history);
+    check("agent.history_mib", old.agent.history_mib == new.agent.history_mib);
     let mut resize = |key: &str, same: bool| {
         if !same {
             keys.push(format!(
@@ -209,6 +270,20 @@ mod tests {
         ];
         assert_eq!(changes(&old, &new), expected);
         assert_eq!(changes(&old, &old), [] as [String; 0]);
+    }
+
+    #[test]
+    fn an_interface_that_is_new_must_exist_and_one_that_is_gone_is_waited_for() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let before = names(&["wan0", "lan0"]);
+        let index = |name: &str| (name != "lan0" && name != "lna0").then_some(4);
+        let present = |wanted: &[&str]| present(&names(wanted), &before, index);
+        assert_eq!(present(&["wan0", "lan0"]).unwrap(), ["wan0"], "lan0 was pulled");
+        assert_eq!(present(&["wan0", "lan1"]).unwrap(), ["wan0", "lan1"]);
+        let error = present(&["wan0", "lna0"]).unwrap_err().to_string();
+        assert!(error.starts_with("datapath.interfaces: ") && error.contains("lna0"), "{error}");
+        let error = present(&["lan0"]).unwrap_err().to_string();
+        assert!(error.contains("none of lan0 exists"), "{error}");
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use balancer_control::Input;
 use balancer_control::controller::Controller;
+use balancer_control::journal::Journal;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -20,6 +22,7 @@ use super::{Options, blocking, clock};
 use crate::api::{self, CALL_QUEUE, Call};
 use crate::config::{Checked, Config};
 use crate::doctor::shortcomings;
+use crate::history::History;
 use crate::kernel::net::Net;
 use crate::kernel::sweep::Sweeper;
 use crate::kernel::{
@@ -66,6 +69,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     opened.notices.iter().for_each(log);
     let pins = config.agent.pins.clone();
     let reader = Flows::open(&pins).context("failed to open the flow tables")?;
+    let lister = Flows::open(&pins).context("failed to open the flow tables")?;
     let mut writer = opened.maps.flows;
     let mut sweeper = Sweeper::default();
     let rebuilt = blocking(|| sweeper.rebuild(&mut writer)).context("failed to count the flows")?;
@@ -91,6 +95,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         steering,
         counters: opened.maps.counters,
         flows: reader,
+        lister: Arc::new(Mutex::new(lister)),
         overrides,
         watchers: Watchers::new(probes, samples),
         targets,
@@ -102,8 +107,15 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         doubt: None,
         done: Done::default(),
         period: config.agent.tick,
+        journal: Journal::default(),
+        history: History::open(
+            config.agent.history.as_deref(),
+            u64::from(config.agent.history_mib) << 20,
+            clock::stamp(),
+        ),
         config,
     };
+    agent.history.started(agent.adopted, clock::stamp());
     let watcher =
         Watcher::new(target_inbox.clone(), hops.clone()).context("failed to watch routes and neighbours")?;
     agent.begin()?;
@@ -231,7 +243,7 @@ fn with_shortcomings(error: Error) -> anyhow::Error {
 /// The lock that keeps a second agent off the same pins, whatever its socket: named after the pin directory, which is
 /// on a file system that has no locks of its own.
 #[must_use]
-pub(crate) fn lock_path(pins: &Path) -> PathBuf {
+pub fn lock_path(pins: &Path) -> PathBuf {
     let name = pins.to_string_lossy().trim_matches('/').replace('/', "-");
     Path::new("/run/balancer").join(format!("{name}.lock"))
 }

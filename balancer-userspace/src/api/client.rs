@@ -1,6 +1,5 @@
 //! The client of the API.
 
-use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,7 +18,8 @@ use tokio::time::timeout;
 
 use super::server::VERSION_HEADER;
 use super::wire::{self, API_VERSION, ApiError};
-use super::{BackendName, FlowFilter};
+use super::{BackendName, FlowFilter, LogFilter, Question, When};
+use crate::history;
 
 /// Time for one request, longer than the server's own.
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -130,22 +130,45 @@ impl Client {
     /// `GET /v1/flows`.
     #[expect(clippy::missing_errors_doc, reason = "see `version`")]
     pub async fn flows(&self, filter: &FlowFilter) -> Result<wire::Flows, ClientError> {
-        let mut path = format!("/v1/flows?limit={}", filter.limit);
         let client = filter.client.as_ref().map(IpAddr::to_string);
-        for (key, value) in [("service", &filter.service), ("backend", &filter.backend), ("client", &client)]
-        {
-            if let Some(value) = value {
-                write!(path, "&{key}={}", encoded(value)).expect("writing to a string cannot fail");
-            }
-        }
-        self.get(&path).await
+        let query = [
+            ("limit", &Some(filter.limit.to_string())),
+            ("service", &filter.service),
+            ("backend", &filter.backend),
+            ("client", &client),
+        ];
+        self.get(&format!("/v1/flows?{}", query_of(&query))).await
     }
 
     /// `GET /v1/explain`.
     #[expect(clippy::missing_errors_doc, reason = "see `version`")]
-    pub async fn explain(&self, service: &str, client: SocketAddr) -> Result<wire::Explanation, ClientError> {
-        let client = client.to_string();
-        self.get(&format!("/v1/explain?service={}&client={}", encoded(service), encoded(&client))).await
+    pub async fn explain(&self, question: &Question) -> Result<wire::Explanation, ClientError> {
+        let Question { service, backend, client, when } = question;
+        let client = client.as_ref().map(SocketAddr::to_string);
+        let (at, since) = match when {
+            When::Now => (None, None),
+            When::Since(since) => (None, Some(since.as_secs_f64().to_string())),
+            When::At(millis) => (Some(history::rfc3339(*millis)), None),
+        };
+        let query =
+            [("service", service), ("backend", backend), ("client", &client), ("at", &at), ("since", &since)];
+        self.get(&format!("/v1/explain?{}", query_of(&query))).await
+    }
+
+    /// `GET /v1/log`.
+    #[expect(clippy::missing_errors_doc, reason = "see `version`")]
+    pub async fn log(&self, filter: &LogFilter) -> Result<wire::Log, ClientError> {
+        let since = filter.since.map(|since| since.as_secs_f64().to_string());
+        let after = filter.after.map(|after| after.to_string());
+        let query = [
+            ("limit", &Some(filter.limit.to_string())),
+            ("since", &since),
+            ("service", &filter.service),
+            ("backend", &filter.backend),
+            ("after", &after),
+            ("summaries", &filter.summaries.then(|| "true".to_owned())),
+        ];
+        self.get(&format!("/v1/log?{}", query_of(&query))).await
     }
 
     /// `POST /v1/reload`.
@@ -227,6 +250,11 @@ async fn read(response: Response<Incoming>) -> Result<Bytes, ClientError> {
 
 fn backend_path(name: &BackendName, action: &str) -> String {
     format!("/v1/backends/{}/{}/{action}", encoded(&name.service), encoded(&name.backend))
+}
+
+fn query_of(pairs: &[(&str, &Option<String>)]) -> String {
+    let pairs = pairs.iter().filter_map(|(key, value)| Some(format!("{key}={}", encoded(value.as_ref()?))));
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 fn encoded(text: &str) -> String {

@@ -17,8 +17,9 @@ use tokio::time::timeout;
 
 use super::http::{UnixPeer, serve};
 use super::socket::Socket;
-use super::wire::{self, API_VERSION, ApiError, ErrorCode, MAX_FLOWS};
-use super::{BackendName, Call, Calls, FlowFilter, Reply};
+use super::wire::{self, API_VERSION, ApiError, ErrorCode, MAX_ENTRIES, MAX_FLOWS};
+use super::{BackendName, Call, Calls, FlowFilter, LogFilter, Peer, Question, Reply, When};
+use crate::history;
 
 /// Header of every answer: [`API_VERSION`].
 pub(super) const VERSION_HEADER: HeaderName = HeaderName::from_static("balancer-api");
@@ -31,6 +32,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Flows in an answer, unless the request says otherwise.
 const DEFAULT_FLOWS: usize = 1000;
+
+/// Entries of the decision log in an answer, unless the request says otherwise.
+const DEFAULT_ENTRIES: usize = 1000;
 
 /// Serves the API on `socket` until the future is dropped.
 pub async fn run(mut socket: Socket, calls: Calls) -> Infallible {
@@ -49,6 +53,7 @@ fn router(calls: Calls) -> Router {
         .route("/v1/backends/{service}/{backend}/weight", put(weight))
         .route("/v1/flows", get(flows))
         .route("/v1/explain", get(explain))
+        .route("/v1/log", get(log))
         .route("/v1/reload", post(reload))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -85,8 +90,8 @@ async fn version() -> Json<wire::Version> {
 }
 
 async fn health(State(calls): State<Calls>) -> Result<Response, ApiError> {
-    let problems = ask(&calls, Call::Status).await?.problems;
-    let health = wire::Health { ok: problems.is_empty(), problems };
+    let wire::Status { problems, warnings, .. } = ask(&calls, Call::Status).await?;
+    let health = wire::Health { ok: problems.is_empty(), problems, warnings };
     let code = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((code, Json(health)).into_response())
 }
@@ -122,7 +127,8 @@ async fn set_drain(calls: &Calls, peer: UnixPeer, named: Named, drain: bool) -> 
     let action = if drain { "drain" } else { "undrain" };
     tracing::info!(uid = peer.uid, pid = peer.pid, action, service, backend, "asked by API");
     let backend = BackendName { service, backend };
-    ask(calls, |reply| Call::Drain { backend, drain, reply }).await.map(Json)
+    let peer = peer.into();
+    ask(calls, |reply| Call::Drain { peer, backend, drain, reply }).await.map(Json)
 }
 
 async fn weight(
@@ -150,7 +156,8 @@ async fn weight(
         "asked by API"
     );
     let backend = BackendName { service, backend };
-    ask(&calls, |reply| Call::Weight { backend, weight, reply }).await.map(Json)
+    let peer = peer.into();
+    ask(&calls, |reply| Call::Weight { peer, backend, weight, reply }).await.map(Json)
 }
 
 #[derive(Deserialize)]
@@ -178,23 +185,84 @@ async fn flows(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExplainQuery {
-    service: String,
-    client: SocketAddr,
+    service: Option<String>,
+    backend: Option<String>,
+    client: Option<SocketAddr>,
+    at: Option<String>,
+    since: Option<f64>,
 }
 
 async fn explain(
     State(calls): State<Calls>,
     query: Result<Query<ExplainQuery>, QueryRejection>,
 ) -> Answer<wire::Explanation> {
-    let Query(ExplainQuery { service, client }) = query.map_err(|error| {
-        invalid(format!("{}; write ?service=NAME&client=ADDRESS:PORT", error.body_text()))
+    let Query(query) = query.map_err(|error| {
+        invalid(format!(
+            "{}; write ?service=NAME, with &backend=NAME or &client=ADDRESS:PORT",
+            error.body_text()
+        ))
     })?;
-    ask(&calls, |reply| Call::Explain { service, client, reply }).await.map(Json)
+    let ExplainQuery { service, backend, client, at, since } = query;
+    if service.is_none() && client.is_none() {
+        return Err(invalid(
+            "nothing to explain; write ?service=NAME, with &backend=NAME or &client=ADDRESS:PORT",
+        ));
+    }
+    if backend.is_some() && client.is_some() {
+        return Err(invalid("backend and client exclude each other; ask about one of them"));
+    }
+    let when = match (at, since) {
+        (None, None) => When::Now,
+        (None, Some(since)) => When::Since(seconds("since", since)?),
+        (Some(at), None) => When::At(history::millis(&at).ok_or_else(|| {
+            invalid(format!("at {at:?} is no time; write it as 2026-01-31T14:32:00Z (RFC 3339)"))
+        })?),
+        (Some(_), Some(_)) => return Err(invalid("at and since exclude each other; write one of them")),
+    };
+    let question = Question { service, backend, client, when };
+    ask(&calls, |reply| Call::Explain { question, reply }).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogQuery {
+    since: Option<f64>,
+    service: Option<String>,
+    backend: Option<String>,
+    after: Option<u64>,
+    summaries: Option<bool>,
+    limit: Option<usize>,
+}
+
+async fn log(
+    State(calls): State<Calls>,
+    query: Result<Query<LogQuery>, QueryRejection>,
+) -> Answer<wire::Log> {
+    let Query(query) = query.map_err(|error| invalid(error.body_text()))?;
+    let limit = query.limit.unwrap_or(DEFAULT_ENTRIES);
+    if !(1..=MAX_ENTRIES).contains(&limit) {
+        return Err(invalid(format!("limit {limit} is out of range; use 1 to {MAX_ENTRIES}")));
+    }
+    let filter = LogFilter {
+        since: query.since.map(|since| seconds("since", since)).transpose()?,
+        service: query.service,
+        backend: query.backend,
+        after: query.after,
+        summaries: query.summaries.unwrap_or(false),
+        limit,
+    };
+    ask(&calls, |reply| Call::Log { filter, reply }).await.map(Json)
+}
+
+fn seconds(key: &str, value: f64) -> Result<Duration, ApiError> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|error| invalid(format!("{key} {value} is no duration ({error}); write seconds, 0 or more")))
 }
 
 async fn reload(State(calls): State<Calls>, Extension(peer): Extension<UnixPeer>) -> Answer<wire::Reload> {
     tracing::info!(uid = peer.uid, pid = peer.pid, action = "reload", "asked by API");
-    ask(&calls, Call::Reload).await.map(Json)
+    let peer = peer.into();
+    ask(&calls, |reply| Call::Reload { peer, reply }).await.map(Json)
 }
 
 async fn no_route(uri: Uri) -> ApiError {
@@ -213,6 +281,12 @@ async fn no_method(uri: Uri) -> Response {
 async fn stamp(mut response: Response) -> Response {
     response.headers_mut().insert(VERSION_HEADER, HeaderValue::from(API_VERSION));
     response
+}
+
+impl From<UnixPeer> for Peer {
+    fn from(UnixPeer { uid, pid }: UnixPeer) -> Self {
+        Self { uid, pid }
+    }
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {

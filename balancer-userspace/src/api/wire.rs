@@ -4,17 +4,25 @@
 //! Durations are seconds, addresses are text (`192.0.2.1:1883`, `[2001:db8::1]:1883`), shares and utilisation are 0.0
 //! to 1.0, counters start when the maps are made and never go back while those are pinned.
 
+mod explain;
+mod log;
 mod words;
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use explain::{BackendFacts, Candidate, Condition, Explanation, Steering};
+pub use log::{Log, LogEntry, LogEvent, Share, SummaryRow};
+
 /// Version of this interface: the `1` of `/v1/`.
 pub const API_VERSION: u32 = 1;
 
 /// Most flows in one answer.
 pub const MAX_FLOWS: usize = 100_000;
+
+/// Most entries of the decision log in one answer.
+pub const MAX_ENTRIES: usize = 10_000;
 
 /// `GET /v1/version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +50,9 @@ pub struct Status {
     pub outcomes: Vec<Outcome>,
     /// What somebody should look at, with the remedy; empty when all is well.
     pub problems: Vec<String>,
+    /// What is odd but may be meant, such as a VIP that no interface holds.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// The agent itself.
@@ -214,6 +225,12 @@ pub struct Backend {
     pub telemetry_problem: Option<String>,
     /// Interface and neighbour that its packets are sent to; absent while the kernel knows no neighbour.
     pub next_hop: Option<String>,
+    /// Whether it was removed from the configuration: it serves the flows that it has, and is neither probed nor read.
+    #[serde(default)]
+    pub leaving: bool,
+    /// What holds of it besides its state.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
 }
 
 /// Whether a backend takes new flows.
@@ -277,8 +294,11 @@ pub struct Outcome {
 pub struct Flows {
     /// The flows, in no order.
     pub flows: Vec<Flow>,
-    /// Whether there are more than the limit.
+    /// Whether there are more: than the limit, or than could be looked at in time.
     pub truncated: bool,
+    /// Entries that were looked at.
+    #[serde(default)]
+    pub looked_at: u64,
 }
 
 /// One flow.
@@ -312,40 +332,6 @@ pub enum FlowState {
     Closed,
 }
 
-/// `GET /v1/explain`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// The service.
-    pub service: String,
-    /// The client.
-    pub client: SocketAddr,
-    /// The backend, or nothing when the connection would be refused.
-    pub backend: Option<String>,
-    /// The live flow, when there is one: it stays where it is.
-    pub flow: Option<Flow>,
-    /// Candidates drawn, in order; empty when a live flow decides.
-    pub candidates: Vec<Candidate>,
-    /// The decision in sentences, first the answer, then how it came about.
-    pub reasons: Vec<String>,
-}
-
-/// One candidate of a steering decision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Candidate {
-    /// The backend.
-    pub backend: String,
-    /// Ring slot it was drawn from; absent for a standby.
-    pub slot: Option<u32>,
-    /// Predicted utilisation; lowest wins.
-    pub score: f64,
-    /// Live connections.
-    pub live: u64,
-    /// Why it takes no new flow, if so.
-    pub closed: Option<String>,
-    /// Whether it was chosen.
-    pub chosen: bool,
-}
-
 /// `POST /v1/reload`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reload {
@@ -358,10 +344,13 @@ pub struct Reload {
 /// `GET /v1/health`: status 200 when `ok`, 503 otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Whether nothing needs to be looked at.
+    /// Whether there is no problem.
     pub ok: bool,
-    /// What does, otherwise.
+    /// What somebody should look at.
     pub problems: Vec<String>,
+    /// What is odd but may be meant; it does not change `ok`.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Body of `PUT /v1/backends/{service}/{backend}/weight`.

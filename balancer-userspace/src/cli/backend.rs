@@ -118,7 +118,7 @@ pub(super) fn table(backends: &[Backend]) -> Table {
             backend.live.to_string(),
             or_dash(backend.max_connections),
             backend.opened.to_string(),
-            backend.weight.to_string(),
+            weight(backend),
             percent(backend.ring_share),
             percent(backend.score),
             or_dash(backend.utilisation.map(percent)),
@@ -127,6 +127,11 @@ pub(super) fn table(backends: &[Backend]) -> Table {
         ]);
     }
     table
+}
+
+/// The weight in force. That of a backend that was removed is nobody's choice.
+fn weight(backend: &Backend) -> String {
+    if backend.leaving { "-".to_owned() } else { backend.weight.to_string() }
 }
 
 /// What the other columns do not say.
@@ -142,6 +147,13 @@ fn note(backend: &Backend) -> String {
     if backend.state != BackendState::Up || backend.trial {
         notes.push(backend.reason.clone());
     }
+    if backend.leaving {
+        notes.push("not probed any more".to_owned());
+    }
+    // The reasons are told by "balancer explain"; the table has room for the words.
+    let told = ["standby", "not-probed", "telemetry-fails", "reading-refused", "next-hop", "no-telemetry"];
+    let words = backend.conditions.iter().map(|condition| condition.condition.as_str());
+    notes.extend(words.filter(|word| !told.contains(word)).map(str::to_owned));
     notes.extend(backend.telemetry_problem.clone());
     if backend.next_hop.is_none() {
         notes.push("no neighbour known".to_owned());

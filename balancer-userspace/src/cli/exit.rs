@@ -62,6 +62,9 @@ pub enum Failure {
     /// The agent cannot run.
     #[error("{0:#}")]
     Agent(anyhow::Error),
+    /// The arguments do not go together.
+    #[error("{0}")]
+    Usage(String),
 }
 
 impl Failure {
@@ -84,6 +87,7 @@ impl Failure {
             Self::Client(error) => client(error),
             Self::Agent(error) if lacks_privilege(error) => Exit::Privilege,
             Self::Agent(_) => Exit::Failed,
+            Self::Usage(_) => Exit::Usage,
         }
     }
 
@@ -98,6 +102,7 @@ impl Failure {
             | Self::Listen(_)
             | Self::Other(_)
             | Self::Agent(_)
+            | Self::Usage(_)
             | Self::Told(_) => &[],
         };
         let silent = self.exit() == Exit::Ok || matches!(self, Self::Told(_));

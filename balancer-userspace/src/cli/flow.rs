@@ -1,12 +1,12 @@
 //! `balancer flow`
 
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use crate::api::FlowFilter;
-use crate::api::wire::{Explanation, Flows, MAX_FLOWS};
+use crate::api::wire::{Flows, MAX_FLOWS};
 
-use super::output::{self, ago, json, or_dash, percent, print};
+use super::output::{self, ago, json, print};
 use super::{Context, Failure};
 
 /// Verbs of `flow`.
@@ -27,14 +27,6 @@ pub(super) enum Verb {
         #[arg(long, default_value_t = 1000, value_parser = limit)]
         limit: usize,
     },
-    /// Says where a connection goes or would go, and why.
-    Explain {
-        /// Name of the service.
-        service: String,
-        /// Address and port of the client.
-        #[arg(value_name = "ADDRESS:PORT")]
-        client: SocketAddr,
-    },
 }
 
 fn limit(text: &str) -> Result<usize, String> {
@@ -53,16 +45,18 @@ pub(super) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<(), Fai
             } else {
                 list(context.out, &flows)?;
             }
-            if flows.truncated {
+            if flows.truncated && flows.flows.len() == limit {
                 let _ = writeln!(
                     io::stderr(),
                     "balancer: there are more than {limit}; raise --limit or name a --service, --backend or --client"
                 );
+            } else if flows.truncated {
+                let _ = writeln!(
+                    io::stderr(),
+                    "balancer: there may be more: time was up after {} flows; try again when the gateway has less to do",
+                    flows.looked_at
+                );
             }
-        }
-        Verb::Explain { service, client } => {
-            let explanation = context.client.explain(&service, client).await?;
-            if context.json { json(context.out, &explanation)? } else { explain(context.out, &explanation)? }
         }
     }
     Ok(())
@@ -78,28 +72,6 @@ fn list(out: &mut dyn Write, flows: &Flows) -> io::Result<()> {
             flow.state.word().to_owned(),
             ago(flow.age_seconds),
             ago(flow.idle_seconds),
-        ]);
-    }
-    print(out, &table)
-}
-
-fn explain(out: &mut dyn Write, explanation: &Explanation) -> io::Result<()> {
-    for reason in &explanation.reasons {
-        writeln!(out, "{reason}")?;
-    }
-    if explanation.candidates.is_empty() {
-        return Ok(());
-    }
-    writeln!(out)?;
-    let mut table = output::table(&["CANDIDATE", "SLOT", "SCORE", "LIVE", "NOTE"], &[1, 2, 3]);
-    for candidate in &explanation.candidates {
-        let chosen = if candidate.chosen { "chosen" } else { "" };
-        table.add_row([
-            candidate.backend.clone(),
-            or_dash(candidate.slot),
-            percent(candidate.score),
-            candidate.live.to_string(),
-            candidate.closed.clone().unwrap_or_else(|| chosen.to_owned()),
         ]);
     }
     print(out, &table)

@@ -91,6 +91,9 @@ fn show(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     for problem in &status.problems {
         writeln!(out, "problem: {problem}")?;
     }
+    for warning in &status.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
     writeln!(out)?;
     print(out, &service::table(&status.services))?;
     writeln!(out)?;

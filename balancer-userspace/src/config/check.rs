@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::document::Document;
 use super::file::{AgentSection, AttachMode, DatapathSection, File, LogLevel};
 use super::problem::{Findings, Place, Problem};
-use super::value::{Span, Text};
+use super::value::{LogFile, Span, Text};
 use super::{AgentConfig, Config, DatapathConfig, defaults, shape};
 use crate::preset::Presets;
 
@@ -74,14 +74,18 @@ fn config(file: File, findings: &mut Findings) -> Config {
 }
 
 fn agent(section: AgentSection) -> AgentConfig {
+    let socket = section.socket.unwrap_or_else(|| default(defaults::SOCKET)).0;
+    let history = section.history.unwrap_or_else(|| LogFile(Some(socket.with_extension("history.jsonl"))));
     let listen = section.metrics.unwrap_or_else(|| default(defaults::METRICS));
     AgentConfig {
-        socket: section.socket.unwrap_or_else(|| default(defaults::SOCKET)).0,
+        socket,
         pins: section.pins.unwrap_or_else(|| default(defaults::PINS)).0,
         metrics: listen.0,
         log: section.log.unwrap_or(LogLevel::Info),
         presets: section.presets.map(|path| path.0),
         tick: span(section.tick, defaults::TICK),
+        history: history.0,
+        history_mib: section.history_mib.unwrap_or(defaults::HISTORY_MIB),
     }
 }
 

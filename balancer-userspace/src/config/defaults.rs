@@ -6,6 +6,8 @@ pub(super) const SOCKET: &str = "/run/balancer/api.sock";
 pub(super) const PINS: &str = "/sys/fs/bpf/balancer/pins";
 /// `agent.metrics`: the port that Prometheus exporters of OpenTelemetry listen on.
 pub(super) const METRICS: &str = "127.0.0.1:9464";
+/// `agent.history_mib`: with three backends about ten days of summaries, and years of what happens.
+pub(super) const HISTORY_MIB: u32 = 8;
 /// `agent.tick`
 pub(super) const TICK: &str = "1s";
 

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::defaults;
 use super::value::{
-    Address, BackendLabel, Endpoint, HashKey, Listen, Name, Path, RateOrOff, Share, ShareOrOff, Span,
-    Statuses, Url,
+    Address, BackendLabel, Endpoint, HashKey, Listen, LogFile, Name, Path, RateOrOff, Share, ShareOrOff,
+    Span, Statuses, Url,
 };
 
 mod protection;
@@ -21,8 +21,8 @@ pub use protection::EjectionSection;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
-    /// The agent itself. May be left out. Changes of `socket`, `pins` and `metrics` need a restart of the agent, which
-    /// ends no flow.
+    /// The agent itself. May be left out. Changes of `socket`, `pins`, `metrics`, `history` and `history_mib` need a
+    /// restart of the agent, which ends no flow.
     pub agent: AgentSection,
     /// The kernel program and its maps. May be left out. The sizes `flows_v4`, `flows_v6` and `services` hold until the
     /// maps are made again, for which `balancer detach` ends all flows. A reload applies the rest.
@@ -52,6 +52,14 @@ pub struct AgentSection {
     /// Time from one run of the controller to the next. Scores are refreshed once per tick.
     #[schemars(extend("default" = defaults::TICK, "x-min" = "100ms", "x-max" = "10s"))]
     pub tick: Option<Span>,
+    /// File of the decision log, which `balancer log` and `balancer explain --at` answer from. Without it beside the
+    /// socket (`/run/balancer/api.history.jsonl`), where it outlives the agent, but no reboot; under `/var/lib/balancer`
+    /// it outlives that too. `"off"` keeps the log in memory alone, and it ends with the agent.
+    pub history: Option<LogFile>,
+    /// Size of that file at most, in MiB. Half as much of the log is kept in memory. What is dropped first are the oldest
+    /// summaries, then the oldest entries.
+    #[schemars(range(min = 1, max = 1024), extend("default" = defaults::HISTORY_MIB))]
+    pub history_mib: Option<u32>,
 }
 
 /// `[datapath]`

@@ -78,6 +78,7 @@ impl Reader {
             Self::of::<Name>(),
             Self::of::<BackendLabel>(),
             Self::of::<Path>(),
+            Self::of::<LogFile>(),
         ];
         all.into_iter().find(|reader| reader.format == format)
     }
@@ -321,6 +322,25 @@ impl Text for Path {
     }
 }
 
+/// The file of the decision log, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile(pub Option<std::path::PathBuf>);
+
+impl Text for LogFile {
+    const FORMAT: &'static str = "absolute path, or off";
+    const EXAMPLE: &'static str = "/var/lib/balancer/history.jsonl";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        match Path::read(text) {
+            Ok(Path(path)) => Ok(Self(Some(path))),
+            Err(_) => Err(format!("{text:?} is not an absolute path; write {:?}, or \"off\"", Self::EXAMPLE)),
+        }
+    }
+}
+
 text!(Span);
 text!(Address);
 text!(Endpoint);
@@ -334,3 +354,4 @@ text!(Url);
 text!(Name);
 text!(BackendLabel);
 text!(Path);
+text!(LogFile);

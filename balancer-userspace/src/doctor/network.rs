@@ -88,6 +88,7 @@ fn describe(check: String, address: IpAddr, problem: &Problem) -> Finding {
         Problem::NotAttached { interface } => Finding::warn(check, what)
             .because("packets go there by the network stack, which is slower")
             .fix(format!("add \"{interface}\" to datapath.interfaces")),
+        Problem::Bridged { .. } => Finding::ok(check, what),
         Problem::NotEthernet { .. } | Problem::TooManyTags { .. } => {
             Finding::warn(check, what).because("packets go there by the network stack, which is slower")
         }

@@ -43,6 +43,8 @@ pub struct Link {
     pub below: Option<u32>,
     /// Whether `below` is in another network namespace.
     pub below_elsewhere: bool,
+    /// Index of the bridge or bond that it is a member of.
+    pub master: Option<u32>,
     /// The tag that a VLAN device adds.
     pub tag: Option<VlanTag>,
     /// Receive queues.
@@ -281,6 +283,7 @@ fn match_link(answer: &RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok(),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Link(index) => link.below = Some(*index),
+            LinkAttribute::Controller(index) => link.master = Some(*index),
             LinkAttribute::LinkNetNsId(_) => link.below_elsewhere = true,
             LinkAttribute::NumRxQueues(queues) => link.rx_queues = *queues,
             LinkAttribute::LinkInfo(infos) => infos.iter().for_each(|info| add_info(&mut link, info)),

@@ -362,6 +362,9 @@ fn agent() -> Vec<Family> {
         one!("problems", Gauge, "Things that somebody should look at; `balancer status` says which", |s| {
             Value::Count(s.problems.len() as u64)
         }),
+        one!("warnings", Gauge, "Things that are odd but may be meant; `balancer status` says which", |s| {
+            Value::Count(s.warnings.len() as u64)
+        }),
         Family {
             name: "balancer_interface_info",
             kind: Kind::Gauge,

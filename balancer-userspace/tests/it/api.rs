@@ -44,6 +44,7 @@ fn every_route_answers() {
     assert_eq!((code, &version["api"]), (200, &json!(API_VERSION)));
     let (code, health) = request(&fake, "GET", "/v1/health", "");
     assert_eq!((code, &health["ok"]), (503, &json!(false)));
+    assert_eq!(health["warnings"].as_array().map(Vec::len), Some(1));
     assert_eq!(request(&fake, "GET", "/v1/status", "").1, serde_json::to_value(fake::status()).unwrap());
     assert_eq!(request(&fake, "GET", "/v1/services", "").1.as_array().map(Vec::len), Some(2));
     assert_eq!(request(&fake, "GET", "/v1/backends", "").1.as_array().map(Vec::len), Some(3));
@@ -54,7 +55,54 @@ fn every_route_answers() {
     assert_eq!(request(&fake, "GET", "/v1/flows?backend=b1&limit=1", "").1["truncated"], true);
     let (code, explained) = request(&fake, "GET", "/v1/explain?service=mqtt&client=198.51.100.7:1", "");
     assert_eq!((code, &explained["backend"]), (200, &json!("b1")));
+    let (code, log) = request(&fake, "GET", "/v1/log?service=mqtt&limit=2", "");
+    assert_eq!((code, log["entries"].as_array().map(Vec::len)), (200, Some(2)));
+    assert_eq!((&log["truncated"], &log["newest"]), (&json!(true), &json!(4)));
     assert_eq!(request(&fake, "POST", "/v1/reload", "").0, 422);
+}
+
+/// An agent whose status is always the same.
+fn answering(runtime: &tokio::runtime::Runtime, path: &std::path::Path, status: wire::Status) {
+    let (calls, mut queue) = mpsc::channel(CALL_QUEUE);
+    let socket = runtime.block_on(async { Socket::bind(path).unwrap() });
+    runtime.spawn(balancer_userspace::api::server::run(socket, calls));
+    runtime.spawn(async move {
+        while let Some(Call::Status(reply)) = queue.recv().await {
+            drop(reply.send(Ok(status.clone())));
+        }
+    });
+}
+
+#[test]
+fn a_warning_is_reported_and_makes_nobody_unhealthy() {
+    let fake = Fake::start();
+    let path = fake.directory().join("other.sock");
+    let status = wire::Status { problems: Vec::new(), ..fake::status() };
+    answering(fake.runtime(), &path, status);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(b"GET /v1/health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let warnings = ["no interface holds the VIP 192.0.2.10"];
+    assert_eq!(body, json!({"ok": true, "problems": [], "warnings": warnings}));
+}
+
+#[test]
+fn questions_are_understood() {
+    let fake = Fake::start();
+    let asked = |query: &str| {
+        let (code, answer) = request(&fake, "GET", &format!("/v1/explain?{query}"), "");
+        assert_eq!(code, 200, "{query}: {answer}");
+        answer["reasons"][0].as_str().unwrap().to_owned()
+    };
+    assert_eq!(asked("service=mqtt"), "Some(\"mqtt\") None Now");
+    assert_eq!(asked("service=mqtt&backend=b1&since=90"), "Some(\"mqtt\") Some(\"b1\") Since(90s)");
+    assert_eq!(
+        asked("service=mqtt&at=2026-01-31T14:32:00%2B01:00"),
+        format!("Some(\"mqtt\") None At({})", 1_769_866_320_000_i64)
+    );
 }
 
 #[test]
@@ -99,7 +147,13 @@ fn bad_requests_are_told_why() {
         ("GET", "/v1/flows?limit=0", "", 400, "invalid", "limit 0 is out of range; use 1 to 100000"),
         ("GET", "/v1/flows?srevice=x", "", 400, "invalid", "unknown field `srevice`"),
         ("GET", "/v1/flows?client=host", "", 400, "invalid", "invalid IP address"),
-        ("GET", "/v1/explain?service=mqtt", "", 400, "invalid", "missing field `client`"),
+        ("GET", "/v1/explain", "", 400, "invalid", "nothing to explain; write ?service=NAME"),
+        ("GET", "/v1/explain?client=1.2.3.4", "", 400, "invalid", "write ?service=NAME, with &backend=NAME"),
+        ("GET", "/v1/explain?service=a&backend=b&client=1.2.3.4:5", "", 400, "invalid", "exclude each other"),
+        ("GET", "/v1/explain?service=a&at=noon", "", 400, "invalid", "\"noon\" is no time; write it as 2026"),
+        ("GET", "/v1/explain?service=a&since=-1", "", 400, "invalid", "since -1 is no duration ("),
+        ("GET", "/v1/log?limit=10001", "", 400, "invalid", "limit 10001 is out of range; use 1 to 10000"),
+        ("GET", "/v1/log?kind=x", "", 400, "invalid", "unknown field `kind`"),
     ];
     for (method, path, body, status, code, message) in rows {
         let (found, error) = request(&fake, method, path, body);
@@ -264,6 +318,7 @@ fn metrics_are_served_and_say_what_the_status_says() {
         "balancer_interface_info{interface=\"wan0\",mode=\"native\"} 1",
         "balancer_build_info{version=\"1.2.3\"} 1",
         "balancer_problems 1",
+        "balancer_warnings 1",
         "# EOF",
     ];
     for line in lines {
@@ -280,7 +335,7 @@ fn api_md_names_every_route() {
     let source = include_str!("../../src/api/server.rs");
     let routes: Vec<_> =
         source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert!(routes.len() >= 11, "{routes:?}");
+    assert!(routes.len() >= 12, "{routes:?}");
     for route in routes {
         assert!(
             page.contains(&format!("`{route}")) || page.contains(&format!(" {route}")),

@@ -56,6 +56,7 @@ configuration /etc/balancer/balancer.toml, in force for 5.0s
 interfaces wan0 (native)
 flows ipv4 14 of 1024
 problem: mqtt/b2 is down: CONNECT: connection refused
+warning: no interface holds the VIP 192.0.2.10
 
 SERVICE  VIP                  POLICY    DRAWS   UP  LIVE  OPENED
 mqtt     192.0.2.10:1883      adaptive      3  1/2    14      20
@@ -63,7 +64,7 @@ amqp     [2001:db8::10]:5672  adaptive      3  1/1    14      20
 
 BACKEND                   ADDRESS              STATE     FOR  LIVE  CAP  OPENED  WEIGHT   RING  SCORE    CPU  SAMPLE  NOTE
 mqtt/b1                   10.0.0.11:1883       up     1m 15s     7    -      10     100  50.0%  25.0%  20.0%    1.5s
-mqtt/b2                   10.0.0.12:1883       down   1m 15s     7   50      10     100  50.0%  25.0%      -       -  standby; CONNECT: connection refused; no neighbour known
+mqtt/b2                   10.0.0.12:1883       down   1m 15s     7   50      10     100  50.0%  25.0%      -       -  standby; CONNECT: connection refused; frozen; no neighbour known
 amqp/[2001:db8::11]:5672  [2001:db8::11]:5672  up     1m 15s     7    -      10     100  50.0%  25.0%  20.0%    1.5s
 ";
     assert_eq!(text, expected);
@@ -118,7 +119,7 @@ fn a_backend_can_be_named_by_its_address() {
 }
 
 #[test]
-fn flows_are_listed_and_explained() {
+fn flows_are_listed() {
     let fake = Fake::start();
     let expected = "\
 SERVICE  CLIENT              BACKEND  STATE           AGE  IDLE
@@ -130,17 +131,78 @@ mqtt     198.51.100.7:40000  b1       established  1m 30s  1.0s
     let flows: wire::Flows = serde_json::from_slice(&output.stdout).unwrap();
     assert!(flows.truncated && flows.flows.len() == 2);
     assert!(String::from_utf8(output.stderr).unwrap().contains("raise --limit"));
+}
 
+#[test]
+fn a_connection_is_explained_with_what_was_drawn() {
+    let fake = Fake::start();
     let expected = "\
 would be steered to b1: its score is the lowest
 
 CANDIDATE  SLOT  SCORE  LIVE  NOTE
 b1           17  25.0%     7  chosen
+b3           17  40.0%     7  15.0% higher
 b2           17  25.0%     7  down
 ";
-    assert_eq!(answer(&fake, &["flow", "explain", "mqtt", "[2001:db8::7]:40002"]), expected);
-    let explained: wire::Explanation = json(&fake, &["flow", "explain", "mqtt", "198.51.100.7:1"]);
-    assert_eq!(explained.client, "198.51.100.7:1".parse().unwrap());
+    assert_eq!(answer(&fake, &["explain", "[2001:db8::7]:40002", "--service", "mqtt"]), expected);
+    let explained: wire::Explanation = json(&fake, &["explain", "198.51.100.7:1"]);
+    assert_eq!(explained.client, Some("198.51.100.7:1".parse().unwrap()));
+}
+
+#[test]
+fn a_service_and_a_backend_are_explained_now_and_then() {
+    let fake = Fake::start();
+    assert_eq!(answer(&fake, &["explain", "mqtt"]), "Some(\"mqtt\") None Now\n");
+    let text = answer(&fake, &["explain", "mqtt/b1", "--since", "10m"]);
+    assert!(text.starts_with("Some(\"mqtt\") Some(\"b1\") Since(600s)\n\n2026-01-31 "), "{text}");
+    let at = ["explain", "amqp/[2001:db8::11]:5672", "--at", "2026-01-31T14:32:00Z"];
+    let text = answer(&fake, &at);
+    let expected = format!("Some(\"amqp\") Some(\"[2001:db8::11]:5672\") At({})\n", 1_769_869_920_000_i64);
+    assert!(text.starts_with(&expected), "{text}");
+    let explained: wire::Explanation = json(&fake, &["explain", "mqtt/b2"]);
+    let conditions: Vec<_> =
+        explained.backends[0].conditions.iter().map(|held| (held.condition.as_str(), held.closes)).collect();
+    assert_eq!(conditions, [("stale", false), ("down", true)]);
+}
+
+#[test]
+fn the_decision_log_is_listed_in_local_time() {
+    let fake = Fake::start();
+    let listed = |arguments: &[&str]| {
+        let output = command(&fake.socket(), arguments).env("TZ", "UTC-2").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let expected = "\
+2026-01-31 16:32:01  mqtt/b2: stale: 34 s old
+2026-01-31 16:32:03  drain mqtt/b1, asked by uid 0
+2026-01-31 16:32:04  mqtt/b1 is draining, was up: drained by the operator
+";
+    let (out, err) = listed(&["log"]);
+    assert_eq!(out, expected);
+    assert_eq!(err, "balancer: the decision log begins at 2026-01-31 16:00:00\n");
+    assert_eq!(listed(&["log", "--backend", "mqtt/b2"]).0.lines().count(), 1);
+    assert_eq!(listed(&["log", "--summaries", "--since", "1h"]).0.lines().count(), 4);
+    let (out, err) = listed(&["log", "--limit", "1"]);
+    assert!(out.starts_with("2026-01-31 16:32:04") && err.contains("raise --limit"), "{out}{err}");
+    let log: wire::Log = json(&fake, &["log"]);
+    assert_eq!((log.entries.len(), log.newest), (3, 4));
+}
+
+#[test]
+fn the_decision_log_is_followed() {
+    let fake = Fake::start();
+    let mut child = command(&fake.socket(), &["log", "--follow", "--json", "--limit", "2"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for number in [3, 4] {
+        let line = lines.next().unwrap().unwrap();
+        assert_eq!(serde_json::from_str::<wire::LogEntry>(&line).unwrap().number, number);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
@@ -177,7 +239,7 @@ fn exit_1_for_what_the_agent_refuses() {
 #[test]
 fn exit_2_for_usage() {
     let fake = Fake::start();
-    let rows: [&[&str]; 9] = [
+    let rows: [&[&str]; 14] = [
         &[],
         &["bakend", "list"],
         &["backend"],
@@ -186,6 +248,11 @@ fn exit_2_for_usage() {
         &["backend", "weight", "mqtt/b1", "0"],
         &["backend", "weight", "mqtt/b1", "5", "--reset"],
         &["flow", "explain", "mqtt", "198.51.100.7"],
+        &["explain"],
+        &["explain", "mqtt/"],
+        &["explain", "mqtt", "--service", "amqp"],
+        &["explain", "mqtt", "--at", "25:00"],
+        &["log", "--since", "yesterday"],
         &["status", "--watch=1ms"],
     ];
     for arguments in rows {
@@ -327,9 +394,14 @@ fn completions_and_pages_name_every_verb() {
     assert!(page.contains(".TH BALANCER 8") && page.contains("69"), "{page}");
     let directory = fake.directory().join("man");
     answer(&fake, &["man", directory.to_str().unwrap()]);
-    for page in
-        ["balancer", "balancer-status", "balancer-backend-drain", "balancer-flow-explain", "balancer-run"]
-    {
+    for page in [
+        "balancer",
+        "balancer-status",
+        "balancer-backend-drain",
+        "balancer-explain",
+        "balancer-log",
+        "balancer-run",
+    ] {
         let text = std::fs::read_to_string(directory.join(format!("{page}.8"))).unwrap();
         assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use balancer_userspace::api::socket::Socket;
 use balancer_userspace::api::wire::{self, ApiError, BackendState, ErrorCode};
-use balancer_userspace::api::{BackendName, CALL_QUEUE, Call, server};
+use balancer_userspace::api::{BackendName, CALL_QUEUE, Call, LogFilter, Question, When, server};
 use tokio::sync::mpsc;
 
 /// The fake, its socket, and the runtime that serves it.
@@ -88,6 +88,8 @@ pub(crate) fn status() -> wire::Status {
         broker_connections: Some(7),
         telemetry_problem: None,
         next_hop: Some("lan0 02:00:00:00:00:01".to_owned()),
+        leaving: false,
+        conditions: Vec::new(),
     };
     let service = |name: &str, vip: &str, backends| wire::Service {
         name: name.to_owned(),
@@ -128,6 +130,7 @@ pub(crate) fn status() -> wire::Status {
                 utilisation: None,
                 sample_age_seconds: None,
                 next_hop: None,
+                conditions: vec![condition("standby", false), condition("frozen", false)],
                 ..backend("mqtt", "b2", "10.0.0.12:1883", BackendState::Down)
             },
             backend("amqp", "[2001:db8::11]:5672", "[2001:db8::11]:5672", BackendState::Up),
@@ -137,20 +140,28 @@ pub(crate) fn status() -> wire::Status {
             wire::Outcome { service: None, outcome: "not_ours".to_owned(), packets: 200 },
         ],
         problems: vec!["mqtt/b2 is down: CONNECT: connection refused".to_owned()],
+        warnings: vec!["no interface holds the VIP 192.0.2.10".to_owned()],
     }
+}
+
+fn condition(word: &str, closes: bool) -> wire::Condition {
+    let reason = format!("{word} for a reason");
+    wire::Condition { condition: word.to_owned(), reason, seconds: Some(22.0), closes }
 }
 
 fn answer(state: &mut wire::Status, call: Call) {
     // A client that has gone away does not take its answer.
     match call {
         Call::Status(reply) => drop(reply.send(Ok(state.clone()))),
-        Call::Drain { backend, drain, reply } => {
+        Call::Drain { peer, backend, drain, reply } => {
+            assert_eq!(peer.uid, uid(), "the kernel says who asks");
             drop(reply.send(find(state, &backend).map(|found| {
                 found.state = if drain { BackendState::Draining } else { BackendState::Up };
                 found.clone()
             })));
         }
-        Call::Weight { backend, weight, reply } => {
+        Call::Weight { peer, backend, weight, reply } => {
+            assert_eq!(peer.uid, uid(), "the kernel says who asks");
             drop(reply.send(find(state, &backend).map(|found| {
                 found.weight = weight.unwrap_or(found.configured_weight);
                 found.clone()
@@ -165,10 +176,11 @@ fn answer(state: &mut wire::Status, call: Call) {
             let mut flows: Vec<_> = flows().into_iter().filter(keep).collect();
             let truncated = flows.len() > filter.limit;
             flows.truncate(filter.limit);
-            drop(reply.send(Ok(wire::Flows { flows, truncated })));
+            drop(reply.send(Ok(wire::Flows { flows, truncated, looked_at: 3 })));
         }
-        Call::Explain { service, client, reply } => drop(reply.send(Ok(explanation(service, client)))),
-        Call::Reload(reply) => drop(reply.send(Err(ApiError {
+        Call::Explain { question, reply } => drop(reply.send(Ok(explanation(question)))),
+        Call::Log { filter, reply } => drop(reply.send(Ok(log(&filter)))),
+        Call::Reload { peer: _, reply } => drop(reply.send(Err(ApiError {
             code: ErrorCode::BadConfiguration,
             message: "the configuration was not changed".to_owned(),
             problems: vec!["line 3: service[mqtt].port: 0 is not a TCP port; use 1 to 65535".to_owned()],
@@ -199,21 +211,99 @@ fn flows() -> Vec<wire::Flow> {
     ]
 }
 
-fn explanation(service: String, client: std::net::SocketAddr) -> wire::Explanation {
-    let candidate = |backend: &str, chosen, closed: Option<&str>| wire::Candidate {
+/// The user that this process runs as.
+fn uid() -> u32 {
+    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap())
+}
+
+fn explanation(question: Question) -> wire::Explanation {
+    let candidate = |backend: &str, score, chosen, closed: Option<&str>| wire::Candidate {
         backend: backend.to_owned(),
         slot: Some(17),
-        score: 0.25,
+        score,
         live: 7,
         closed: closed.map(str::to_owned),
         chosen,
     };
-    wire::Explanation {
-        service,
-        client,
-        backend: Some("b1".to_owned()),
-        flow: None,
-        candidates: vec![candidate("b1", true, None), candidate("b2", false, Some("down"))],
-        reasons: vec!["would be steered to b1: its score is the lowest".to_owned()],
+    let facts = wire::BackendFacts {
+        name: "b2".to_owned(),
+        state: "draining".to_owned(),
+        conditions: vec![condition("stale", false), condition("down", true)],
+        ..wire::BackendFacts::default()
+    };
+    // Says what was understood of the question.
+    let reasons = vec![format!("{:?} {:?} {:?}", question.service, question.backend, question.when)];
+    let mut answer = wire::Explanation {
+        service: question.service.unwrap_or_else(|| "mqtt".to_owned()),
+        client: question.client,
+        backend: question.backend,
+        reasons,
+        backends: vec![facts],
+        ..wire::Explanation::default()
+    };
+    if answer.client.is_some() {
+        answer.backend = Some("b1".to_owned());
+        answer.reasons = vec!["would be steered to b1: its score is the lowest".to_owned()];
+        answer.candidates = vec![
+            candidate("b1", 0.25, true, None),
+            candidate("b3", 0.4, false, None),
+            candidate("b2", 0.25, false, Some("down")),
+        ];
     }
+    if question.when != When::Now {
+        answer.events = entries();
+    }
+    answer
+}
+
+/// Four entries, one of them a summary.
+fn entries() -> Vec<wire::LogEntry> {
+    let entry = |number, backend: Option<&str>, text: &str, event| wire::LogEntry {
+        number,
+        time: format!("2026-01-31T14:32:0{number}.000Z"),
+        run: 1,
+        up_seconds: number as f64,
+        service: Some("mqtt".to_owned()),
+        backend: backend.map(str::to_owned),
+        text: text.to_owned(),
+        event,
+    };
+    let began =
+        wire::LogEvent::Began { condition: "stale".to_owned(), reason: "34 s old".to_owned(), closes: false };
+    let operator = wire::LogEvent::Operator {
+        uid: Some(0),
+        pid: None,
+        action: "drain mqtt/b1".to_owned(),
+        refused: None,
+    };
+    let drained = wire::LogEvent::State {
+        from: Some("up".to_owned()),
+        to: "draining".to_owned(),
+        reason: "drained by the operator".to_owned(),
+    };
+    vec![
+        entry(1, Some("b2"), "mqtt/b2: stale: 34 s old", began),
+        entry(
+            2,
+            None,
+            "service mqtt: 1 of 2 backends take new flows",
+            wire::LogEvent::Summary { backends: vec![] },
+        ),
+        entry(3, Some("b1"), "drain mqtt/b1, asked by uid 0", operator),
+        entry(4, Some("b1"), "mqtt/b1 is draining, was up: drained by the operator", drained),
+    ]
+}
+
+fn log(filter: &LogFilter) -> wire::Log {
+    let keep = |entry: &wire::LogEntry| {
+        (filter.summaries || !entry.event.is_summary())
+            && filter.after.is_none_or(|after| entry.number > after)
+            && filter.service.as_ref().is_none_or(|service| entry.service.as_ref() == Some(service))
+            && filter.backend.as_ref().is_none_or(|name| entry.backend.as_ref().is_none_or(|b| b == name))
+    };
+    let mut entries: Vec<_> = entries().into_iter().filter(keep).collect();
+    let truncated = entries.len() > filter.limit;
+    entries.drain(..entries.len().saturating_sub(filter.limit));
+    let begins = Some("2026-01-31T14:00:00.000Z".to_owned());
+    wire::Log { entries, truncated, begins, newest: 4, now: "2026-01-31T14:32:09.000Z".to_owned() }
 }

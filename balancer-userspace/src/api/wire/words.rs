@@ -50,6 +50,24 @@ impl Policy {
     }
 }
 
+impl Basis {
+    /// The word in JSON and tables.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Level => "level",
+            Self::Count => "count",
+            Self::Fixed => "fixed",
+        }
+    }
+
+    /// The one that a word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Level, Self::Count, Self::Fixed].into_iter().find(|basis| basis.word() == word)
+    }
+}
+
 impl FlowState {
     /// The word in JSON and tables.
     #[must_use]

@@ -22,6 +22,8 @@ fn defaults_are_filled_in() {
     assert_eq!(config.agent.socket.to_str(), Some("/run/balancer/api.sock"));
     assert_eq!(config.agent.pins.to_str(), Some("/sys/fs/bpf/balancer/pins"));
     assert_eq!(config.agent.metrics, Some("127.0.0.1:9464".parse().expect("an address")));
+    let log = config.agent.history.as_deref().and_then(std::path::Path::to_str);
+    assert_eq!((log, config.agent.history_mib), (Some("/run/balancer/api.history.jsonl"), 8));
     assert_eq!(config.datapath.mode, AttachMode::Auto);
     assert_eq!(config.datapath.interfaces, Vec::<String>::new());
     assert_eq!(config.datapath.idle_timeout, Duration::from_secs(8100));

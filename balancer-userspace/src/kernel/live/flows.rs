@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use aya::maps::{Array, Map};
 use balancer_common::abi::{
@@ -65,6 +66,12 @@ fn a_walk_sees_every_entry_once() {
         let mut seen = HashMap::new();
         flows.for_each(|key, flow| assert!(seen.insert(key, flow).is_none(), "{key:?} came twice")).unwrap();
         assert_eq!(seen.len(), total as usize + 1);
+        let mut few = 0;
+        let walked = flows.walk(|_, _| {
+            few += 1;
+            if few < 5000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        assert_eq!((walked.unwrap(), few), (ControlFlow::Break(()), 5000), "it ends when it is told to");
         assert_eq!(seen[&FlowKey::V4(key(5))], flow(0, 5));
         assert_eq!(flows.remove(&FlowKey::V6(six)).unwrap(), Some(flow(0, 0)));
         assert_eq!(flows.remove(&FlowKey::V6(six)).unwrap(), None, "the second to remove it is told so");

@@ -1,6 +1,7 @@
 //! The flow tables, and the agent's own side of the counts.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 
 use balancer_common::abi::{
     BackendCounts, BackendId, Flow, FlowKey4, FlowKey6, HalfOpen, MAX_BACKENDS, Removed, ServiceId, TableUse,
@@ -95,6 +96,21 @@ impl Flows {
     pub fn for_each(&mut self, mut visit: impl FnMut(FlowKey, Flow)) -> Result<(), Error> {
         self.v4.for_each(|key, flow| visit(FlowKey::V4(key), flow))?;
         self.v6.for_each(|key, flow| visit(FlowKey::V6(key), flow))
+    }
+
+    /// Visits established flows until `visit` breaks, as [`Table::walk`]. Says whether it has.
+    ///
+    /// # Errors
+    ///
+    /// When a table cannot be walked.
+    pub fn walk(
+        &mut self,
+        mut visit: impl FnMut(FlowKey, Flow) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        if self.v4.walk(|key, flow| visit(FlowKey::V4(key), flow))?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.v6.walk(|key, flow| visit(FlowKey::V6(key), flow))
     }
 
     /// Reads one established flow.

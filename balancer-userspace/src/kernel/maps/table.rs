@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
 
 use aya::Pod;
 use aya::maps::{HashMap, MapData, MapError};
@@ -90,9 +91,23 @@ impl<K: TableKey, V: Pod> Table<K, V> {
     ///
     /// When a system call fails.
     pub fn for_each(&mut self, mut visit: impl FnMut(K, V)) -> Result<(), Error> {
+        self.walk(|key, value| {
+            visit(key, value);
+            ControlFlow::Continue(())
+        })
+        .map(|_| ())
+    }
+
+    /// As [`Table::for_each`], until `visit` breaks. Says whether it has. Gives way to other threads between the system
+    /// calls, each of which reads a few thousand entries.
+    ///
+    /// # Errors
+    ///
+    /// When a system call fails.
+    pub fn walk(&mut self, mut visit: impl FnMut(K, V) -> ControlFlow<()>) -> Result<ControlFlow<()>, Error> {
         if !self.by_key {
             match self.walk_batches(&mut visit) {
-                Ok(()) => return Ok(()),
+                Ok(ended) => return Ok(ended),
                 // EINVAL: the command is unknown. ENOTSUPP (524): not for this type of map.
                 Err((0, error)) if matches!(error.raw_os_error(), Some(libc::EINVAL | 524)) => {
                     self.by_key = true
@@ -165,7 +180,10 @@ impl<K: TableKey, V: Pod> Table<K, V> {
     }
 
     /// On failure, also says how many batches had been read.
-    fn walk_batches(&self, visit: &mut impl FnMut(K, V)) -> Result<(), (usize, io::Error)> {
+    fn walk_batches(
+        &self,
+        visit: &mut impl FnMut(K, V) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, (usize, io::Error)> {
         let (mut cursor, mut room, mut done) = (None, BATCH, 0);
         loop {
             let batch = match sys::lookup_batch(self.raw.fd(), cursor, room) {
@@ -177,19 +195,24 @@ impl<K: TableKey, V: Pod> Table<K, V> {
                 Err(error) => return Err((done, error)),
             };
             done += 1;
-            batch.entries.into_iter().for_each(|(key, value)| visit(key, value));
+            if batch.entries.into_iter().try_for_each(|(key, value)| visit(key, value)).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
             match batch.next {
                 Some(next) => cursor = Some(next),
-                None => return Ok(()),
+                None => return Ok(ControlFlow::Continue(())),
             }
+            std::thread::yield_now();
         }
     }
 
-    fn walk_keys(&self, mut visit: impl FnMut(K, V)) -> Result<(), Error> {
+    fn walk_keys(&self, mut visit: impl FnMut(K, V) -> ControlFlow<()>) -> Result<ControlFlow<()>, Error> {
         for entry in self.map.iter() {
             let (key, value) = entry.map_err(Error::map(self.name, "walk"))?;
-            visit(key, value);
+            if visit(key, value).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 }

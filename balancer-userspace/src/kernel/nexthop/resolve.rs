@@ -31,6 +31,13 @@ pub enum Problem {
         /// The interface.
         interface: String,
     },
+    /// Packets leave by a bridge, whose members the program runs on: the bridge picks the member.
+    Bridged {
+        /// The bridge.
+        interface: String,
+        /// Its members that the program runs on.
+        members: Vec<String>,
+    },
     /// More VLAN tags than the program can add.
     TooManyTags {
         /// The interface.
@@ -55,6 +62,13 @@ impl fmt::Display for Problem {
             Self::NotAttached { interface } => {
                 write!(f, "the program does not run on interface {interface}, which packets leave by")
             }
+            Self::Bridged { interface, members } => {
+                write!(
+                    f,
+                    "by the kernel through bridge {interface}, with the program on {}",
+                    members.join(", ")
+                )
+            }
             Self::TooManyTags { interface } => {
                 write!(f, "interface {interface} adds more than {} VLAN tags", VlanTags::MAX)
             }
@@ -62,6 +76,14 @@ impl fmt::Display for Problem {
                 write!(f, "{via} does not answer on interface {interface}")
             }
         }
+    }
+}
+
+impl Problem {
+    /// Whether packets arrive all the same, by way of the host's stack as they are meant to.
+    #[must_use]
+    pub const fn is_detour(&self) -> bool {
+        matches!(self, Self::Bridged { .. })
     }
 }
 
@@ -113,7 +135,14 @@ fn way(links: &[Link], route: Option<Route>, devices: &BTreeSet<u32>) -> Result<
         return Err(Problem::Down { interface });
     }
     if !devices.contains(&base.index) {
-        return Err(Problem::NotAttached { interface: base.name.clone() });
+        let interface = base.name.clone();
+        let carries = |link: &&Link| link.master == Some(base.index) && devices.contains(&link.index);
+        let members: Vec<String> = links.iter().filter(carries).map(|link| link.name.clone()).collect();
+        return Err(if members.is_empty() {
+            Problem::NotAttached { interface }
+        } else {
+            Problem::Bridged { interface, members }
+        });
     }
     let Some(own) = top.mac else { return Err(Problem::NotEthernet { interface }) };
     let mut vlan = VlanTags::NONE;

@@ -83,6 +83,21 @@ fn a_missing_neighbour_is_asked_for() {
 }
 
 #[test]
+fn a_bridge_whose_member_carries_the_program_is_a_detour_and_no_problem() {
+    let member = |index, name| Link { master: Some(9), ..link(index, name) };
+    let links = [member(1, "eth1"), member(2, "eth2"), member(3, "eth3"), link(9, "br0")];
+    let found = resolve(&links, through(9), neighbour(NeighbourState::Reachable), &devices());
+    let problem = found.hop.unwrap_err();
+    let members = vec!["eth1".to_owned(), "eth2".to_owned()];
+    assert_eq!(problem, Problem::Bridged { interface: "br0".to_owned(), members });
+    assert!(problem.is_detour());
+    assert_eq!(problem.to_string(), "by the kernel through bridge br0, with the program on eth1, eth2");
+    let alone = [member(3, "eth3"), link(9, "br0")];
+    let found = resolve(&alone, through(9), neighbour(NeighbourState::Reachable), &devices());
+    assert!(!found.hop.unwrap_err().is_detour(), "nobody of the bridge has the program");
+}
+
+#[test]
 fn what_the_program_cannot_use() {
     let lan0 = || "lan0".to_owned();
     let down = Link { up: false, ..link(1, "lan0") };

@@ -1,0 +1,64 @@
+//! What the agent knows at one moment, and what of it goes into the decision log.
+
+use balancer_control::Snapshot;
+use balancer_control::snapshot::Condition;
+
+use super::clock;
+use super::core::Agent;
+use crate::api::wire::ApiError;
+use crate::api::{BackendName, Peer};
+
+impl Agent {
+    /// What the controller knows, and what the agent alone knows of telemetry and next hops.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.controller.snapshot(clock::now());
+        for backend in snapshot.services.iter_mut().flat_map(|service| &mut service.backends) {
+            let hop = self.hops.get(&backend.id).and_then(|(_, problem)| problem.as_ref());
+            let hop = hop.map(|problem| format!("{problem}; the kernel is asked for each packet"));
+            let known = [("telemetry-fails", self.silent.get(&backend.id).cloned()), ("next-hop", hop)];
+            backend.conditions.extend(known.into_iter().filter_map(|(word, reason)| {
+                Some(Condition { word, reason: reason?, since: None, closes: false })
+            }));
+        }
+        snapshot
+    }
+
+    /// Tells the decision log what has changed.
+    pub(super) fn observe(&mut self) {
+        let entries = self.journal.observe(&self.snapshot(), clock::now());
+        if !entries.is_empty() {
+            self.history.observed(entries, clock::stamp());
+        }
+    }
+
+    /// Tells the decision log what somebody asked for, and why it was refused, if it was.
+    pub(super) fn note_operator(
+        &mut self,
+        peer: Option<Peer>,
+        about: (Option<String>, Option<String>),
+        action: &str,
+        error: Option<&ApiError>,
+    ) {
+        let refused = error.map(|error| match error.problems.as_slice() {
+            [] => error.message.clone(),
+            problems => format!("{}: {}", error.message, problems.join("; ")),
+        });
+        let who = peer.map(|peer| (peer.uid, peer.pid));
+        self.history.operator(who, about, action, refused, clock::stamp());
+    }
+
+    /// Carries out somebody's wish about a backend, and tells the decision log of it before what follows from it.
+    pub(super) fn for_operator<T>(
+        &mut self,
+        peer: Peer,
+        name: &BackendName,
+        action: &str,
+        act: impl FnOnce(&mut Self) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        self.history.hold();
+        let result = act(self);
+        let about = (Some(name.service.clone()), Some(name.backend.clone()));
+        self.note_operator(Some(peer), about, action, result.as_ref().err());
+        result
+    }
+}

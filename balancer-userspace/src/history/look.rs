@@ -1,0 +1,251 @@
+//! Looking things up in the log.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::shelf::Item;
+use super::{History, Stamp};
+use crate::api::LogFilter;
+use crate::api::wire::{Log, LogEntry, LogEvent, SummaryRow};
+
+/// A condition that held: why, whether it kept new flows away, and the wall clock when it began, where that is known.
+pub(crate) type Held = (String, bool, Option<i64>);
+
+/// How a service was at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Past {
+    /// Its backends by name.
+    pub(crate) backends: BTreeMap<String, PastBackend>,
+    /// What held of the service.
+    pub(crate) conditions: BTreeMap<String, Held>,
+    /// The last change of the ring: wall clock, why, slots moved, slots.
+    pub(crate) ring: Option<(i64, String, usize, usize)>,
+    /// Whether the ring has stayed the same since.
+    pub(crate) same_ring: bool,
+    /// What has to be known to read this right.
+    pub(crate) notes: Vec<String>,
+}
+
+/// How a backend was.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PastBackend {
+    pub(crate) state: String,
+    pub(crate) reason: Option<String>,
+    /// Wall clock when it came into that state.
+    pub(crate) since: Option<i64>,
+    pub(crate) conditions: BTreeMap<String, Held>,
+    /// Its row of the last summary, and the wall clock of that.
+    pub(crate) row: Option<(SummaryRow, i64)>,
+}
+
+impl History {
+    /// Entries that match, the newest up to the filter's limit.
+    pub(crate) fn list(&self, filter: &LogFilter, now: Stamp) -> Log {
+        let from = filter.since.map(|since| now.up_millis().saturating_sub(to_millis(since)));
+        let matches = |item: &&Item| {
+            from.is_none_or(|from| item.line >= from)
+                && filter.after.is_none_or(|after| item.entry.number > after)
+                && (filter.summaries || !item.entry.event.is_summary())
+                && about(&item.entry, filter.service.as_deref(), filter.backend.as_deref())
+        };
+        let mut found = self.shelf.items().iter().rev().filter(matches);
+        let mut entries: Vec<LogEntry> =
+            found.by_ref().take(filter.limit).map(|item| (*item.entry).clone()).collect();
+        entries.reverse();
+        Log {
+            entries,
+            truncated: found.next().is_some(),
+            begins: self.begins(),
+            newest: self.shelf.newest().map_or(0, |entry| entry.number),
+            now: rfc3339(now.wall),
+        }
+    }
+
+    /// When the log begins.
+    pub(crate) fn begins(&self) -> Option<String> {
+        self.shelf.items().front().map(|item| item.entry.time.clone())
+    }
+
+    /// What happened to a service, or to one of its backends, from `before` ahead of a wall-clock time to `after` it.
+    pub(crate) fn around(
+        &self,
+        (service, backend): (&str, Option<&str>),
+        wall: i64,
+        before: Duration,
+        after: Duration,
+        limit: usize,
+    ) -> Vec<LogEntry> {
+        let window = wall.saturating_sub(to_millis(before))..=wall.saturating_add(to_millis(after));
+        let matches = |item: &&Item| {
+            window.contains(&item.wall)
+                && !item.entry.event.is_summary()
+                && (item.entry.service.is_none() || about(&item.entry, Some(service), backend))
+        };
+        let found = self.shelf.items().iter().rev().filter(matches).take(limit);
+        let mut entries: Vec<LogEntry> = found.map(|item| (*item.entry).clone()).collect();
+        entries.reverse();
+        entries
+    }
+
+    /// How a service was at a wall-clock time.
+    ///
+    /// # Errors
+    ///
+    /// Says why that is not known.
+    pub(crate) fn at(&self, service: &str, wall: i64, now: Stamp) -> Result<Past, String> {
+        let asked = rfc3339(wall);
+        if wall > now.wall {
+            return Err(format!("{asked} is still to come; it is {}", rfc3339(now.wall)));
+        }
+        let items = self.shelf.items();
+        let Some(index) = items.iter().rposition(|item| item.wall <= wall) else {
+            let begins = self.begins().unwrap_or_else(|| rfc3339(now.wall));
+            return Err(format!(
+                "nothing is known of {asked}: the decision log begins at {begins}; agent.history and \
+                 agent.history_mib say where and how much of it is kept"
+            ));
+        };
+        let mut past = Past::default();
+        for item in items.iter().take(index + 1) {
+            past.replay(item, service);
+        }
+        if past.backends.is_empty() {
+            return Err(format!("the decision log knows no service {service} at {asked}"));
+        }
+        let mut later = items.iter().skip(index + 1);
+        past.same_ring = !later.clone().any(|item| is_ring_of(&item.entry, service));
+        if let Some(next) = later.next()
+            && matches!(next.entry.event, LogEvent::Started { .. })
+        {
+            past.notes.push(format!(
+                "no agent ran at {asked}: the last is heard of at {}, the next started at {}; meanwhile the program went \
+                 on steering by the ring and the scores of then and its own counts",
+                items[index].entry.time, next.entry.time
+            ));
+        }
+        past.notes.extend(items.iter().filter_map(|item| clock_note(item, wall)));
+        Ok(past)
+    }
+}
+
+impl Past {
+    fn replay(&mut self, item: &Item, service: &str) {
+        let entry = &*item.entry;
+        if matches!(entry.event, LogEvent::Started { .. }) {
+            // Everything that holds is told anew.
+            *self = Self { ring: self.ring.take(), ..Self::default() };
+        }
+        if entry.service.as_deref() != Some(service) {
+            return;
+        }
+        match (&entry.event, entry.backend.as_ref()) {
+            (LogEvent::State { to, reason, .. }, Some(name)) => {
+                let backend = self.backends.entry(name.clone()).or_default();
+                backend.state.clone_from(to);
+                backend.reason = Some(reason.clone());
+                backend.since = Some(item.wall);
+            }
+            (LogEvent::Began { condition, reason, closes }, name) => {
+                let held = (reason.clone(), *closes, Some(item.wall));
+                self.conditions_of(name).insert(condition.clone(), held);
+            }
+            (LogEvent::Ended { condition, .. }, name) => {
+                self.conditions_of(name).remove(condition);
+            }
+            (LogEvent::Ring { why, moved, slots, shares }, _) => {
+                self.ring = Some((item.wall, why.clone(), *moved, *slots));
+                for share in shares {
+                    if let Some((row, _)) =
+                        self.backends.get_mut(&share.backend).and_then(|backend| backend.row.as_mut())
+                    {
+                        row.ring_share = share.after;
+                    }
+                }
+            }
+            (LogEvent::Summary { backends }, _) => self.summarised(backends, item.wall),
+            (LogEvent::Gone, Some(name)) => drop(self.backends.remove(name)),
+            (LogEvent::Gone, None) => *self = Self::default(),
+            (
+                LogEvent::State { .. }
+                | LogEvent::Started { .. }
+                | LogEvent::Stopped
+                | LogEvent::Clock { .. }
+                | LogEvent::Operator { .. },
+                _,
+            ) => {}
+        }
+    }
+
+    fn conditions_of(&mut self, backend: Option<&String>) -> &mut BTreeMap<String, Held> {
+        match backend {
+            Some(name) => &mut self.backends.entry(name.clone()).or_default().conditions,
+            None => &mut self.conditions,
+        }
+    }
+
+    /// A summary has the last word, so that a log whose beginning was dropped is right again after the next one.
+    fn summarised(&mut self, rows: &[SummaryRow], wall: i64) {
+        self.backends.retain(|name, _| rows.iter().any(|row| row.backend == *name));
+        for row in rows {
+            let backend = self.backends.entry(row.backend.clone()).or_default();
+            if backend.state != row.state {
+                (backend.state, backend.reason, backend.since) = (row.state.clone(), None, None);
+            }
+            backend.conditions.retain(|word, _| row.conditions.contains(word));
+            for word in &row.conditions {
+                let unknown = || ("it began before the log does".to_owned(), false, None);
+                backend.conditions.entry(word.clone()).or_insert_with(unknown);
+            }
+            backend.row = Some((row.clone(), wall));
+        }
+    }
+}
+
+fn about(entry: &LogEntry, service: Option<&str>, backend: Option<&str>) -> bool {
+    let service = service.is_none_or(|name| entry.service.as_deref() == Some(name));
+    // What concerns the whole service concerns each of its backends.
+    let backend = backend.is_none_or(|name| entry.backend.as_deref().is_none_or(|other| other == name));
+    service && backend
+}
+
+fn is_ring_of(entry: &LogEntry, service: &str) -> bool {
+    entry.service.as_deref() == Some(service) && matches!(entry.event, LogEvent::Ring { .. })
+}
+
+/// What a wall clock that was set means for a question about `wall`.
+fn clock_note(item: &Item, wall: i64) -> Option<String> {
+    let LogEvent::Clock { by_seconds } = item.entry.event else { return None };
+    let by = (by_seconds * 1e3) as i64;
+    if by < 0 && (item.wall..item.wall - by).contains(&wall) {
+        return Some(format!(
+            "{} came twice, because the wall clock was set back by {:.1} s at {}: this is the later one",
+            rfc3339(wall),
+            -by_seconds,
+            item.entry.time
+        ));
+    }
+    (by > 0 && (item.wall - by..item.wall).contains(&wall)).then(|| {
+        format!(
+            "{} never came, because the wall clock was set forward by {by_seconds:.1} s, to {}: this is what held then",
+            rfc3339(wall),
+            item.entry.time
+        )
+    })
+}
+
+/// A wall-clock time as text.
+pub(crate) fn rfc3339(millis: i64) -> String {
+    let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{time:.3}")
+}
+
+/// A wall-clock time from text.
+pub(crate) fn millis(text: &str) -> Option<i64> {
+    text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+}
+
+fn to_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,213 @@
+use balancer_control::Moment;
+use balancer_control::journal::{Entry, Event, Row};
+use balancer_control::snapshot::{BackendState, Basis, RingChange};
+
+use super::*;
+use crate::api::LogFilter;
+
+const NOON: i64 = 1_790_000_000_000;
+
+/// Some seconds after the start, by clocks that agree.
+fn at(seconds: u64) -> Stamp {
+    Stamp { up: Duration::from_secs(seconds), wall: NOON + 1000 * seconds as i64 }
+}
+
+fn state(from: Option<BackendState>, to: BackendState, reason: &str) -> Entry {
+    let event = Event::State { from, to, reason: reason.to_owned() };
+    Entry { service: "mqtt".to_owned(), backend: Some("b1".to_owned()), event }
+}
+
+fn summary(live: u64) -> Entry {
+    let row = |backend: &str| Row {
+        backend: backend.to_owned(),
+        state: BackendState::Up,
+        open: true,
+        score: 0.123_456_789,
+        basis: Basis::Level,
+        live,
+        ring_share: 0.5,
+        utilisation: Some(0.1),
+        sample_age: Some(Duration::from_millis(1500)),
+        capacity: 1.0,
+        conditions: Vec::new(),
+    };
+    let event = Event::Summary(vec![row("b1"), row("b2")]);
+    Entry { service: "mqtt".to_owned(), backend: None, event }
+}
+
+fn ring() -> Entry {
+    let event = Event::Ring(RingChange {
+        at: Moment::default(),
+        why: "b1 left".to_owned(),
+        routine: false,
+        moved: 30_000,
+        slots: 65_536,
+        shares: vec![("b1".to_owned(), 0.5, 0.0), ("b2".to_owned(), 0.5, 1.0)],
+    });
+    Entry { service: "mqtt".to_owned(), backend: None, event }
+}
+
+fn everything() -> LogFilter {
+    LogFilter { limit: 1000, ..LogFilter::default() }
+}
+
+fn texts(history: &History, filter: &LogFilter, now: Stamp) -> Vec<String> {
+    history.list(filter, now).entries.into_iter().map(|entry| entry.text).collect()
+}
+
+fn open(path: &Path, now: Stamp) -> History {
+    History::open(Some(path), 1 << 20, now)
+}
+
+#[test]
+fn entries_say_what_happened_in_words() {
+    let mut history = History::open(None, 1 << 20, at(0));
+    history.started(false, at(0));
+    history.observed(vec![state(None, BackendState::Up, "successful probes in a row: 2"), ring()], at(1));
+    let began = Event::Began {
+        word: "capped",
+        reason: "5 live connections, and max_connections = 5".to_owned(),
+        closes: true,
+    };
+    let ended = Event::Ended { word: "capped", held: Duration::from_millis(12_340) };
+    for event in [began, ended] {
+        let entry = Entry { service: "mqtt".to_owned(), backend: Some("b1".to_owned()), event };
+        history.observed(vec![entry], at(2));
+    }
+    let about = || (Some("mqtt".to_owned()), Some("b1".to_owned()));
+    history.operator(Some((0, Some(77))), about(), "drain mqtt/b1", None, at(3));
+    history.operator(None, (None, None), "reload", Some("it has problems".to_owned()), at(4));
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = [
+        format!("balancer {version} started and made new maps"),
+        "mqtt/b1 is up: successful probes in a row: 2".to_owned(),
+        "service mqtt: ring rebuilt: b1 left; 30000 of 65536 slots moved; b1 50.0 % to 0.0 %, b2 50.0 % to 100.0 %"
+            .to_owned(),
+        "mqtt/b1: capped, takes no new flows: 5 live connections, and max_connections = 5".to_owned(),
+        "mqtt/b1: capped is over, after 12.3 s".to_owned(),
+        "drain mqtt/b1, asked by uid 0".to_owned(),
+        "reload, asked by signal, refused: it has problems".to_owned(),
+    ];
+    assert_eq!(texts(&history, &everything(), at(5)), expected);
+}
+
+#[test]
+fn lists_select_by_service_backend_time_and_number() {
+    let mut history = History::open(None, 1 << 20, at(0));
+    history.started(false, at(0));
+    history.observed(vec![state(None, BackendState::Up, "x"), ring(), summary(1)], at(10));
+    let count = |filter: LogFilter| history.list(&filter, at(20)).entries.len();
+    assert_eq!(count(everything()), 3, "no summaries unless asked for");
+    assert_eq!(count(LogFilter { summaries: true, ..everything() }), 4);
+    assert_eq!(count(LogFilter { service: Some("mqtt".to_owned()), ..everything() }), 2);
+    assert_eq!(count(LogFilter { service: Some("amqp".to_owned()), ..everything() }), 0);
+    assert_eq!(count(LogFilter { backend: Some("b2".to_owned()), ..everything() }), 2, "not b1's state");
+    assert_eq!(count(LogFilter { since: Some(Duration::from_secs(15)), ..everything() }), 2);
+    assert_eq!(count(LogFilter { after: Some(2), ..everything() }), 1);
+    let limited = history.list(&LogFilter { limit: 1, ..everything() }, at(20));
+    assert!(limited.truncated && limited.entries[0].text.contains("ring"), "the newest is left: {limited:?}");
+}
+
+#[test]
+fn the_log_outlives_the_agent() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("sub/api.history.jsonl");
+    let mut first = open(&path, at(0));
+    first.started(false, at(0));
+    first.observed(vec![state(None, BackendState::Up, "x")], at(1));
+    first.stop(at(2));
+    let mut second = open(&path, Stamp { up: Duration::ZERO, wall: NOON + 60_000 });
+    assert_eq!(second.problem(), None);
+    second.started(true, Stamp { up: Duration::ZERO, wall: NOON + 60_000 });
+    let log = second.list(&everything(), Stamp { up: Duration::ZERO, wall: NOON + 60_000 });
+    let told: Vec<_> = log.entries.iter().map(|entry| (entry.number, entry.run)).collect();
+    assert_eq!(told, [(1, 1), (2, 1), (3, 1), (4, 2)]);
+    assert_eq!(log.begins.as_deref(), Some("2026-09-21T14:13:20.000Z"));
+    assert!(matches!(log.entries[3].event, LogEvent::Started { orderly: true, .. }), "{log:?}");
+    // Told by the wall clock, 58 s after the stop.
+    let recent = LogFilter { since: Some(Duration::from_secs(30)), ..everything() };
+    assert_eq!(second.list(&recent, Stamp { up: Duration::ZERO, wall: NOON + 60_000 }).entries.len(), 1);
+    // One that is killed says nothing.
+    second.recorder.take().unwrap().finish(Vec::new());
+    let mut third = open(&path, Stamp { up: Duration::ZERO, wall: NOON + 70_000 });
+    third.started(true, Stamp { up: Duration::ZERO, wall: NOON + 70_000 });
+    let last = third.shelf.newest().unwrap();
+    assert!(
+        last.text.ends_with("ended without a word, last heard of at 2026-09-21T14:14:20.000Z"),
+        "{last:?}"
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_changes_no_order_and_is_told() {
+    let mut history = History::open(None, 1 << 20, at(0));
+    history.started(false, at(0));
+    history.observed(vec![state(None, BackendState::Up, "x"), summary(1)], at(100));
+    // An hour back after 200 s.
+    let later = |up: u64| Stamp { up: Duration::from_secs(up), wall: NOON + 1000 * up as i64 - 3_600_000 };
+    history.observed(vec![state(Some(BackendState::Up), BackendState::Down, "y"), summary(2)], later(200));
+    let log = history.list(&everything(), later(201));
+    let ups: Vec<f64> = log.entries.iter().map(|entry| entry.up_seconds).collect();
+    assert_eq!(ups, [0.0, 100.0, 200.0, 200.0]);
+    assert_eq!(log.entries[2].text, "the wall clock was set back by 3600.0 s");
+    let recent = LogFilter { since: Some(Duration::from_secs(50)), ..everything() };
+    assert_eq!(history.list(&recent, later(201)).entries.len(), 2, "durations do not mind the wall clock");
+    // 3500 s on, the wall clock is past the hour again. What it said an hour before comes twice.
+    let past = history.at("mqtt", NOON + 101_000, later(3800)).unwrap();
+    assert_eq!(past.backends["b1"].state, "up", "{past:?}");
+    assert!(past.notes[0].contains("came twice"), "{past:?}");
+    // Slewing is no setting.
+    let slewed = Stamp { wall: later(300).wall + 40, ..later(300) };
+    history.settle(slewed);
+    assert_eq!(history.list(&everything(), later(301)).entries.len(), 4);
+}
+
+#[test]
+fn a_moment_is_answered_with_states_scores_and_the_ring() {
+    let mut history = History::open(None, 1 << 20, at(0));
+    history.started(false, at(0));
+    history.observed(vec![state(None, BackendState::Up, "x"), summary(10)], at(10));
+    history.observed(vec![summary(11)], at(20));
+    let stale = Event::Began { word: "stale", reason: "34 s old".to_owned(), closes: false };
+    let stale = Entry { service: "mqtt".to_owned(), backend: Some("b2".to_owned()), event: stale };
+    history.observed(vec![stale, state(Some(BackendState::Up), BackendState::Down, "no answer")], at(25));
+    history.observed(vec![ring()], at(85));
+    let past = history.at("mqtt", at(24).wall, at(100)).unwrap();
+    assert_eq!((past.backends["b1"].state.as_str(), past.backends["b2"].state.as_str()), ("up", "up"));
+    assert_eq!(
+        past.backends["b1"].row.as_ref().map(|(row, wall)| (row.live, *wall)),
+        Some((11, at(20).wall))
+    );
+    assert!(past.backends["b2"].conditions.is_empty() && !past.same_ring);
+    let past = history.at("mqtt", at(26).wall, at(100)).unwrap();
+    let down = &past.backends["b1"];
+    assert_eq!(
+        (down.state.as_str(), down.reason.as_deref(), down.since),
+        ("down", Some("no answer"), Some(at(25).wall))
+    );
+    assert_eq!(past.backends["b2"].conditions["stale"].0, "34 s old");
+    let past = history.at("mqtt", at(90).wall, at(100)).unwrap();
+    assert!(past.same_ring);
+    assert_eq!(past.ring, Some((at(85).wall, "b1 left".to_owned(), 30_000, 65_536)));
+    assert_eq!(
+        history.around(("mqtt", Some("b1")), at(26).wall, Duration::from_secs(10), Duration::ZERO, 9).len(),
+        1
+    );
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    let mut history = History::open(None, 1 << 20, at(0));
+    history.started(false, at(100));
+    history.observed(vec![state(None, BackendState::Up, "x")], at(101));
+    let before = history.at("mqtt", at(50).wall, at(200)).unwrap_err();
+    assert!(before.contains("the decision log begins at 2026-09-21T14:15:00.000Z"), "{before}");
+    assert!(history.at("mqtt", at(300).wall, at(200)).unwrap_err().contains("is still to come"));
+    assert!(history.at("amqp", at(150).wall, at(200)).unwrap_err().contains("knows no service amqp"));
+    // Between two agents.
+    history.stop(at(110));
+    let next = Stamp { up: Duration::from_secs(120), wall: at(120).wall };
+    history.started(true, next);
+    let past = history.at("mqtt", at(115).wall, at(200)).unwrap();
+    assert!(past.notes[0].starts_with("no agent ran at 2026-09-21T14:15:15.000Z"), "{past:?}");
+}
