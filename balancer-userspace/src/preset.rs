@@ -14,6 +14,7 @@
 
 mod file;
 mod meaning;
+mod reference;
 mod registry;
 mod selector;
 
@@ -26,6 +27,7 @@ pub use meaning::{
     AlarmRule, AlarmScope, AlarmWhen, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity,
     ResourceKind, ResourceRule, TimeUnit, Unknown,
 };
+pub use reference::reference;
 pub use registry::{PresetError, Presets};
 pub use selector::{LabelRule, Selector, SelectorError};
 
