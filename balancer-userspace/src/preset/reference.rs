@@ -29,6 +29,7 @@ On the broker's host:
 
 serves CPU, cores, memory and descriptors on port 9465, for the preset `balancer-report`; with `--agent-check 0.0.0.0:9466` as HAProxy's agent-check too.
 Cores are the least of quota, affinity and CPUs online (and `--cores 1` for a broker with one thread), memory is that of the tightest limit of the control groups, version 1 or 2.
+As a service: `balancer-userspace/dist/balancer-report@.service`, enabled as `balancer-report@mosquitto`.
 It is read beside what the broker tells, by `telemetry.report = 9465`; a node_exporter by `telemetry.node_exporter = 9100`.
 Neither has authentication: keep them in the management network.
 

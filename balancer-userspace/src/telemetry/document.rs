@@ -6,35 +6,48 @@ use std::time::UNIX_EPOCH;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::error::excerpt;
 use super::page::Row;
 
 /// Most numbers of one document that are read.
 const MAX_ROWS: usize = 100_000;
 
+/// A document, read.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Document<'a> {
+    /// Every number.
+    pub(crate) rows: Vec<Row<'a>>,
+    /// The first text of a key `error`: Jolokia answers with status 200 whatever went wrong.
+    pub(crate) error: Option<String>,
+}
+
+/// Longest error that is kept, in characters.
+const ERROR_CHARS: usize = 200;
+
 /// Every number of the JSON text `text`. Truth values are 0 and 1; strings count when they are a number or a time of RFC
 /// 3339, which is seconds since the Unix epoch. `name` and a colon stand before each pointer, unless it is empty.
-pub(crate) fn parse<'a>(text: &str, name: &str) -> Result<Vec<Row<'a>>, serde_json::Error> {
-    let mut rows = Vec::new();
+pub(crate) fn parse<'a>(text: &str, name: &str) -> Result<Document<'a>, serde_json::Error> {
+    let mut document = Document::default();
     let mut path = if name.is_empty() { String::new() } else { format!("{name}:") };
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    Leaves { path: &mut path, rows: &mut rows }.deserialize(&mut deserializer)?;
+    Leaves { path: &mut path, document: &mut document }.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    Ok(rows)
+    Ok(document)
 }
 
 /// Collects the numbers at and below a pointer.
 struct Leaves<'a, 'row> {
     path: &'a mut String,
-    rows: &'a mut Vec<Row<'row>>,
+    document: &'a mut Document<'row>,
 }
 
 impl Leaves<'_, '_> {
     fn put<E: de::Error>(self, value: f64) -> Result<(), E> {
-        if self.rows.len() == MAX_ROWS {
+        if self.document.rows.len() == MAX_ROWS {
             return Err(E::custom(format_args!("more than {MAX_ROWS} numbers")));
         }
         let name = Cow::Owned(self.path.clone());
-        self.rows.push(Row { name, labels: Vec::new(), value, timestamp_ms: None });
+        self.document.rows.push(Row { name, labels: Vec::new(), value, timestamp_ms: None });
         Ok(())
     }
 }
@@ -71,6 +84,9 @@ impl<'de> Visitor<'de> for Leaves<'_, '_> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        if self.document.error.is_none() && self.path.ends_with("/error") {
+            self.document.error = Some(excerpt(text, ERROR_CHARS));
+        }
         number(text).map_or(Ok(()), |value| self.put(value))
     }
 
@@ -79,11 +95,11 @@ impl<'de> Visitor<'de> for Leaves<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Self { path, rows } = self;
+        let Self { path, document } = self;
         let start = path.len();
         for index in 0_usize.. {
             path.push_str(&format!("/{index}"));
-            let more = seq.next_element_seed(Leaves { path: &mut *path, rows: &mut *rows })?;
+            let more = seq.next_element_seed(Leaves { path: &mut *path, document: &mut *document })?;
             path.truncate(start);
             if more.is_none() {
                 break;
@@ -93,13 +109,13 @@ impl<'de> Visitor<'de> for Leaves<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { path, rows } = self;
+        let Self { path, document } = self;
         let start = path.len();
         while let Some(key) = map.next_key::<Cow<'_, str>>()? {
             path.push('/');
             // RFC 6901 section 3.
             path.push_str(&key.replace('~', "~0").replace('/', "~1"));
-            map.next_value_seed(Leaves { path: &mut *path, rows: &mut *rows })?;
+            map.next_value_seed(Leaves { path: &mut *path, document: &mut *document })?;
             path.truncate(start);
         }
         Ok(())
@@ -123,7 +139,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, name: &str) -> Vec<(String, f64)> {
-        parse(text, name).unwrap().into_iter().map(|row| (row.name.into_owned(), row.value)).collect()
+        parse(text, name).unwrap().rows.into_iter().map(|row| (row.name.into_owned(), row.value)).collect()
     }
 
     #[test]

@@ -121,6 +121,14 @@ pub enum SourceError {
         /// The most similar ones that are there.
         similar: Vec<String>,
     },
+    /// A metric is missing from a document that says why.
+    #[error("{missing}; the document says: {said}")]
+    Said {
+        /// The error for the metric.
+        missing: Box<SourceError>,
+        /// What the document says.
+        said: String,
+    },
     /// A metric has a value that cannot be.
     #[error("{at}: {name} is {value}: {why}")]
     Value {

@@ -216,11 +216,23 @@ impl Get<'_> {
                 " to {}; redirects are not followed, configure that URL if it is the right one",
                 excerpt(&text(response.headers().get(header::LOCATION)), 200)
             ),
-            401 | 403 => "; give username and password_file, or token_file".to_owned(),
+            401 | 403 => self.refused(),
             404 => "; the path is wrong, or the exporter is not enabled".to_owned(),
             _ => String::new(),
         };
         SourceError::Status { at: self.at(), status: status.as_u16(), hint }
+    }
+
+    /// What to do about refused credentials. Names their files and nothing in them.
+    fn refused(&self) -> String {
+        match (&self.auth.username, &self.auth.password_file, &self.auth.token_file) {
+            (_, _, Some(token)) => format!("; the token in {} is not accepted", token.display()),
+            (Some(user), Some(password), None) => {
+                format!("; user {user:?} with the password in {} is not accepted", password.display())
+            }
+            (Some(user), None, None) => format!("; user {user:?} is not accepted; give password_file"),
+            (None, _, None) => "; give username and password_file, or token_file".to_owned(),
+        }
     }
 
     fn http_error(&self, e: &hyper::Error) -> SourceError {

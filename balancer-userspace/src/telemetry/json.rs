@@ -12,7 +12,7 @@ use super::body::{self, Format};
 use super::document;
 use super::http::{Extra, Get, check_url};
 use super::interpret::Interpreter;
-use super::page::{Page, Row, wall_ms};
+use super::page::{Page, wall_ms};
 use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target, named};
 use crate::config::telemetry::{HttpAuth, JsonDocument, Meaning};
 
@@ -75,14 +75,28 @@ impl JsonSource {
 
     pub(crate) async fn poll(&mut self, now: Moment, timeout: Duration) -> Result<Reading, SourceError> {
         let fetched = self.documents.iter().map(|document| document.fetch(&self.auth, timeout));
-        let rows = try_join_all(fetched).await?.into_iter().flatten().collect();
-        let page = Page { at: &self.name, rows, wall_ms: wall_ms() };
-        self.interpreter.read(&page, now, self.own.count())
+        let mut whole = document::Document::default();
+        for document in try_join_all(fetched).await? {
+            whole.rows.extend(document.rows);
+            whole.error = whole.error.or(document.error);
+        }
+        let page = Page { at: &self.name, rows: whole.rows, wall_ms: wall_ms() };
+        let reading = self.interpreter.read(&page, now, self.own.count());
+        reading.map_err(|e| match (e, whole.error) {
+            (missing @ SourceError::Missing { .. }, Some(said)) => {
+                SourceError::Said { missing: Box::new(missing), said }
+            }
+            (e, _) => e,
+        })
     }
 }
 
 impl Document {
-    async fn fetch(&self, auth: &HttpAuth, timeout: Duration) -> Result<Vec<Row<'static>>, SourceError> {
+    async fn fetch(
+        &self,
+        auth: &HttpAuth,
+        timeout: Duration,
+    ) -> Result<document::Document<'static>, SourceError> {
         let get = Get { url: &self.url, auth, accept: ACCEPT, limit: BODY_LIMIT, timeout };
         let answer = get.fetch(&self.extra).await?;
         let at = self.url.to_string();

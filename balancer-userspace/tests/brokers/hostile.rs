@@ -214,6 +214,10 @@ async fn json_that_is_none_or_means_nothing() {
         (r#"{"cpu": -1, "clients": [{"connections": 3}]}"#, "/cpu is -1: must not be negative"),
         (r#"{"cpu": 1, "clients": [{"connections": "many"}]}"#, "no metric /clients/+/connections"),
         ("[]", "the page has no metric at all"),
+        (
+            r#"[{"error": "no such MBean", "status": 404}]"#,
+            "no metric /cpu; most similar: /0/status; the document says: no such MBean",
+        ),
     ] {
         let error = poll_json(ok(body)).await.unwrap_err();
         assert!(error.contains(expected), "{body:?}: {error}");
@@ -414,7 +418,13 @@ async fn credentials_come_from_files_and_are_read_again() {
     assert!(poll(basic.clone()).await.unwrap_err().contains(&file.display().to_string()), "no such file");
     for (password, good) in [("secret\n", true), ("wrong\n", false), ("rotated", true)] {
         std::fs::write(&file, password).unwrap();
-        assert_eq!(poll(basic.clone()).await.is_ok(), good, "{password}");
+        let answer = poll(basic.clone()).await;
+        assert_eq!(answer.is_ok(), good, "{password}");
+        if let Err(error) = answer {
+            let expected =
+                format!("401; user \"user\" with the password in {} is not accepted", file.display());
+            assert!(error.contains(&expected) && !error.contains("wrong"), "{error}");
+        }
     }
     std::fs::write(&file, "t0ken\n").unwrap();
     assert!(poll(HttpAuth { token_file: Some(file), ..HttpAuth::default() }).await.is_ok());

@@ -231,7 +231,7 @@ const ELSEWHERE: &str = "balancer-report";
 fn rows<'a>(preset: &Preset, text: &'a str) -> Vec<Row<'a>> {
     match &preset.source {
         SourceKind::Prometheus { .. } => exposition::parse(text).unwrap(),
-        SourceKind::Json { .. } => document::parse(text, "").unwrap(),
+        SourceKind::Json { .. } => document::parse(text, "").unwrap().rows,
         SourceKind::MqttSys { .. } => topics(text),
         SourceKind::None => panic!("{} is not read", preset.name),
     }
