@@ -12,6 +12,7 @@
 //! - [`probe`]: whether each broker is up.
 //! - [`report`]: the load of this host, for balancers elsewhere.
 //! - [`telemetry`]: how loaded each broker says it is.
+//! - [`tls`]: encrypted connections, as a client.
 
 pub mod agent;
 pub mod api;
@@ -26,3 +27,4 @@ pub mod preset;
 pub mod probe;
 pub mod report;
 pub mod telemetry;
+pub mod tls;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
 mod agent_check;
+mod authority;
 mod hostile;
 mod local;
 mod mosquitto;
@@ -9,3 +10,4 @@ mod probe;
 mod report;
 mod support;
 mod sys;
+mod tls;
