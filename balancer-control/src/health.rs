@@ -83,6 +83,8 @@ impl Health {
         match result {
             // A broker that asks for no new connections is well; `Drain` heeds what it asks for.
             ProbeResult::Up | ProbeResult::Draining(_) => self.succeeded(rise.max(1), now),
+            // It says nothing against a backend that is up, and as much for another as a TCP connect does.
+            ProbeResult::Unknown(_) => !self.is_up() && self.succeeded(rise.max(1), now),
             ProbeResult::Down(why) => {
                 self.failed(why, fall.max(1), now);
                 false

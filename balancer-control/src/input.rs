@@ -66,6 +66,9 @@ pub enum ProbeResult {
     Down(String),
     /// The broker asks for no new connections, but serves those it has.
     Draining(String),
+    /// What was asked for could not be told, but the broker's own port accepts connections: a check that this broker
+    /// does not have, or a management port that is closed. The reason is for people.
+    Unknown(String),
 }
 
 /// The program's counters of one backend.

@@ -14,6 +14,7 @@ mod core;
 mod explain;
 mod flows;
 mod interfaces;
+mod notes;
 mod observing;
 mod overrides;
 mod registry;

@@ -24,7 +24,9 @@ use balancer_control::{BackendSpec, Model, Policy, Protection, ServiceSpec, magl
 
 pub use check::{Checked, check};
 pub use file::{AttachMode, ForwardName as Forward, LogLevel, MetricNames};
-pub use health::{HealthCheck, HealthConfig, MqttLogin, MqttVersion};
+pub use health::{
+    AmqpVersion, DrainCheck, DrainQuestion, DrainWhen, HealthCheck, HealthConfig, MqttLogin, MqttVersion,
+};
 pub use load::{LoadError, load};
 pub use problem::Problem;
 pub use reference::reference;

@@ -7,6 +7,7 @@
 //! - [`doctor`]: what would keep the balancer from working.
 //! - `history`: the decision log.
 //! - [`kernel`]: the program, its maps, and the network around them.
+//! - [`link`]: connections to brokers, plain, encrypted or in a WebSocket.
 //! - [`logging`], [`metrics`]: what the agent says of itself.
 //! - [`preset`]: what the telemetry of known brokers means.
 //! - [`probe`]: whether each broker is up.
@@ -21,6 +22,7 @@ pub mod config;
 pub mod doctor;
 mod history;
 pub mod kernel;
+pub mod link;
 pub mod logging;
 pub mod metrics;
 pub mod preset;

@@ -167,6 +167,8 @@ pub enum Health {
     Mqtt,
     /// The AMQP header on the backend's own port.
     Amqp,
+    /// A STOMP CONNECT on the backend's own port.
+    Stomp,
     /// A connect to the backend's own port: nothing better is known.
     Tcp,
     /// A GET.
@@ -201,8 +203,9 @@ impl Preset {
     #[must_use]
     pub fn health(&self, port: u16) -> Option<Health> {
         match self.protocol(port) {
-            Some(Protocol::Mqtt) => Some(Health::Mqtt),
-            Some(Protocol::Amqp) => Some(Health::Amqp),
+            Some(Protocol::Mqtt | Protocol::Mqtts | Protocol::Ws | Protocol::Wss) => Some(Health::Mqtt),
+            Some(Protocol::Amqp | Protocol::Amqps) => Some(Health::Amqp),
+            Some(Protocol::Stomp | Protocol::Stomps) => Some(Health::Stomp),
             _ => self.health.clone(),
         }
     }

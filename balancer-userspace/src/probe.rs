@@ -6,21 +6,29 @@
 //!
 //! A TCP connect proves little: the kernel completes handshakes for a broker that hangs. So MQTT brokers are asked with one
 //! held session and a PINGREQ per interval (nothing in their logs, and the first to notice a hang), AMQP brokers with the
-//! protocol header, others with HTTP, and TCP is the last resort. How many results in a row matter is the controller's
-//! decision.
+//! protocol header, STOMP brokers with a CONNECT, others with HTTP, and TCP is the last resort. How many results in a row
+//! matter is the controller's decision.
 //!
 //! | answer | result |
 //! |---|---|
-//! | CONNACK 0, PINGRESP | up |
-//! | CONNACK 2, 4, 5; 0x85, 0x86, 0x87, 0x8C | up: it works, it does not want this client |
+//! | CONNACK 0, PINGRESP; AMQP header, Connection.Start; CONNECTED | up |
+//! | CONNACK 2, 4, 5; 0x85, 0x86, 0x87, 0x8C; ERROR about the login | up: it works, it does not want this client |
 //! | CONNACK 3; 0x88, 0x89, 0x97, 0x9F | draining: overloaded, takes no new clients, serves those it has |
 //! | CONNACK or DISCONNECT 0x9C, 0x9D | draining: clients should go elsewhere |
+//! | agent-check `drain`, `maint` | draining |
+//! | HTTP 404; a port of its own for checks that does not answer | unknown while the backend's own port accepts connections |
 //! | anything else, silence, no connection | down |
+//!
+//! Beside the probe a broker may be asked whether it wants no new connections, where it says so only elsewhere: a NATS
+//! server in lame duck mode goes on accepting MQTT connections, and drops them.
 
+mod agent_check;
 mod amqp;
+mod drain;
 mod http;
 mod mqtt;
 mod schedule;
+mod stomp;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,10 +41,16 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{HealthCheck, HealthConfig};
+use crate::link::Link;
 use crate::telemetry::OwnClients;
 
+use self::agent_check::AgentProbe;
+use self::amqp::AmqpProbe;
+use self::drain::DrainProbe;
+use self::http::HttpProbe;
 use self::mqtt::MqttProbe;
 use self::schedule::Schedule;
+use self::stomp::StompProbe;
 
 /// The end of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +59,8 @@ pub struct ProbeEvent {
     pub backend: BackendId,
     /// How it ended.
     pub result: ProbeResult,
+    /// What somebody should look at although it changes no result, for people.
+    pub note: Option<String>,
 }
 
 /// Running probes. Dropping it ends them; a changed configuration is a new one.
@@ -69,48 +85,120 @@ pub fn spawn(
     ProbeTask { _task: AbortOnDropHandle::new(tokio::spawn(run(backend, config, own, events))) }
 }
 
+/// What a backend is asked.
+enum Probe {
+    Tcp(SocketAddr),
+    Mqtt(Box<MqttProbe>),
+    Amqp(AmqpProbe),
+    Stomp(StompProbe),
+    Http(Box<HttpProbe>),
+    Agent(AgentProbe),
+}
+
+/// What came of asking.
+enum Answer {
+    /// A result.
+    Is(ProbeResult),
+    /// Nothing, for this reason.
+    Unknown(String),
+}
+
 async fn run(backend: BackendId, config: HealthConfig, own: OwnClients, events: mpsc::Sender<ProbeEvent>) {
-    let mut schedule = Schedule::new(backend, config.interval);
-    let mut mqtt = match &config.check {
-        HealthCheck::None => return,
-        HealthCheck::Mqtt { address, login } => {
-            Some(MqttProbe::new(*address, login.clone(), backend, &config, own))
-        }
-        HealthCheck::Tcp { .. } | HealthCheck::Amqp { .. } | HealthCheck::Http { .. } => None,
-    };
+    let Some(mut probe) = Probe::new(backend, &config, own) else { return };
+    let mut drain = DrainProbe::new(&config);
+    let mut schedule = Schedule::new(backend, config.interval, config.jitter);
     loop {
         // A held session that ends is news; it is not left until the next interval.
-        let news = async {
-            match &mut mqtt {
-                Some(probe) => probe.ended().await,
-                None => core::future::pending().await,
-            }
-        };
         let ended = tokio::select! {
             () = schedule.due() => None,
-            ended = news => Some(ended),
+            ended = probe.ended() => Some(ended),
             () = events.closed() => return,
         };
-        let result = match (&mut mqtt, ended) {
-            (Some(probe), Some(why)) => probe.after_end(why).await,
-            (Some(probe), None) => probe.probe().await,
-            (None, _) => probe_once(&config).await,
+        let ask = async {
+            match ended {
+                Some(why) => probe.after_end(why).await,
+                None => probe.ask(&config).await,
+            }
         };
-        if events.send(ProbeEvent { backend, result }).await.is_err() {
+        let (answer, wish) = tokio::join!(ask, drain.ask());
+        let result = match answer {
+            Answer::Is(result) => result,
+            Answer::Unknown(why) => without_answer(why, &config).await,
+        };
+        let note = match &result {
+            ProbeResult::Unknown(why) => Some(why.clone()),
+            ProbeResult::Up | ProbeResult::Draining(_) | ProbeResult::Down(_) => drain.note(),
+        };
+        let event = ProbeEvent { backend, result: wish.over(result), note };
+        if events.send(event).await.is_err() {
             return;
         }
     }
 }
 
-/// A probe that keeps nothing from one time to the next.
-async fn probe_once(config: &HealthConfig) -> ProbeResult {
-    match &config.check {
-        HealthCheck::Tcp { address } => tcp(*address, config.timeout).await,
-        HealthCheck::Amqp { address } => amqp::probe(*address, config.timeout).await,
-        HealthCheck::Http { address, path, expect } => {
-            http::probe(*address, path, expect, config.timeout).await
+impl Probe {
+    /// `None` when nothing is asked.
+    fn new(backend: BackendId, config: &HealthConfig, own: OwnClients) -> Option<Self> {
+        Some(match config.check.clone() {
+            HealthCheck::None => return None,
+            HealthCheck::Tcp { address } => Self::Tcp(address),
+            HealthCheck::Mqtt { address, login, via } => {
+                Self::Mqtt(Box::new(MqttProbe::new(Link::new(address, via), login, backend, config, own)))
+            }
+            HealthCheck::Amqp { address, version, via } => {
+                Self::Amqp(AmqpProbe::new(Link::new(address, via), version))
+            }
+            HealthCheck::Stomp { address, login, via } => {
+                Self::Stomp(StompProbe::new(Link::new(address, via), login, address))
+            }
+            HealthCheck::Http { url, auth, expect, body } => {
+                Self::Http(Box::new(HttpProbe::new(&url, auth, expect, body, config.service)))
+            }
+            HealthCheck::AgentCheck { address, send } => Self::Agent(AgentProbe::new(address, send)),
+        })
+    }
+
+    async fn ask(&mut self, config: &HealthConfig) -> Answer {
+        let limit = config.timeout;
+        Answer::Is(match self {
+            Self::Tcp(address) => tcp(*address, limit).await,
+            Self::Mqtt(probe) => probe.probe().await,
+            Self::Amqp(probe) => probe.probe(limit).await,
+            Self::Stomp(probe) => probe.probe(limit).await,
+            Self::Http(probe) => return probe.probe(limit).await,
+            Self::Agent(probe) => return probe.probe(limit).await,
+        })
+    }
+
+    /// Waits until a held session ends by itself; for ever when none is held.
+    async fn ended(&mut self) -> mqtt::End {
+        match self {
+            Self::Mqtt(probe) => probe.ended().await,
+            Self::Tcp(_) | Self::Amqp(_) | Self::Stomp(_) | Self::Http(_) | Self::Agent(_) => {
+                core::future::pending().await
+            }
         }
-        HealthCheck::None | HealthCheck::Mqtt { .. } => ProbeResult::Up,
+    }
+
+    async fn after_end(&mut self, why: mqtt::End) -> Answer {
+        match self {
+            Self::Mqtt(probe) => Answer::Is(probe.after_end(why).await),
+            Self::Tcp(_) | Self::Amqp(_) | Self::Stomp(_) | Self::Http(_) | Self::Agent(_) => {
+                unreachable!("only MQTT sessions are held")
+            }
+        }
+    }
+}
+
+/// A check without an answer is no sickness while the broker itself is there.
+async fn without_answer(why: String, config: &HealthConfig) -> ProbeResult {
+    let service = config.service;
+    match tcp(service, config.timeout).await {
+        ProbeResult::Up => {
+            ProbeResult::Unknown(format!("{why}; all that is known is that {service} accepts connections"))
+        }
+        ProbeResult::Down(also) => ProbeResult::Down(format!("{why}; {also}")),
+        other @ (ProbeResult::Draining(_) | ProbeResult::Unknown(_)) => other,
     }
 }
 

@@ -24,7 +24,7 @@ mod own;
 mod page;
 mod prometheus;
 mod reading;
-mod secret;
+pub(crate) mod secret;
 mod source;
 mod supervisor;
 mod sys;
@@ -37,7 +37,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::TelemetryConfig;
 
+pub(crate) use agent_check::{AgentCheckSource, AgentWord};
 pub use error::SourceError;
+pub(crate) use error::excerpt;
 pub(crate) use http::Get;
 pub use http::check_url;
 pub use interpret::Found;

@@ -9,12 +9,14 @@ fn at(seconds: u64) -> Moment {
     Moment(Duration::from_secs(seconds))
 }
 
-/// Plays probes, one a second: `+` succeeds, `-` fails, `d` asks for no new connections. Returns the state after each,
+/// Plays probes, one a second: `+` succeeds, `-` fails, `d` asks for no new connections, `?`
+/// tells nothing. Returns the state after each,
 /// as its first letter.
 fn play(health: &mut Health, probes: &str) -> String {
     let letter = |(second, probe): (usize, char)| {
         let result = match probe {
             '+' => ProbeResult::Up,
+            '?' => ProbeResult::Unknown("404".to_owned()),
             'd' => ProbeResult::Draining("maintenance".to_owned()),
             _ => ProbeResult::Down("connection refused".to_owned()),
         };
@@ -40,6 +42,9 @@ fn transitions() {
         ("++---+-++", "SUUUDDDDU"),
         ("dd", "SU"),
         ("++ddd", "SUUUU"),
+        ("??", "SU"),
+        ("++-?-?-", "SUUUUUD"),
+        ("---??", "SSDDU"),
     ] {
         assert_eq!(play(&mut Health::new(true, at(0)), probes), states, "{probes}");
     }

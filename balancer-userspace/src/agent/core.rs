@@ -56,6 +56,8 @@ pub(super) struct Agent {
     pub(super) hops: BTreeMap<BackendId, (Hop, Option<Problem>)>,
     /// Why telemetry of a backend is not in use.
     pub(super) silent: BTreeMap<BackendId, String>,
+    /// What probes found besides their result, see [`ProbeEvent::note`].
+    pub(super) notes: BTreeMap<BackendId, String>,
     /// Backends whose remains the sweeper was asked to remove.
     pub(super) purging: BTreeSet<BackendId>,
     /// Set when a write failed, so that nobody knows what the maps hold.
@@ -206,6 +208,7 @@ impl Agent {
         }
         self.hops.retain(|id, _| addresses.contains_key(id));
         self.silent.retain(|id, _| wanted.contains_key(id));
+        self.notes.retain(|id, _| wanted.contains_key(id));
         self.watchers.follow(wanted);
         self.targets.send_replace(Targets { backends: addresses, devices: self.datapath.redirect_targets() });
     }
@@ -245,7 +248,8 @@ impl Agent {
     pub(super) fn probed(&mut self, first: ProbeEvent, more: &mut mpsc::Receiver<ProbeEvent>) {
         let mut changed = false;
         let mut next = Some(first);
-        while let Some(ProbeEvent { backend, result }) = next {
+        while let Some(ProbeEvent { backend, result, note }) = next {
+            self.note(backend, note);
             debug!("probe of backend {}: {result:?}", backend.0);
             let before = self.controller.state(backend);
             self.controller.handle(Input::Probe { backend, result }, clock::now());

@@ -5,6 +5,7 @@ mod health;
 mod protection;
 mod service;
 mod telemetry;
+mod tls;
 
 use std::borrow::Cow;
 use std::path::Path;

@@ -40,6 +40,13 @@ pub(super) const HEALTH_PATH: &str = "/";
 /// `service.health.status`
 pub(super) const STATUS: &str = "200-299";
 
+/// `service.health.drain.status`
+pub(super) const DRAIN_STATUS: &str = "500-599";
+/// `service.health.websocket`, where the preset knows a port as one for WebSockets.
+pub(super) const WEBSOCKET_PATH: &str = "/mqtt";
+/// `service.health.interval` over the default of `service.health.jitter`.
+pub(super) const JITTER_PART: u32 = 10;
+
 /// `service.telemetry.interval`
 pub(super) const TELEMETRY_INTERVAL: &str = "2s";
 /// `service.telemetry.timeout`

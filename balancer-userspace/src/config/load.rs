@@ -5,7 +5,10 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::{Checked, Config, HealthCheck, Problem, SourceConfig, check};
+use super::{
+    Checked, Config, DrainQuestion, HealthCheck, HealthConfig, HttpAuth, Problem, SourceConfig, check,
+};
+use crate::tls::TlsConfig;
 
 /// Most bytes of a configuration file: 4096 backends take less than a tenth of it.
 const MAX_BYTES: u64 = 8 << 20;
@@ -66,12 +69,8 @@ fn secrets(config: &Config, warnings: &mut Vec<Problem>) -> Vec<Problem> {
     let mut problems: Vec<Problem> = Vec::new();
     for service in &config.services {
         for backend in &service.backends {
-            let files = backend
-                .telemetry
-                .sources
-                .iter()
-                .flat_map(source_files)
-                .chain(health_file(&backend.health.check));
+            let files =
+                backend.telemetry.sources.iter().flat_map(source_files).chain(health_files(&backend.health));
             for file in files {
                 let Err(error) = File::open(file) else { continue };
                 let path = format!("service[{}]", service.name);
@@ -102,13 +101,31 @@ fn source_files(source: &SourceConfig) -> impl Iterator<Item = &PathBuf> {
     files.into_iter().flatten()
 }
 
-const fn health_file(check: &HealthCheck) -> Option<&PathBuf> {
-    match check {
-        HealthCheck::Mqtt { login, .. } => login.password_file.as_ref(),
-        HealthCheck::None | HealthCheck::Tcp { .. } | HealthCheck::Amqp { .. } | HealthCheck::Http { .. } => {
-            None
+fn health_files(health: &HealthConfig) -> Vec<&PathBuf> {
+    let mut files = Vec::new();
+    match &health.check {
+        HealthCheck::Mqtt { login, via, .. } => {
+            files.extend(&login.password_file);
+            files.extend(via.tls.iter().flat_map(TlsConfig::files));
+        }
+        HealthCheck::Stomp { login, via, .. } => {
+            files.extend(login.iter().filter_map(|(_, password)| password.as_ref()));
+            files.extend(via.tls.iter().flat_map(TlsConfig::files));
+        }
+        HealthCheck::Amqp { via, .. } => files.extend(via.tls.iter().flat_map(TlsConfig::files)),
+        HealthCheck::Http { auth, .. } => files.extend(auth_files(auth)),
+        HealthCheck::None | HealthCheck::Tcp { .. } | HealthCheck::AgentCheck { .. } => {}
+    }
+    for check in &health.drain {
+        if let DrainQuestion::Http { auth, .. } = &check.question {
+            files.extend(auth_files(auth));
         }
     }
+    files
+}
+
+fn auth_files(auth: &HttpAuth) -> impl Iterator<Item = &PathBuf> {
+    auth.password_file.iter().chain(&auth.token_file).chain(auth.tls.files())
 }
 
 /// One line per problem, each starting with the file, as compilers do.

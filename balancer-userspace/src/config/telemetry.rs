@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::file::MetricNames;
 use super::health::MqttLogin;
 use crate::preset::Preset;
+use crate::tls::TlsConfig;
 
 /// Telemetry of one backend.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,6 +101,8 @@ pub struct HttpAuth {
     pub password_file: Option<PathBuf>,
     /// File whose first line is a bearer token. Excludes the other two.
     pub token_file: Option<PathBuf>,
+    /// How the two sides of an `https` connection prove who they are.
+    pub tls: TlsConfig,
 }
 
 /// A process on this machine.

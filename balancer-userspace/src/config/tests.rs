@@ -3,6 +3,7 @@
 mod bad;
 mod documents;
 mod good;
+mod health;
 mod hostile;
 
 use super::{Checked, Problem, check};

@@ -1,15 +1,16 @@
 //! The AMQP protocol header, answered by any AMQP broker of either version.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use balancer_control::ProbeResult;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// AMQP 0-9-1 section 4.2.2. A broker of another version answers with the header it wants (2.2.4; AMQP 1.0 section 2.2).
-const HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
+use crate::config::AmqpVersion;
+use crate::link::Link;
+
+/// Bytes of a protocol header.
+const HEADER: usize = 8;
 
 /// Frame type, channel 0: a method frame (0-9-1 section 4.2.3).
 const METHOD_FRAME: [u8; 3] = [1, 0, 0];
@@ -20,39 +21,63 @@ const CONNECTION_START: [u8; 4] = [0, 10, 0, 10];
 /// Bytes of a frame header and a method id.
 const ANSWER: usize = 11;
 
-/// Sends the header and judges the answer.
-pub(super) async fn probe(address: SocketAddr, limit: Duration) -> ProbeResult {
-    let at = format!("amqp://{address}");
-    match timeout(limit, answer(address)).await {
-        Ok(Ok(answer)) if is_amqp(&answer) => ProbeResult::Up,
-        Ok(Ok(answer)) if answer.is_empty() => ProbeResult::Down(format!("{at}: closed without an answer")),
-        Ok(Ok(answer)) => {
-            let bytes: Vec<String> = answer.iter().map(|byte| format!("{byte:02x}")).collect();
-            ProbeResult::Down(format!("{at}: answers no AMQP: {}", bytes.join(" ")))
-        }
-        Ok(Err((doing, e))) => ProbeResult::Down(format!("{at}: {doing}: {e}")),
-        Err(_elapsed) => ProbeResult::Down(super::late(&format!("{at}: waiting for an answer"), limit)),
+/// The header of a version. A broker of another version answers with the header that it wants (0-9-1 section 4.2.2;
+/// 1.0 section 2.2).
+const fn header(version: AmqpVersion) -> [u8; HEADER] {
+    match version {
+        AmqpVersion::V091 => *b"AMQP\x00\x00\x09\x01",
+        AmqpVersion::V10 => *b"AMQP\x00\x01\x00\x00",
     }
 }
 
-/// The first bytes of the answer: eight that are a header, or a frame header with a method id.
-async fn answer(address: SocketAddr) -> Result<Vec<u8>, (&'static str, std::io::Error)> {
-    let mut stream = TcpStream::connect(address).await.map_err(|e| ("connecting", e))?;
-    stream.write_all(&HEADER).await.map_err(|e| ("sending", e))?;
-    let mut answer = Vec::new();
-    while answer.len() < ANSWER && !(answer.len() >= HEADER.len() && answer.starts_with(b"AMQP")) {
-        let mut buffer = [0; ANSWER];
-        let rest = &mut buffer[..ANSWER - answer.len()];
-        match stream.read(rest).await.map_err(|e| ("reading", e))? {
-            0 => break,
-            read => answer.extend_from_slice(&rest[..read]),
+/// The probe of one backend.
+pub(super) struct AmqpProbe {
+    link: Link,
+    version: AmqpVersion,
+}
+
+impl AmqpProbe {
+    pub(super) const fn new(link: Link, version: AmqpVersion) -> Self {
+        Self { link, version }
+    }
+
+    /// Sends the header and judges the answer.
+    pub(super) async fn probe(&self, limit: Duration) -> ProbeResult {
+        let at = self.link.name("amqp");
+        match timeout(limit, self.answer()).await {
+            Ok(Ok(answer)) if is_amqp(&answer) => ProbeResult::Up,
+            Ok(Ok(answer)) if answer.is_empty() => {
+                ProbeResult::Down(format!("{at}: closed without an answer"))
+            }
+            Ok(Ok(answer)) => {
+                let bytes: Vec<String> = answer.iter().map(|byte| format!("{byte:02x}")).collect();
+                ProbeResult::Down(format!("{at}: answers no AMQP: {}", bytes.join(" ")))
+            }
+            Ok(Err(why)) => ProbeResult::Down(format!("{at}: {why}")),
+            Err(_elapsed) => ProbeResult::Down(super::late(&format!("{at}: waiting for an answer"), limit)),
         }
     }
-    Ok(answer)
+
+    /// The first bytes of the answer: eight that are a header, or a frame header with a method id.
+    async fn answer(&self) -> Result<Vec<u8>, String> {
+        let mut stream = self.link.open("amqp").await.map_err(|e| e.to_string())?;
+        stream.write_all(&header(self.version)).await.map_err(|e| format!("sending: {e}"))?;
+        stream.flush().await.map_err(|e| format!("sending: {e}"))?;
+        let mut answer = Vec::new();
+        while answer.len() < ANSWER && !(answer.len() >= HEADER && answer.starts_with(b"AMQP")) {
+            let mut buffer = [0; ANSWER];
+            let rest = &mut buffer[..ANSWER - answer.len()];
+            match stream.read(rest).await.map_err(|e| format!("reading: {e}"))? {
+                0 => break,
+                read => answer.extend_from_slice(&rest[..read]),
+            }
+        }
+        Ok(answer)
+    }
 }
 
 fn is_amqp(answer: &[u8]) -> bool {
-    let header = answer.len() >= HEADER.len() && answer.starts_with(b"AMQP");
+    let header = answer.len() >= HEADER && answer.starts_with(b"AMQP");
     let start =
         answer.len() == ANSWER && answer.starts_with(&METHOD_FRAME) && answer.ends_with(&CONNECTION_START);
     header || start

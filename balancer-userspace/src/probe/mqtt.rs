@@ -1,6 +1,5 @@
 //! One MQTT session that is held, and a PINGREQ per probe.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use balancer_common::abi::BackendId;
@@ -9,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::HealthConfig;
 use crate::config::health::MqttLogin;
+use crate::link::Link;
 use crate::telemetry::mqtt::{Connected, Received, Refusal, RefusalKind, Session, client_id};
 use crate::telemetry::{OwnClients, OwnSession};
 
@@ -17,7 +17,7 @@ const MIN_KEEP_ALIVE_S: u64 = 10;
 
 /// The held session of one backend.
 pub(super) struct MqttProbe {
-    address: SocketAddr,
+    link: Link,
     login: MqttLogin,
     client_id: String,
     keep_alive_s: u16,
@@ -38,7 +38,7 @@ pub(super) enum End {
 
 impl MqttProbe {
     pub(super) fn new(
-        address: SocketAddr,
+        link: Link,
         login: MqttLogin,
         backend: BackendId,
         config: &HealthConfig,
@@ -50,7 +50,7 @@ impl MqttProbe {
             client_id: client_id(&login, "probe", u32::from(backend.0)),
             keep_alive_s: u16::try_from(keep_alive_s).unwrap_or(u16::MAX),
             timeout: config.timeout,
-            address,
+            link,
             login,
             own,
             held: None,
@@ -113,7 +113,7 @@ impl MqttProbe {
     }
 
     async fn connect(&mut self, deadline: Instant) -> ProbeResult {
-        let open = Session::open(self.address, &self.login, &self.client_id, self.keep_alive_s);
+        let open = Session::open(&self.link, &self.login, &self.client_id, self.keep_alive_s);
         match timeout_at(deadline, open).await {
             Ok(Ok(Connected::Accepted(session))) => {
                 self.held = Some((session, self.own.hold()));
@@ -135,7 +135,7 @@ impl MqttProbe {
     }
 
     fn at(&self) -> String {
-        format!("mqtt://{}", self.address)
+        self.link.name("mqtt")
     }
 }
 

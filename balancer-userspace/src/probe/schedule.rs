@@ -14,24 +14,50 @@ const FIRST_WITHIN: Duration = Duration::from_millis(250);
 pub(super) struct Schedule {
     next: Instant,
     interval: Duration,
+    jitter: Duration,
+    /// How much later than `next` this time.
+    delay: Duration,
 }
 
 impl Schedule {
-    /// The first probe soon, the second at the backend's own point of the interval, then one per interval.
-    pub(super) fn new(backend: BackendId, interval: Duration) -> Self {
+    /// The first probe soon, the second at the backend's own point of the interval, then one per interval. Each but the
+    /// first is late by a random part of `jitter`, so that gateways do not ask in step.
+    pub(super) fn new(backend: BackendId, interval: Duration, jitter: Duration) -> Self {
         let start = Instant::now();
         let first = start + phase(u32::from(backend.0), FIRST_WITHIN.min(interval));
-        Self { next: first, interval }
+        Self { next: first, interval, jitter, delay: Duration::ZERO }
     }
 
     /// Waits until the next probe is due. Cancelled, it is due again at the same time.
     pub(super) async fn due(&mut self) {
-        sleep_until(self.next).await;
+        sleep_until(self.next + self.delay).await;
         // Missed times are not made up for: a broker that was slow is not asked twice in a row.
         let now = Instant::now();
         self.next += self.interval;
         while self.next <= now {
             self.next += self.interval;
+        }
+        self.delay = self.jitter.mul_f64(fastrand::f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_probe_per_interval_each_a_little_late() {
+        let (interval, jitter) = (Duration::from_secs(2), Duration::from_millis(200));
+        let start = Instant::now();
+        let mut schedule = Schedule::new(BackendId(3), interval, jitter);
+        schedule.due().await;
+        let first = start.elapsed();
+        assert!(first < FIRST_WITHIN, "{first:?}");
+        for n in 1..50 {
+            schedule.due().await;
+            let late = start.elapsed().saturating_sub(first + interval * n);
+            assert!(late <= jitter + Duration::from_millis(2), "probe {n} was {late:?} late");
+            assert!(start.elapsed() >= first + interval * n, "probe {n} was early");
         }
     }
 }

@@ -38,6 +38,17 @@ struct Said {
     down: bool,
 }
 
+/// What the agent wants done with the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AgentWord {
+    /// New connections are welcome.
+    Ready,
+    /// No new ones: `drain`, `maint`.
+    Closed,
+    /// The broker is down: `down`, `failed`, `stopped`.
+    Down,
+}
+
 impl AgentCheckSource {
     pub(crate) fn new(address: SocketAddr, send: Option<String>) -> Self {
         Self { address, send, name: format!("agent-check {address}"), said: Said::default() }
@@ -48,12 +59,7 @@ impl AgentCheckSource {
     }
 
     pub(crate) async fn poll(&mut self, now: Moment, limit: Duration) -> Result<Reading, SourceError> {
-        let line = timeout(limit, self.line()).await.map_err(|_elapsed| SourceError::Timeout {
-            at: self.name.clone(),
-            doing: "waiting for its line".to_owned(),
-            after: limit,
-        })??;
-        self.said = self.said.hear(&line, &self.name)?;
+        self.listen(limit).await?;
         let sample = Sample {
             taken: now,
             utilisation: self.said.percent.map(|percent| 1.0 - percent / 100.0),
@@ -61,6 +67,26 @@ impl AgentCheckSource {
             ..Sample::default()
         };
         Ok(Reading { sample, max_connections: self.said.max_connections })
+    }
+
+    /// Reads a line for what it wants done with the broker.
+    pub(crate) async fn ask(&mut self, limit: Duration) -> Result<AgentWord, SourceError> {
+        self.listen(limit).await?;
+        Ok(match self.said {
+            Said { down: true, .. } => AgentWord::Down,
+            Said { closed: true, .. } => AgentWord::Closed,
+            Said { .. } => AgentWord::Ready,
+        })
+    }
+
+    async fn listen(&mut self, limit: Duration) -> Result<(), SourceError> {
+        let line = timeout(limit, self.line()).await.map_err(|_elapsed| SourceError::Timeout {
+            at: self.name.clone(),
+            doing: "waiting for its line".to_owned(),
+            after: limit,
+        })??;
+        self.said = self.said.hear(&line, &self.name)?;
+        Ok(())
     }
 
     /// What the agent sends up to the first end of line, or until it closes.

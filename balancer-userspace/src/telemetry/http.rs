@@ -19,6 +19,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::SourceError;
 use super::error::excerpt;
 use crate::config::telemetry::HttpAuth;
+use crate::link::Stream;
+use crate::tls::TlsClient;
 
 /// Largest head of an answer in bytes; hyper's minimum for its buffer.
 const HEAD_LIMIT: usize = 8192;
@@ -37,6 +39,8 @@ pub(crate) struct Answer {
 pub(crate) struct Get<'a> {
     pub(crate) url: &'a Uri,
     pub(crate) auth: &'a HttpAuth,
+    /// For `https` URLs.
+    pub(crate) tls: &'a TlsClient,
     pub(crate) accept: &'static str,
     /// Largest body in bytes.
     pub(crate) limit: usize,
@@ -58,8 +62,8 @@ pub(crate) struct Extra {
 /// Says what is wrong and what to write instead.
 pub fn check_url(url: &str) -> Result<Uri, String> {
     let uri: Uri = url.parse().map_err(|e| format!("{url:?} is no URL: {e}; write http://HOST:PORT/PATH"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(format!("{url:?}: only http is read; write http://HOST:PORT/PATH"));
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(format!("{url:?}: only http and https are read; write http://HOST:PORT/PATH"));
     }
     if uri.host().is_none_or(str::is_empty) {
         return Err(format!("{url:?} has no host; write http://HOST:PORT/PATH"));
@@ -98,6 +102,14 @@ impl Get<'_> {
         Ok(response.status())
     }
 
+    /// The status with the whole body; redirects and errors are answers too.
+    pub(crate) async fn page(&self) -> Result<(StatusCode, Bytes), SourceError> {
+        let deadline = Instant::now() + self.timeout;
+        let (response, _connection) = self.head(&Extra::default(), deadline).await?;
+        let status = response.status();
+        Ok((status, self.body(response.into_body(), deadline).await?))
+    }
+
     /// Connects, asks and reads the head. The connection lives as long as the second value.
     async fn head(
         &self,
@@ -106,10 +118,17 @@ impl Get<'_> {
     ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), SourceError> {
         let request = self.request(extra).await?;
         let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = self.url.port_u16().unwrap_or(80);
+        let encrypted = self.url.scheme_str() == Some("https");
+        let port = self.url.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
         let stream = self.in_time(deadline, "connecting", TcpStream::connect((host, port))).await?;
         let stream =
             stream.map_err(|source| SourceError::Io { at: self.at(), doing: "connecting", source })?;
+        let stream = if encrypted {
+            let agreed = self.in_time(deadline, "agreeing on TLS", self.tls.connect(stream, host)).await?;
+            Stream::new(agreed.map_err(|e| SourceError::Protocol { at: self.at(), why: e.to_string() })?)
+        } else {
+            Stream::new(stream)
+        };
         let handshake = hyper::client::conn::http1::Builder::new()
             .max_buf_size(HEAD_LIMIT.max(self.limit.min(64 << 10)))
             .handshake::<_, Full<Bytes>>(TokioIo::new(stream))

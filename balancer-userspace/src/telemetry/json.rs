@@ -15,6 +15,7 @@ use super::interpret::Interpreter;
 use super::page::{Page, wall_ms};
 use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target, named};
 use crate::config::telemetry::{HttpAuth, JsonDocument, Meaning};
+use crate::tls::TlsClient;
 
 /// Asked for.
 const ACCEPT: &str = "application/json";
@@ -25,6 +26,7 @@ pub struct JsonSource {
     name: String,
     documents: Vec<Document>,
     auth: HttpAuth,
+    tls: TlsClient,
     interpreter: Interpreter,
     own: OwnClients,
 }
@@ -59,6 +61,7 @@ impl JsonSource {
         Ok(Self {
             documents: documents.collect::<Result<_, SourceError>>()?,
             name,
+            tls: TlsClient::new(auth.tls.clone()),
             auth,
             interpreter: Interpreter::new(meaning, cores),
             own: target.own.clone(),
@@ -74,7 +77,7 @@ impl JsonSource {
     }
 
     pub(crate) async fn poll(&mut self, now: Moment, timeout: Duration) -> Result<Reading, SourceError> {
-        let fetched = self.documents.iter().map(|document| document.fetch(&self.auth, timeout));
+        let fetched = self.documents.iter().map(|document| document.fetch(&self.auth, &self.tls, timeout));
         let mut whole = document::Document::default();
         for document in try_join_all(fetched).await? {
             whole.rows.extend(document.rows);
@@ -95,9 +98,10 @@ impl Document {
     async fn fetch(
         &self,
         auth: &HttpAuth,
+        tls: &TlsClient,
         timeout: Duration,
     ) -> Result<document::Document<'static>, SourceError> {
-        let get = Get { url: &self.url, auth, accept: ACCEPT, limit: BODY_LIMIT, timeout };
+        let get = Get { url: &self.url, auth, tls, accept: ACCEPT, limit: BODY_LIMIT, timeout };
         let answer = get.fetch(&self.extra).await?;
         let at = self.url.to_string();
         let text = body::text(&answer, &at, Format::Json)?;

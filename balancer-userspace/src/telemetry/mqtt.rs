@@ -5,20 +5,18 @@
 
 mod codec;
 
-use std::net::SocketAddr;
-
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use self::codec::Packet;
 use super::{SourceError, secret};
 use crate::config::health::{MqttLogin, MqttVersion};
+use crate::link::{Link, LinkError, Stream};
 
 /// An open session.
 #[derive(Debug)]
 pub(crate) struct Session {
-    stream: TcpStream,
+    stream: Stream,
     received: BytesMut,
     version: MqttVersion,
     at: String,
@@ -66,22 +64,25 @@ pub(crate) enum Received {
 }
 
 impl Session {
-    /// Connects to `address` and introduces the agent. Takes as long as the broker does: bound it by a timeout.
+    /// Connects and introduces the agent. Takes as long as the broker does: bound it by a timeout.
     pub(crate) async fn open(
-        address: SocketAddr,
+        link: &Link,
         login: &MqttLogin,
         client_id: &str,
         keep_alive_s: u16,
     ) -> Result<Connected, SourceError> {
-        let at = format!("mqtt://{address}");
+        let at = link.name("mqtt");
         let password = match &login.password_file {
             Some(file) => secret::read(file).await?,
             None => String::new(),
         };
         let user = login.username.as_deref().map(|user| (user, password.as_str()));
-        let connecting = |source| SourceError::Io { at: at.clone(), doing: "connecting", source };
-        let stream = TcpStream::connect(address).await.map_err(connecting)?;
-        stream.set_nodelay(true).map_err(connecting)?;
+        let stream = link.open("mqtt").await.map_err(|error| match error {
+            LinkError::Io(source) => SourceError::Io { at: at.clone(), doing: "connecting", source },
+            other @ (LinkError::Tls(_) | LinkError::WebSocket(_)) => {
+                SourceError::Protocol { at: at.clone(), why: other.to_string() }
+            }
+        })?;
         let mut session = Self { stream, received: BytesMut::new(), version: login.version, at };
         let connect = codec::connect(login.version, client_id, keep_alive_s, user);
         let connect = connect.map_err(|why| session.protocol(&why))?;
@@ -115,7 +116,8 @@ impl Session {
 
     async fn send(&mut self, packet: &[u8]) -> Result<(), SourceError> {
         let sending = |source| SourceError::Io { at: self.at.clone(), doing: "sending", source };
-        self.stream.write_all(packet).await.map_err(sending)
+        self.stream.write_all(packet).await.map_err(sending)?;
+        self.stream.flush().await.map_err(sending)
     }
 
     async fn packet(&mut self, doing: &'static str) -> Result<Packet, SourceError> {

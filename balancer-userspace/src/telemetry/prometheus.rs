@@ -13,6 +13,7 @@ use super::interpret::Interpreter;
 use super::page::{Page, wall_ms};
 use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target, named};
 use crate::config::telemetry::{HttpAuth, Meaning};
+use crate::tls::TlsClient;
 
 /// Asked for, so that exporters do not answer in a format of their own choice.
 const ACCEPT: &str = "text/plain;version=0.0.4";
@@ -23,6 +24,7 @@ pub struct PrometheusSource {
     url: Uri,
     name: String,
     auth: HttpAuth,
+    tls: TlsClient,
     interpreter: Interpreter,
     own: OwnClients,
 }
@@ -42,6 +44,7 @@ impl PrometheusSource {
         Ok(Self {
             url: checked,
             name: url.to_owned(),
+            tls: TlsClient::new(auth.tls.clone()),
             auth,
             interpreter: Interpreter::new(meaning, cores),
             own: target.own.clone(),
@@ -57,7 +60,8 @@ impl PrometheusSource {
     }
 
     pub(crate) async fn poll(&mut self, now: Moment, timeout: Duration) -> Result<Reading, SourceError> {
-        let get = Get { url: &self.url, auth: &self.auth, accept: ACCEPT, limit: BODY_LIMIT, timeout };
+        let (url, auth, tls) = (&self.url, &self.auth, &self.tls);
+        let get = Get { url, auth, tls, accept: ACCEPT, limit: BODY_LIMIT, timeout };
         let answer = get.fetch(&Extra::default()).await?;
         self.read(&answer, now, wall_ms())
     }

@@ -413,8 +413,11 @@ async fn credentials_come_from_files_and_are_read_again() {
         let config = SourceConfig::Prometheus { url, auth, meaning: Meaning::Named(names()) };
         source(&config).poll(clock(), DEADLINE).await.map_err(|e| e.to_string())
     };
-    let basic =
-        HttpAuth { username: Some("user".to_owned()), password_file: Some(file.clone()), token_file: None };
+    let basic = HttpAuth {
+        username: Some("user".to_owned()),
+        password_file: Some(file.clone()),
+        ..HttpAuth::default()
+    };
     assert!(poll(basic.clone()).await.unwrap_err().contains(&file.display().to_string()), "no such file");
     for (password, good) in [("secret\n", true), ("wrong\n", false), ("rotated", true)] {
         std::fs::write(&file, password).unwrap();

@@ -6,6 +6,7 @@ use balancer_control::Moment;
 use balancer_userspace::config::health::{HealthCheck, HealthConfig, MqttLogin, MqttVersion};
 use balancer_userspace::config::telemetry::LocalTarget;
 use balancer_userspace::config::{SourceConfig, TelemetryConfig};
+use balancer_userspace::link::Via;
 use balancer_userspace::preset;
 use balancer_userspace::telemetry::{Source, SourceError, Target};
 use balancer_userspace::{probe, telemetry};
@@ -139,8 +140,9 @@ async fn cpu_of_the_process_and_connections_of_the_topics_make_one_sample() {
         timeout: interval,
     };
     // A probe's session is the agent's too, and is not counted.
-    let check = HealthCheck::Mqtt { address: broker.address, login: MqttLogin::default() };
-    let health = HealthConfig { check, interval, timeout: interval, rise: 1, fall: 1 };
+    let login = MqttLogin::default();
+    let check = HealthCheck::Mqtt { address: broker.address, login, via: Via::default() };
+    let health = HealthConfig { interval, timeout: interval, ..crate::probe::config(check, broker.address) };
     let (probes, _results) = mpsc::channel(100);
     let _probe = probe::spawn(target.backend, health, target.own.clone(), probes);
     let (events, mut received) = mpsc::channel(1);

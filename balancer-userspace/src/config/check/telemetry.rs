@@ -252,7 +252,7 @@ impl Target<'_> {
             keys.username.as_deref().or_else(|| probe?.username.as_deref()),
             keys.password_file.as_ref().or_else(|| probe?.password_file.as_ref()),
             keys.client_id.as_deref().or_else(|| probe?.client_id.as_deref()),
-            keys.version.or_else(|| probe?.version),
+            keys.version.or_else(|| health::mqtt_version(probe?)),
             self.place(|s| s.password_file.is_some()),
             findings,
         );

@@ -12,6 +12,8 @@ use crate::config::{
 
 use crate::preset;
 
+use crate::link::Via;
+
 use super::{BASE, good, lines};
 
 #[test]
@@ -35,7 +37,7 @@ fn defaults_are_filled_in() {
     assert_eq!((backend.name.as_str(), backend.weight, backend.max_connections), ("b2", 100, None));
     assert_eq!(
         backend.health.check,
-        HealthCheck::Mqtt { address: backend.address, login: MqttLogin::default() }
+        HealthCheck::Mqtt { address: backend.address, login: MqttLogin::default(), via: Via::default() }
     );
     let sources = [SourceConfig::MqttSys {
         address: backend.address,
@@ -57,7 +59,7 @@ fn rabbitmq_is_probed_by_the_protocol_of_the_port() {
     let amqp = good(&BASE.replace("mosquitto", "rabbitmq").replace("12:1883", "12:5672")).config;
     let [mqtt, amqp] = amqp.services[0].backends.as_slice() else { panic!("two backends") };
     assert!(matches!(mqtt.health.check, HealthCheck::Mqtt { .. }));
-    assert_eq!(amqp.health.check, HealthCheck::Amqp { address: amqp.address });
+    assert!(matches!(amqp.health.check, HealthCheck::Amqp { address, .. } if address == amqp.address));
     let sources = [SourceConfig::Prometheus {
         url: "http://10.0.0.12:15692/metrics".to_owned(),
         auth: HttpAuth::default(),
@@ -125,7 +127,10 @@ fn the_probe_lends_its_login_to_the_subscription() {
         version: MqttVersion::V5,
     };
     let backend = &config.services[0].backends[0];
-    assert_eq!(backend.health.check, HealthCheck::Mqtt { address: backend.address, login: login.clone() });
+    assert_eq!(
+        backend.health.check,
+        HealthCheck::Mqtt { address: backend.address, login: login.clone(), via: Via::default() }
+    );
     let SourceConfig::MqttSys { login: lent, .. } = &backend.telemetry.sources[0] else { panic!("$SYS") };
     assert_eq!(*lent, login);
 }
@@ -262,7 +267,7 @@ fn presets_come_from_a_directory_as_well() {
             panic!("{:?}", backend.telemetry.sources)
         };
         assert_eq!(found, url);
-        let HealthCheck::Http { address, path, .. } = &backend.health.check else { panic!("HTTP") };
-        assert_eq!((address.to_string().as_str(), path.as_str()), ("10.0.0.11:8889", "/ready"));
+        let HealthCheck::Http { url, .. } = &backend.health.check else { panic!("HTTP") };
+        assert_eq!(url, "http://10.0.0.11:8889/ready");
     }
 }

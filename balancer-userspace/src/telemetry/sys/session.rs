@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::state::{Burst, State, Status, Topics};
 use crate::config::health::MqttLogin;
+use crate::link::Link;
 use crate::preset::Selector;
 use crate::telemetry::mqtt::{Connected, Received, Session};
 use crate::telemetry::{Clock, OwnClients, SourceError};
@@ -78,7 +79,8 @@ impl Subscriber {
 
     /// One session, to its end.
     async fn session(&self) -> Result<core::convert::Infallible, SourceError> {
-        let open = Session::open(self.address, &self.login, &self.client_id, KEEP_ALIVE_S);
+        let link = Link::plain(self.address);
+        let open = Session::open(&link, &self.login, &self.client_id, KEEP_ALIVE_S);
         let connected = timeout(ANSWER_TIMEOUT, open).await.map_err(|_elapsed| self.late("connecting"))??;
         let mut session = match connected {
             Connected::Accepted(session) => session,

@@ -8,6 +8,7 @@ use crate::config::file::MetricNames;
 use crate::config::problem::{Findings, Place};
 use crate::config::{HttpAuth, JsonDocument, Meaning, SourceConfig, defaults};
 use crate::preset::{Auth, Preset, SourceKind};
+use crate::tls::TlsConfig;
 
 use super::Target;
 
@@ -142,6 +143,7 @@ impl Target<'_> {
             username: keys.username.clone(),
             password_file: keys.password_file.as_ref().map(|path| path.0.clone()),
             token_file: keys.token_file.as_ref().map(|path| path.0.clone()),
+            tls: TlsConfig::default(),
         }
     }
 }

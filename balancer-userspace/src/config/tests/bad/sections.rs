@@ -42,7 +42,7 @@ fn health_keys() {
     let rows = [
         (
             "kind = \"tcp\", username = \"u\"",
-            "username: is for kind = \"mqtt\" only, and the kind is \"tcp\"; leave it out",
+            "username: is for kind = \"mqtt\" or \"stomp\" or \"http\" only, and the kind is \"tcp\"; leave it out",
         ),
         (
             "kind = \"mqtt\", path = \"/\"",
@@ -55,6 +55,43 @@ fn health_keys() {
         ),
         ("kind = \"http\", status = 200", "status: 200 is a number; write a string, as \"200-299\""),
         ("password_file = \"/etc/secret\"", "password_file: needs a username; write username as well"),
+        (
+            "kind = \"amqp\", websocket = \"/\"",
+            "websocket: is for kind = \"mqtt\" only, and the kind is \"amqp\"; leave it out",
+        ),
+        ("version = \"1.0\"", "version: \"1.0\" is none of MQTT; use \"3.1.1\" or \"5\""),
+        ("kind = \"amqp\", version = \"5\"", "version: \"5\" is none of AMQP; use \"0-9-1\" or \"1.0\""),
+        ("kind = \"agent-check\"", "port: missing; write the port that the agent-check answers on"),
+        ("websocket = \"mqtt\"", "websocket: \"mqtt\" is not a path; start it with \"/\", as \"/mqtt\""),
+        ("jitter = \"2s\"", "jitter: \"2s\" is more than half of interval (\"2s\"); write at most that"),
+        (
+            "tls = { certificate_file = \"/c\" }",
+            "tls.certificate_file: needs its key; write key_file as well",
+        ),
+        (
+            "tls = { verify = false, ca_file = \"/c\" }",
+            "tls.ca_file: is not looked at with verify = false; leave one of them out",
+        ),
+        (
+            "tls = { server_name = \"a b\" }",
+            "tls.server_name: \"a b\" is not a name; write it as \"broker.example\"",
+        ),
+        (
+            "drain = { path = \"/d\" }",
+            "drain.port: missing; write port and path of the page that says whether the broker drains",
+        ),
+        (
+            "drain = { port = 1, path = \"/d\", json = \"x\" }",
+            "drain.json: \"x\" is not a place in a document; start it with \"/\", as \"/0/being_drained\"",
+        ),
+        (
+            "drain = { kind = \"agent-check\" }",
+            "drain.port: missing; write the port that the agent-check answers on",
+        ),
+        (
+            "drain = { kind = \"agent-check\", port = 1, path = \"/\" }",
+            "drain.path: is for kind = \"http\" only, and the kind is \"agent-check\"; leave it out",
+        ),
         ("rise = 0", "rise: 0 is not in range; use 1 to 100"),
     ];
     for (keys, message) in rows {
