@@ -160,6 +160,7 @@ fn input() -> impl Strategy<Value = Input> {
         5 => Just(ProbeResult::Up),
         3 => Just(ProbeResult::Down("refused".to_owned())),
         1 => Just(ProbeResult::Draining("maintenance".to_owned())),
+        1 => Just(ProbeResult::Unknown("404".to_owned())),
     ];
     prop_oneof![
         1 => model().prop_map(Input::Model),
@@ -282,6 +283,11 @@ impl Naive {
             ProbeResult::Up | ProbeResult::Draining(_) => {
                 (backend.successes, backend.failures) = (backend.successes + 1, 0);
                 backend.up |= backend.successes >= service.rise;
+            }
+            ProbeResult::Unknown(_) if backend.up => {}
+            ProbeResult::Unknown(_) => {
+                (backend.successes, backend.failures) = (backend.successes + 1, 0);
+                backend.up = backend.successes >= service.rise.max(1);
             }
             ProbeResult::Down(_) => {
                 (backend.successes, backend.failures) = (0, backend.failures + 1);

@@ -44,6 +44,7 @@ fn content(message: Message) -> io::Result<Bytes> {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others are of the WebSocket itself")]
 fn broken(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,

@@ -79,10 +79,10 @@ impl TlsError {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "most errors say themselves what to do")]
-fn hint(error: &Error) -> &'static str {
+const fn hint(error: &Error) -> &'static str {
     match error {
         Error::InvalidCertificate(certificate) => match certificate {
-            CertificateError::UnknownIssuer => {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "; write the certificate of its authority into a file and name that in tls.ca_file"
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

@@ -25,7 +25,7 @@ pub(crate) struct Probe {
 }
 
 /// A probe of the backend at `service`, with nothing else asked.
-pub(crate) fn config(check: HealthCheck, service: SocketAddr) -> HealthConfig {
+pub(crate) const fn config(check: HealthCheck, service: SocketAddr) -> HealthConfig {
     HealthConfig {
         check,
         drain: Vec::new(),

@@ -28,6 +28,14 @@ fn tls_settings(authority: &Authority) -> String {
     format!("certfile {}\nkeyfile {}\nallow_anonymous true", certificate.display(), key.display())
 }
 
+/// A WebSocket listener with these settings. Mosquitto does not start without a plain listener beside it.
+fn websocket_broker(settings: &str) -> Mosquitto {
+    let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    Mosquitto::start(&format!(
+        "protocol websockets\nsocket_domain ipv4\n{settings}\nlistener {plain} 127.0.0.1"
+    ))
+}
+
 #[tokio::test]
 async fn mosquitto_over_tls() {
     let authority = Authority::new();
@@ -46,7 +54,7 @@ async fn mosquitto_over_tls() {
 
 #[tokio::test]
 async fn mosquitto_over_websocket() {
-    let broker = Mosquitto::start("protocol websockets\nallow_anonymous true");
+    let broker = websocket_broker("allow_anonymous true");
     let mut probe = mqtt(broker.address, None, Some("/mqtt"));
     for _ in 0..5 {
         assert_eq!(probe.next().await, ProbeResult::Up);
@@ -57,7 +65,7 @@ async fn mosquitto_over_websocket() {
 #[tokio::test]
 async fn mosquitto_over_websocket_and_tls() {
     let authority = Authority::new();
-    let broker = Mosquitto::start(&format!("protocol websockets\n{}", tls_settings(&authority)));
+    let broker = websocket_broker(&tls_settings(&authority));
     let mut probe = mqtt(broker.address, Some(authority.client()), Some("/mqtt"));
     for _ in 0..3 {
         assert_eq!(probe.next().await, ProbeResult::Up);

@@ -13,6 +13,16 @@ use crate::authority::{Authority, tls_server};
 use crate::probe::{Probe, config, toy};
 use crate::support::{closed_port, server};
 
+/// An agent that says this to everybody.
+async fn agent(line: &'static [u8]) -> SocketAddr {
+    let (address, _) = server(move |mut stream| async move {
+        let _ = stream.write_all(line).await;
+        let _ = stream.read(&mut [0; 8]).await;
+    })
+    .await;
+    address
+}
+
 fn page(address: SocketAddr, body: Option<&str>) -> HealthCheck {
     HealthCheck::Http {
         url: format!("http://{address}/health"),
@@ -95,14 +105,14 @@ async fn a_closed_management_port_says_nothing_of_an_open_service() {
 async fn agents_say_how_it_is() {
     let service = toy(b"").await;
     let check = |address| HealthCheck::AgentCheck { address, send: None };
-    assert_eq!(result(check(toy(b"75% up ready\n").await), service).await, ProbeResult::Up);
+    assert_eq!(result(check(agent(b"75% up ready\n").await), service).await, ProbeResult::Up);
     for word in [&b"drain\n"[..], b"maint # update\n"] {
-        let result = result(check(toy(word).await), service).await;
+        let result = result(check(agent(word).await), service).await;
         assert!(matches!(result, ProbeResult::Draining(_)), "{result:?}");
     }
-    let down = result(check(toy(b"down # disk\n").await), service).await;
+    let down = result(check(agent(b"down # disk\n").await), service).await;
     assert!(matches!(down, ProbeResult::Down(_)), "{down:?}");
-    for address in [toy(b"HTTP/1.1 400 Bad Request\n").await, toy(b"").await, closed_port().await] {
+    for address in [agent(b"HTTP/1.1 400 Bad Request\n").await, agent(b"").await, closed_port().await] {
         let unknown = result(check(address), service).await;
         assert!(matches!(unknown, ProbeResult::Unknown(_)), "{unknown:?}");
         let down = result(check(address), closed_port().await).await;
@@ -173,7 +183,7 @@ async fn a_document_says_that_the_broker_drains() {
     let json = |text: &'static [u8]| toy(text);
     let service = toy(b"").await;
     let when = || DrainWhen::Json("/being_drained".to_owned());
-    let address = json(b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{\"being_drained\": true}").await;
+    let address = json(b"HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n{\"being_drained\": true}").await;
     let result = Probe::of(beside(get(address, when()), service)).next().await;
     assert!(matches!(result, ProbeResult::Draining(_)), "{result:?}");
     let address = json(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>").await;
@@ -185,12 +195,12 @@ async fn a_document_says_that_the_broker_drains() {
 #[tokio::test]
 async fn an_agent_takes_out_a_broker_that_answers() {
     let service = toy(b"").await;
-    let agent = async |line| DrainQuestion::AgentCheck { address: toy(line).await, send: None };
-    let result = Probe::of(beside(agent(b"drain\n").await, service)).next().await;
+    let says = async |line| DrainQuestion::AgentCheck { address: agent(line).await, send: None };
+    let result = Probe::of(beside(says(b"drain\n").await, service)).next().await;
     assert!(matches!(result, ProbeResult::Draining(_)), "{result:?}");
-    let result = Probe::of(beside(agent(b"down\n").await, service)).next().await;
+    let result = Probe::of(beside(says(b"down\n").await, service)).next().await;
     assert!(matches!(result, ProbeResult::Down(_)), "{result:?}");
-    let result = Probe::of(beside(agent(b"up\n").await, closed_port().await)).next().await;
+    let result = Probe::of(beside(says(b"up\n").await, closed_port().await)).next().await;
     assert!(matches!(result, ProbeResult::Down(_)), "the broker itself is gone: {result:?}");
 }
 
