@@ -299,6 +299,7 @@ impl Agent {
                 interface.name
             ));
         }
+        oddities.extend(self.noted());
         oddities.extend(self.history.problem());
         oddities
     }
@@ -334,7 +335,6 @@ impl Agent {
         for backend in status.backends.iter().filter(|one| one.state == wire::BackendState::Ejected) {
             problems.push(format!("{}/{} is ejected: {}", backend.service, backend.name, backend.reason));
         }
-        problems.extend(self.noted());
         problems.extend(self.lost.clone());
         problems.extend(self.doubt.iter().map(|problem| format!("a map could not be written: {problem}")));
         problems

@@ -44,6 +44,12 @@ impl Probe {
         Self::of(config(check, SocketAddr::from(([127, 0, 0, 1], 9))))
     }
 
+    /// One that waits for its answers as long as a loaded machine needs.
+    pub(crate) fn patient(check: HealthCheck) -> Self {
+        let config = config(check, SocketAddr::from(([127, 0, 0, 1], 9)));
+        Self::of(HealthConfig { timeout: DEADLINE, ..config })
+    }
+
     pub(crate) fn of(config: HealthConfig) -> Self {
         let (events, results) = mpsc::channel(1);
         let own = OwnClients::default();

@@ -68,8 +68,8 @@ async fn pages_over_tls() {
     let auth = |tls| HttpAuth { tls, ..HttpAuth::default() };
     let check =
         |auth| HealthCheck::Http { url: format!("https://{address}/"), auth, expect: 200..=200, body: None };
-    assert_eq!(result(check(auth(authority.client())), address).await, ProbeResult::Up);
-    let result = result(check(auth(Authority::new().client())), address).await;
+    assert_eq!(Probe::patient(check(auth(authority.client()))).next().await, ProbeResult::Up);
+    let result = Probe::patient(check(auth(Authority::new().client()))).next().await;
     assert!(matches!(&result, ProbeResult::Down(why) if why.contains("UnknownIssuer")), "{result:?}");
 }
 

@@ -16,6 +16,7 @@ use crate::config::telemetry::JsonDocument;
 use crate::config::{HttpAuth, Meaning, SourceConfig};
 use crate::preset::{Preset, Presets, Protocol, SourceKind};
 use crate::telemetry::{Found, Reading, Trial, trial};
+use crate::tls::TlsConfig;
 
 /// Port of a broker whose preset names none.
 const MQTT_PORT: u16 = 1883;
@@ -154,6 +155,7 @@ async fn source(preset: &Preset, place: &Place, args: &Args) -> Result<(SourceCo
         username: args.username.clone(),
         password_file: args.password_file.clone(),
         token_file: args.token_file.clone(),
+        tls: TlsConfig::default(),
     };
     let meaning = Meaning::Preset(std::sync::Arc::new(preset.clone()));
     match &preset.source {
