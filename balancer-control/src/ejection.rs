@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How far a failing share must be above that of the rest: what is wrong with all of them is not the backend's fault.
 pub(crate) const MARGIN: f64 = 0.25;
 
+/// How far back it takes no answer to call a backend dead: twice as long as a SYN waits for one.
+pub(crate) const LATELY: Duration = Duration::from_secs(2);
+
 /// SYNs that decide a trial. Fewer than it takes for an ejection: each of them may be a client that waits.
 pub(crate) const TRIAL_SYNS: f64 = 5.0;
 

@@ -3,11 +3,12 @@
 use balancer_common::abi::BackendId;
 
 use crate::backend::Backend;
-use crate::ejection::{Evidence, MARGIN};
+use crate::ejection::{Evidence, LATELY, MARGIN, TRIAL_SYNS};
 use crate::{EjectionSpec, Moment};
 
 /// Ejects, tries and takes back; says whether anything changed. `panics` is whether what probes say is set aside: then
-/// SYNs are the only witness, and as many are ejected as fail.
+/// SYNs are the only witness, and as many are ejected as answer nothing at all. Those that answer some are overloaded, and
+/// ejecting one of them after the other would leave the last with everything.
 pub(crate) fn judge(
     backends: &mut [Backend],
     spec: Option<&EjectionSpec>,
@@ -20,8 +21,10 @@ pub(crate) fn judge(
         changed |= backend.ejection.settle(spec, now);
     }
     for (id, evidence) in suspects(backends, spec, now) {
-        let verdict = if panics || has_room(backends, spec) { rest(backends, id, spec) } else { None };
-        let Some(backend) = backends.iter_mut().find(|backend| backend.id() == id) else { continue };
+        let Some(index) = backends.iter().position(|backend| backend.id() == id) else { continue };
+        let may = has_room(backends, spec) || panics && is_dead(&backends[index], spec);
+        let verdict = if may { rest(backends, id, spec) } else { None };
+        let backend = &mut backends[index];
         if let Some(rest) = verdict.filter(|rest| evidence.share() >= spec.failing.share().max(rest + MARGIN))
         {
             backend.ejection.eject(&words(&evidence, rest, spec), spec, now);
@@ -67,6 +70,16 @@ fn suspects(backends: &[Backend], spec: &EjectionSpec, now: Moment) -> Vec<(Back
 
 fn evidence(backend: &Backend, spec: &EjectionSpec) -> Evidence {
     Evidence::since(&backend.history, backend.ejection.from(&backend.history, spec.window))
+}
+
+/// Whether nothing that was sent to it lately was answered.
+fn is_dead(backend: &Backend, spec: &EjectionSpec) -> bool {
+    let dead = |window| {
+        let from = backend.ejection.from(&backend.history, window);
+        let evidence = Evidence::since(&backend.history, from);
+        evidence.answered == 0.0 && evidence.failed() >= f64::from(spec.min_syns).min(TRIAL_SYNS)
+    };
+    dead(spec.window) || dead(LATELY)
 }
 
 /// Whether one more may be ejected.

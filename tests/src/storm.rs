@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -25,6 +25,9 @@ use tokio::{
 use tokio_util::bytes::BytesMut;
 
 use crate::{lab::Host, mqtt::MAX_PACKET};
+
+/// Counts clients: a broker ends the connection of a client whose id comes a second time.
+static CLIENTS: AtomicU32 = AtomicU32::new(0);
 
 /// What comes.
 #[derive(Clone, Copy, Debug)]
@@ -171,23 +174,23 @@ async fn rage(storm: Storm, to: SocketAddr, notes: Arc<Mutex<Outcome>>, over: Ar
     let mut pace = interval(Duration::from_secs(1) / storm.per_second.max(1));
     // What a busy machine holds back is not sent all at once.
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    for id in 0..storm.clients {
+    for _ in 0..storm.clients {
         pace.tick().await;
         if over.load(Ordering::Relaxed) {
             return;
         }
-        clients.spawn(client(id, to, storm.patience, Arc::clone(&notes)));
+        clients.spawn(client(to, storm.patience, Arc::clone(&notes)));
     }
     while !over.load(Ordering::Relaxed) {
         sleep(Duration::from_millis(50)).await;
     }
 }
 
-async fn client(id: u32, to: SocketAddr, patience: Duration, notes: Arc<Mutex<Outcome>>) {
+async fn client(to: SocketAddr, patience: Duration, notes: Arc<Mutex<Outcome>>) {
     let note =
         |count: &dyn Fn(&mut Outcome)| count(&mut notes.lock().unwrap_or_else(PoisonError::into_inner));
     let began = Instant::now();
-    let connected = timeout(patience, connect(id, to)).await;
+    let connected = timeout(patience, connect(to)).await;
     let took = began.elapsed().as_secs_f64();
     let (end, stream) = match connected {
         Ok(Ok(stream)) => (End::Connected, Some(stream)),
@@ -210,9 +213,10 @@ async fn client(id: u32, to: SocketAddr, patience: Duration, notes: Arc<Mutex<Ou
     note(&|outcome| outcome.broken += 1);
 }
 
-async fn connect(id: u32, to: SocketAddr) -> std::io::Result<TcpStream> {
+async fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(to).await?;
     let mut output = BytesMut::new();
+    let id = CLIENTS.fetch_add(1, Ordering::Relaxed);
     let mut connect = Connect::new(format!("storm-{}-{id}", std::process::id()));
     connect.keep_alive = 0;
     Packet::Connect(connect).write(&mut output, MAX_PACKET).map_err(std::io::Error::other)?;

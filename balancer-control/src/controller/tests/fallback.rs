@@ -112,6 +112,20 @@ fn a_panic_is_decided_by_what_syns_show() {
     assert_eq!(open(&bench), [0, 1, 2]);
 }
 
+/// Brokers that answer some SYNs are overloaded. Were they ejected one after the other, the last would get everything.
+#[test]
+fn a_panic_does_not_eject_the_overloaded_one_by_one() {
+    let mut bench = up(Policy::Adaptive, (0..6).map(probed).collect());
+    bench.syns(&[(100, 100, 0); 6], 1);
+    for id in 0..5 {
+        fail(&mut bench, id, 2);
+    }
+    let half = (300, 190, 110);
+    bench.syns(&[half, half, half, half, (300, 100, 200), (300, 300, 0)], 3);
+    let closed: Vec<u16> = (0..6).filter(|id| !bench.open(*id)).collect();
+    assert_eq!(closed, [0, 4], "the dead, and as many of the others as there may be");
+}
+
 #[test]
 fn panic_can_be_off_and_its_threshold_set() {
     let with = |panic| {
