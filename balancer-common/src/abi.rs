@@ -10,6 +10,7 @@ mod counters;
 mod endpoint;
 mod flow;
 mod hop;
+mod pace;
 #[cfg(feature = "user")]
 mod pod;
 mod score;
@@ -21,6 +22,7 @@ pub use counters::{BackendCounts, CpuState, Removed, TableUse, Traffic};
 pub use endpoint::{Endpoint, Endpoint4, Endpoint6, PortRoles, Role, octets};
 pub use flow::{Flow, FlowCell, FlowKey4, FlowKey6, FlowState, HalfOpen, HalfOpenCell};
 pub use hop::{Hop, VlanTag, VlanTags};
+pub use pace::{BackendPace, Pace, Room, ServiceCounts, ServicePace};
 pub use score::{Ring, Score, ScoreFlags, ScoreTable};
 pub use service::{Draw, MAX_DRAWS, MAX_STANDBY, Service, ServiceFlags, ServiceId};
 pub use settings::Settings;
@@ -97,6 +99,12 @@ pub mod names {
     pub const HALF_OPEN6: &str = "HALF_OPEN6";
     /// `Array<BackendCounts>` by backend id. Written by the program, atomically.
     pub const COUNTS: &str = "COUNTS";
+    /// `Array<ServiceCounts>` by service id. Written by the program, atomically.
+    pub const SERVICE_COUNTS: &str = "SERVICE_COUNTS";
+    /// `Array<BackendPace>` by backend id: budgets of new connections. Written by the agent.
+    pub const BACKEND_PACES: &str = "BACKEND_PACES";
+    /// `Array<ServicePace>` by service id: budgets of new connections, and caps. Written by the agent.
+    pub const SERVICE_PACES: &str = "SERVICE_PACES";
     /// `Array<Removed>` by backend id: flows closed by the agent. Written by the agent.
     pub const REMOVED: &str = "REMOVED";
     /// `Array<TableUse>`: entry 0 for `FLOWS4`, 1 for `FLOWS6`; `inserted` written by the program.

@@ -48,8 +48,15 @@ pub enum Outcome {
     ResetUnknownFlow,
     /// Answered with a RST: the flow's backend is no longer configured.
     ResetBackendGone,
+    /// Answered with a RST: the service has as many connections as it may have.
+    ResetServiceFull,
+    /// Answered with a RST: no budget of new connections is left for the moment, and the service is configured to say
+    /// so.
+    ResetOverBudget,
     /// A RST of an unknown flow: there is nobody to tell.
     DropStrayReset,
+    /// A SYN that finds no budget of new connections left for the moment: the client's TCP sends it again later.
+    DropOverBudget,
     /// No hop left.
     DropHopLimit,
     /// The frame could not be grown or rewritten.
@@ -99,7 +106,10 @@ impl Outcome {
         Self::ResetNoBackend,
         Self::ResetUnknownFlow,
         Self::ResetBackendGone,
+        Self::ResetServiceFull,
+        Self::ResetOverBudget,
         Self::DropStrayReset,
+        Self::DropOverBudget,
         Self::DropHopLimit,
         Self::DropRewrite,
         Self::DropUnconfigured,
@@ -128,10 +138,16 @@ impl Outcome {
             | Self::ForwardHalfOpen
             | Self::ForwardAdopted
             | Self::ForwardReplyStateless => Class::Forward,
-            Self::ResetNoBackend | Self::ResetUnknownFlow | Self::ResetBackendGone => Class::Reset,
-            Self::DropStrayReset | Self::DropHopLimit | Self::DropRewrite | Self::DropUnconfigured => {
-                Class::Drop
-            }
+            Self::ResetNoBackend
+            | Self::ResetUnknownFlow
+            | Self::ResetBackendGone
+            | Self::ResetServiceFull
+            | Self::ResetOverBudget => Class::Reset,
+            Self::DropStrayReset
+            | Self::DropOverBudget
+            | Self::DropHopLimit
+            | Self::DropRewrite
+            | Self::DropUnconfigured => Class::Drop,
         }
     }
 
@@ -161,7 +177,10 @@ impl Outcome {
             Self::ResetNoBackend => "reset_no_backend",
             Self::ResetUnknownFlow => "reset_unknown_flow",
             Self::ResetBackendGone => "reset_backend_gone",
+            Self::ResetServiceFull => "reset_service_full",
+            Self::ResetOverBudget => "reset_over_budget",
             Self::DropStrayReset => "drop_stray_reset",
+            Self::DropOverBudget => "drop_over_budget",
             Self::DropHopLimit => "drop_hop_limit",
             Self::DropRewrite => "drop_rewrite",
             Self::DropUnconfigured => "drop_unconfigured",

@@ -25,6 +25,9 @@ pub trait Steering {
 
     /// Live connections of a backend.
     fn live(&self, backend: BackendId) -> u64;
+
+    /// Whether a backend's budget has a connection left for the moment.
+    fn has_budget(&self, backend: BackendId) -> bool;
 }
 
 /// One candidate and what was known of it.
@@ -42,6 +45,8 @@ pub struct Candidate {
     pub predicted: u64,
     /// Whether it takes new flows.
     pub open: bool,
+    /// Whether it would take them, had it not used up its budget of new connections for the moment.
+    pub spent: bool,
 }
 
 /// Why a candidate was looked at.
@@ -178,7 +183,17 @@ fn look<S: Steering + ?Sized>(
     }
     let score = scores.get(backend);
     let live = steering.live(backend);
-    Some(Candidate { stage, slot, backend, live, predicted: score.predict(live), open: score.is_open(live) })
+    let takes = score.is_open(live);
+    let open = takes && steering.has_budget(backend);
+    Some(Candidate {
+        stage,
+        slot,
+        backend,
+        live,
+        predicted: score.predict(live),
+        open,
+        spent: takes && !open,
+    })
 }
 
 #[inline(always)]

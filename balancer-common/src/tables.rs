@@ -2,8 +2,8 @@
 
 use crate::{
     abi::{
-        Backend, BackendId, CpuState, Endpoint, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Hop,
-        PortRoles, Service, ServiceId, Settings,
+        Backend, BackendId, CpuState, Endpoint, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Hop, Pace,
+        PortRoles, Room, Service, ServiceId, Settings,
     },
     outcome::Outcome,
     packet::Family,
@@ -11,7 +11,8 @@ use crate::{
     steer::Steering,
 };
 
-/// Attempts at a state transition. Each failure means that another CPU has just moved the same flow.
+/// Attempts at a state transition, or at taking a connection from a budget. Each failure means that another CPU has just
+/// moved the same flow or bucket.
 const ATTEMPTS: usize = 4;
 
 /// Which way a packet goes.
@@ -69,7 +70,7 @@ pub trait Tables: Steering {
     /// Moves a flow to what `next` makes of its state, and counts its end if that was it. Says whether it was this
     /// call that moved it.
     #[inline(always)]
-    fn advance(&self, flow: &FlowCell, next: impl Fn(FlowState) -> FlowState) -> bool {
+    fn advance(&self, service: ServiceId, flow: &FlowCell, next: impl Fn(FlowState) -> FlowState) -> bool {
         for _ in 0..ATTEMPTS {
             let old = flow.state();
             let new = next(old);
@@ -78,7 +79,7 @@ pub trait Tables: Steering {
             }
             if self.transition(flow, old, new) {
                 if old.is_live() && !new.is_live() {
-                    self.count_closed(old.backend());
+                    self.count_closed(service, old.backend());
                 }
                 return true;
             }
@@ -87,16 +88,33 @@ pub trait Tables: Steering {
     }
 
     /// One flow more.
-    fn count_opened(&self, backend: BackendId);
+    fn count_opened(&self, service: ServiceId, backend: BackendId);
 
     /// One flow less.
-    fn count_closed(&self, backend: BackendId);
+    fn count_closed(&self, service: ServiceId, backend: BackendId);
 
     /// One SYN steered.
     fn count_syn(&self, backend: BackendId);
 
     /// One SYN that the backend answered with a RST.
     fn count_refused(&self, backend: BackendId);
+
+    /// One SYN that the backend answered with a SYN-ACK.
+    fn count_answered(&self, backend: BackendId);
+
+    /// What a service has for one more connection.
+    fn room(&self, service: ServiceId) -> Room;
+
+    /// Whether SYNs of a service that find no budget are answered with a RST.
+    fn refuses_excess(&self, service: ServiceId) -> bool;
+
+    /// Takes one connection from the budget of a backend; false when none is left.
+    #[must_use]
+    fn spend(&self, backend: BackendId) -> bool;
+
+    /// Takes one connection from the budget of a service; false when none is left.
+    #[must_use]
+    fn spend_of_service(&self, service: ServiceId) -> bool;
 
     /// One packet with this outcome, of a service or [`ServiceId::NONE`].
     fn count_outcome(&self, service: ServiceId, outcome: Outcome);
@@ -146,4 +164,21 @@ pub trait FamilyTables<F: Family>: Tables {
 
     /// Asks the kernel's routes.
     fn route(&self, source: F::Addr, destination: F::Addr) -> Route;
+}
+
+/// Takes one connection from a bucket, whose due is read and swapped by `due` and `swap`; false when none is left.
+/// Under so many rivals that every attempt fails, nothing is left either: what they took was paid for.
+#[inline(always)]
+#[must_use]
+pub fn spend(pace: &Pace, now: u64, due: impl Fn() -> u64, swap: impl Fn(u64, u64) -> bool) -> bool {
+    for _ in 0..ATTEMPTS {
+        let before = due();
+        if !pace.admits(before, now) {
+            return false;
+        }
+        if swap(before, pace.charged(before, now)) {
+            return true;
+        }
+    }
+    false
 }

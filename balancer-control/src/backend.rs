@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use balancer_common::abi::{BackendId, Score, ScoreFlags};
 
+use crate::admission::Ramp;
 use crate::drain::{Drain, DrainState};
 use crate::ejection::Ejection;
 use crate::exhaustion::Exhaustion;
@@ -26,6 +27,7 @@ pub(crate) struct Backend {
     pub(crate) ejection: Ejection,
     pub(crate) load: Load,
     pub(crate) history: History,
+    pub(crate) ramp: Ramp,
     /// The operator's weight.
     pub(crate) weight_override: Option<u32>,
     /// Relative to the mean of the service.
@@ -54,6 +56,7 @@ impl Backend {
             ejection: Ejection::new(now),
             load: Load::default(),
             history: History::default(),
+            ramp: Ramp::default(),
             weight_override: None,
             capacity: 1.0,
             hint: None,
@@ -173,6 +176,12 @@ impl Backend {
     /// Whether probes and drains leave it in rotation.
     pub(crate) fn in_rotation(&self) -> bool {
         (self.health.is_up() || self.panicked) && self.drain.state() == DrainState::Active
+    }
+
+    /// Whether it is healthy and not drained. In a panic those that are not take flows too, but with the budget of
+    /// somebody who has just come back.
+    pub(crate) fn is_back(&self) -> bool {
+        self.health.is_up() && self.drain.state() == DrainState::Active
     }
 
     /// Whether it takes new flows, apart from its cap, by what is known at this moment; [`Backend::is_open`] by what the

@@ -1,6 +1,8 @@
 //! What the controller asks for.
 
-use balancer_common::abi::{BackendId, Draw, Ring, ScoreTable, ServiceId};
+use std::collections::BTreeMap;
+
+use balancer_common::abi::{BackendId, BackendPace, Draw, Pace, Ring, ScoreTable, ServiceId};
 
 /// One change of the maps. The lower half applies commands in the order given.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +23,28 @@ pub enum Command {
         /// How it draws.
         steering: ServiceSteering,
     },
+    /// Replaces the budgets of new connections of all services and backends.
+    Paces(Paces),
+}
+
+/// How fast new connections are admitted. Services and backends without an entry have no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paces {
+    /// Services.
+    pub services: BTreeMap<ServiceId, ServiceLimits>,
+    /// Backends.
+    pub backends: BTreeMap<BackendId, BackendPace>,
+}
+
+/// The controller's part of [`balancer_common::abi::ServicePace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceLimits {
+    /// The budget, in connections of the service.
+    pub pace: Pace,
+    /// Most live connections, at least 1.
+    pub cap: Option<u32>,
+    /// Whether a SYN that finds no budget is answered with a RST.
+    pub refuse: bool,
 }
 
 /// The controller's part of [`balancer_common::abi::Service`].

@@ -4,7 +4,7 @@ use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, Score, ScoreTable, Ser
 
 use crate::backend::Backend;
 use crate::service::Service;
-use crate::{Command, Input, Model, Moment, ServiceSpec};
+use crate::{Command, Input, Model, Moment, Paces, ServiceSpec, admission};
 
 mod report;
 
@@ -21,7 +21,7 @@ mod report;
 /// let mut controller = Controller::new();
 /// let start = Moment(Duration::ZERO);
 /// controller.handle(Input::Model(Model::default()), start);
-/// assert_eq!(controller.tick(start).len(), 1); // the scores, all closed
+/// assert_eq!(controller.tick(start).len(), 2); // no budgets, and the scores, all closed
 /// assert!(controller.tick(start).is_empty()); // nothing is said twice
 /// assert_eq!(controller.next_deadline(start), None);
 /// ```
@@ -31,6 +31,8 @@ pub struct Controller {
     services: Vec<Service>,
     /// As last asked for.
     scores: Option<Box<ScoreTable>>,
+    /// As last asked for.
+    paces: Option<Paces>,
     /// Whether there were inputs since the last tick.
     dirty: bool,
     ticked: Moment,
@@ -95,16 +97,23 @@ impl Controller {
             commands.insert(0, Command::Scores(scores.clone()));
             self.scores = Some(scores);
         }
+        let paces = admission::paces(&self.services, now);
+        if self.paces.as_ref() != Some(&paces) {
+            // Before all: a backend that comes into rotation is not to be stormed before its budget is known.
+            commands.insert(0, Command::Paces(paces.clone()));
+            self.paces = Some(paces);
+        }
         commands
     }
 
     /// Everything the maps should hold, for a lower half in doubt about what they do.
     pub fn resync(&mut self, now: Moment) -> Vec<Command> {
         self.tick(now);
+        let paces = self.paces.clone().map(Command::Paces);
         let scores = self.scores.clone().map(Command::Scores);
         let services =
             self.services.iter().flat_map(|s| ring_command(s).into_iter().chain(steering_command(s)));
-        scores.into_iter().chain(services).collect()
+        paces.into_iter().chain(scores).chain(services).collect()
     }
 
     /// When the next tick is due although nothing happens; `None` is never. `now` when it is due already, as after

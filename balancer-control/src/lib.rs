@@ -1,7 +1,7 @@
 //! The pure controller.
 //!
 //! ```text
-//!  Input::Model, Probe, Sample, Counts, Drain, Weight      Command::Scores, Ring, Service
+//!  Input::Model, Probe, Sample, Counts, Drain, Weight      Command::Paces, Scores, Ring, Service
 //!  ─────────────────────────────► Controller ─────────────────────────────► (lower half)
 //!                                  │ snapshot()
 //!                                  ▼ status, metrics, explain
@@ -16,12 +16,14 @@
 //! - `fleet`: what it is capable of, and what a connection costs, compared with the others of the service.
 //! - `outliers`, `groups`, `alarm`: who is ejected, which backends are asked at all, and how fast clients are let in.
 //! - `score`: what the data path compares.
+//! - `admission`: how fast it is given new connections.
 //! - `ring`, [`maglev`]: what the data path draws from.
 //!
 //! What came out is told by [`snapshot`], in words by `condition`, and what has changed since the last look by
 //! [`journal`].
 #![forbid(unsafe_code)]
 
+mod admission;
 mod alarm;
 mod backend;
 pub mod command;
@@ -50,10 +52,12 @@ mod service;
 pub mod sim;
 pub mod snapshot;
 
-pub use command::{Command, ServiceSteering};
+pub use command::{Command, Paces, ServiceLimits, ServiceSteering};
 pub use controller::Controller;
 pub use input::{Counts, Input, ProbeResult};
-pub use model::{BackendSpec, EjectionSpec, Model, Percent, Policy, Protection, ServiceSpec};
+pub use model::{
+    Admission, BackendSpec, Budget, EjectionSpec, Model, Percent, Policy, Protection, ServiceSpec,
+};
 pub use moment::Moment;
 pub use sample::{Refusal, Resource, ResourceUse, Sample, Scope};
 pub use snapshot::Snapshot;

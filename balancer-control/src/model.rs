@@ -1,5 +1,6 @@
 //! The desired state: services and backends, as validated from the configuration.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use balancer_common::abi::{BackendId, ServiceId};
@@ -54,8 +55,41 @@ pub struct ServiceSpec {
     pub stale_after: Duration,
     /// How the service is kept up when backends fail.
     pub protection: Protection,
+    /// How fast it is given new connections, and how many.
+    pub admission: Admission,
     /// Backends, ids unique over all services and below [`balancer_common::abi::MAX_BACKENDS`].
     pub backends: Vec<BackendSpec>,
+}
+
+/// How fast a service is given new connections, and how many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Admission {
+    /// Most new connections per second, above zero.
+    pub max_rate: Option<f64>,
+    /// Plain connects that one connection costs a broker, at least 1: what it is charged to the budgets of backends.
+    pub handshake_cost: u32,
+    /// Most live connections, at least 1.
+    pub cap: Option<u32>,
+    /// Whether a SYN that finds no budget is answered with a RST, and not discarded.
+    pub refuse: bool,
+    /// Time in which a backend that comes back into rotation gets its whole budget back, and the service after an
+    /// outage of all its backends.
+    pub ramp: Duration,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self { max_rate: None, handshake_cost: 1, cap: None, refuse: false, ramp: Duration::ZERO }
+    }
+}
+
+/// The budget of a broker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Most plain connects per second, above zero.
+    pub rate: f64,
+    /// Backends of the same address share the budget.
+    pub address: IpAddr,
 }
 
 /// One backend of one service.
@@ -81,6 +115,8 @@ pub struct BackendSpec {
     pub standby: bool,
     /// Most live connections, at least 1.
     pub cap: Option<u32>,
+    /// Most new connections.
+    pub budget: Option<Budget>,
     /// Whether probes decide if it is in rotation. Without a probe a backend is always up.
     pub probed: bool,
     /// Removed from the configuration; kept, drained, until its last flow has ended.

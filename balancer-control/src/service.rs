@@ -4,6 +4,7 @@ use core::mem;
 
 use balancer_common::abi::{Draw, MAX_DRAWS, MAX_STANDBY, Ring, Score, ScoreFlags, ScoreTable};
 
+use crate::admission::Ramp;
 use crate::alarm::{self, Alarm};
 use crate::backend::Backend;
 use crate::fleet;
@@ -34,6 +35,8 @@ pub(crate) struct Service {
     pub(crate) ring: RingKeeper,
     /// As last asked for.
     pub(crate) steering: Option<ServiceSteering>,
+    /// Whether it has a backend in rotation, and since when.
+    pub(crate) ramp: Ramp,
 }
 
 impl Service {
@@ -48,6 +51,7 @@ impl Service {
             alarm: None,
             ring: RingKeeper::default(),
             steering: None,
+            ramp: Ramp::default(),
         }
     }
 
@@ -61,6 +65,10 @@ impl Service {
     pub(crate) fn adopt(&mut self, scores: &ScoreTable, ring: Option<Box<Ring>>, now: Moment) {
         for backend in &mut self.backends {
             let flags = scores.0.get(usize::from(backend.id().0)).map_or(0, |score| score.flags);
+            if flags & (ScoreFlags::READY | ScoreFlags::CLOSED) == ScoreFlags::READY {
+                backend.ramp.adopt();
+                self.ramp.adopt();
+            }
             if let Some(spec) =
                 self.spec.protection.ejection.as_ref().filter(|_| flags & ScoreFlags::EJECTED != 0)
             {
@@ -94,6 +102,10 @@ impl Service {
             self.cost = cost;
         }
         self.protect(now);
+        for backend in &mut self.backends {
+            backend.ramp.follow(backend.is_back(), now);
+        }
+        self.ramp.follow(self.backends.iter().any(Backend::is_back), now);
         for backend in &mut self.backends {
             let (score, basis) = score(backend, &self.spec, self.cost, now);
             backend.score = Score { flags: backend.flags(), cap: backend.spec.cap.unwrap_or(0), ..score };
@@ -202,7 +214,13 @@ impl Service {
     /// Moments at which time alone changes something.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = Moment> {
         let stale_after = self.spec.stale_after;
-        self.backends.iter().flat_map(move |backend| backend.deadlines(stale_after)).chain(self.ring.due())
+        let ramp = self.spec.admission.ramp;
+        let limited = self.spec.admission.max_rate.is_some() || self.pace().is_some();
+        let budgeted = self.backends.iter().filter(|backend| backend.spec.budget.is_some());
+        let ramps = budgeted.map(|backend| &backend.ramp).chain(limited.then_some(&self.ramp));
+        let ramps = ramps.flat_map(move |of| of.deadlines(ramp));
+        let backends = self.backends.iter().flat_map(move |backend| backend.deadlines(stale_after));
+        backends.chain(self.ring.due()).chain(ramps)
     }
 }
 

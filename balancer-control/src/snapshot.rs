@@ -46,6 +46,10 @@ pub struct ServiceSnapshot {
     pub pace: Option<u32>,
     /// The last priority group that new flows are steered to.
     pub open_to: u8,
+    /// Its budget, in connections of the service.
+    pub budget: Option<BudgetSnapshot>,
+    /// Most live connections.
+    pub cap: Option<u32>,
     /// When its ring was last rebuilt; `None` before the first tick.
     pub ring_built: Option<Moment>,
     /// Age at which telemetry is not used any more.
@@ -114,6 +118,15 @@ pub struct AlarmSnapshot {
     pub names: Vec<String>,
 }
 
+/// A budget of new connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BudgetSnapshot {
+    /// New connections per second that are admitted now.
+    pub rate: f64,
+    /// New connections per second when the ramp after an outage is over.
+    pub full: f64,
+}
+
 /// Whether a backend takes new flows, and why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendState {
@@ -177,6 +190,8 @@ pub struct BackendSnapshot {
     pub conditions: Vec<Condition>,
     /// Most live connections.
     pub cap: Option<u32>,
+    /// Its budget, in plain connects.
+    pub budget: Option<BudgetSnapshot>,
     /// Live connections.
     pub live: u64,
     /// Share of the ring, 0.0 to 1.0.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, ScoreTable, ServiceId};
 use balancer_control::snapshot::{BackendState, ServiceSnapshot};
 use balancer_control::{
-    BackendSpec, Command, Controller, Counts, EjectionSpec, Input, Model, Moment, Percent, Policy,
-    ProbeResult, Protection, Resource, ResourceUse, Sample, Scope, ServiceSpec, ServiceSteering,
+    Admission, BackendSpec, Budget, Command, Controller, Counts, EjectionSpec, Input, Model, Moment, Paces,
+    Percent, Policy, ProbeResult, Protection, Resource, ResourceUse, Sample, Scope, ServiceSpec,
+    ServiceSteering,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -33,22 +34,27 @@ fn weird() -> impl Strategy<Value = f64> {
 
 fn backend(id: u16) -> impl Strategy<Value = BackendSpec> {
     let flags = (any::<bool>(), prop::bool::weighted(0.2), prop::bool::weighted(0.2), 0_u8..3);
-    let numbers = (1_u32..=1000, prop::option::of(weird()), prop::option::of(1_u32..50), 0_u64..3);
-    (flags, numbers).prop_map(move |((probed, standby, leaving, priority), (weight, cores, cap, seed))| {
-        BackendSpec {
-            id: BackendId(id),
-            name: format!("broker-{id}"),
-            // Another seed is another backend under the same id.
-            seed: u64::from(id) * 10 + seed / 2,
-            weight,
-            cores,
-            priority,
-            standby,
-            cap,
-            probed,
-            leaving,
-        }
-    })
+    let budget = prop::option::of((weird(), 0_u8..3))
+        .prop_map(|budget| budget.map(|(rate, host)| Budget { rate, address: [192, 0, 2, host].into() }));
+    let numbers = (1_u32..=1000, prop::option::of(weird()), prop::option::of(1_u32..50), budget, 0_u64..3);
+    (flags, numbers).prop_map(
+        move |((probed, standby, leaving, priority), (weight, cores, cap, budget, seed))| {
+            BackendSpec {
+                id: BackendId(id),
+                name: format!("broker-{id}"),
+                // Another seed is another backend under the same id.
+                seed: u64::from(id) * 10 + seed / 2,
+                weight,
+                cores,
+                priority,
+                standby,
+                cap,
+                budget,
+                probed,
+                leaving,
+            }
+        },
+    )
 }
 
 fn percent() -> impl Strategy<Value = Percent> {
@@ -95,18 +101,25 @@ fn service(id: u16) -> impl Strategy<Value = ServiceSpec> {
         prop::sample::subsequence((id * PER_SERVICE..(id + 1) * PER_SERVICE).collect::<Vec<_>>(), 0..=4);
     let backends = ids.prop_flat_map(|ids| ids.into_iter().map(backend).collect::<Vec<_>>());
     let numbers = (prop::option::of(0_u8..=9), 0_u32..4, 0_u32..4, 0_u32..4, 0_u64..20);
-    (select(policies.to_vec()), numbers, protection(), backends).prop_map(
-        move |(policy, (draws, gateways, rise, fall, stale_after), protection, backends)| ServiceSpec {
-            id: ServiceId(id),
-            name: format!("service-{id}"),
-            policy,
-            draws,
-            gateways,
-            rise,
-            fall,
-            stale_after: Duration::from_secs(stale_after),
-            protection,
-            backends,
+    let admission = (prop::option::of(weird()), 0_u32..30, 0_u64..60).prop_map(|(max_rate, cost, ramp)| {
+        let ramp = Duration::from_secs(ramp);
+        Admission { max_rate, handshake_cost: cost, ramp, ..Admission::default() }
+    });
+    (select(policies.to_vec()), numbers, admission, protection(), backends).prop_map(
+        move |(policy, (draws, gateways, rise, fall, stale_after), admission, protection, backends)| {
+            ServiceSpec {
+                id: ServiceId(id),
+                name: format!("service-{id}"),
+                policy,
+                draws,
+                gateways,
+                rise,
+                fall,
+                stale_after: Duration::from_secs(stale_after),
+                protection,
+                admission,
+                backends,
+            }
         },
     )
 }
@@ -189,6 +202,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// What the maps hold.
 #[derive(Clone, Default, PartialEq)]
 struct Maps {
+    paces: Option<Paces>,
     scores: Option<Box<ScoreTable>>,
     rings: BTreeMap<ServiceId, Box<Ring>>,
     steering: BTreeMap<ServiceId, ServiceSteering>,
@@ -199,6 +213,7 @@ impl Maps {
     fn apply(&mut self, commands: Vec<Command>) -> Result<(), TestCaseError> {
         for command in commands {
             let changed = match command {
+                Command::Paces(paces) => self.paces.replace(paces.clone()) != Some(paces),
                 Command::Scores(scores) => self.scores.replace(scores.clone()) != Some(scores),
                 Command::Ring { service, ring } => self.rings.insert(service, ring.clone()) != Some(ring),
                 Command::Service { service, steering } => {

@@ -7,9 +7,10 @@ use aya_ebpf::{
 };
 use balancer_common::{
     abi::{
-        Backend, BackendCounts, CpuState, DEFAULT_FLOWS4, DEFAULT_FLOWS6, DEFAULT_SERVICES, Endpoint,
-        Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HALF_OPEN, HalfOpen, MAX_BACKENDS, PortRoles,
-        Removed, Ring, ScoreTable, Service, Settings, TableUse, Traffic,
+        Backend, BackendCounts, BackendPace, CpuState, DEFAULT_FLOWS4, DEFAULT_FLOWS6, DEFAULT_SERVICES,
+        Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HALF_OPEN, HalfOpen, MAX_BACKENDS,
+        PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings, TableUse,
+        Traffic,
     },
     outcome::Outcome,
 };
@@ -47,6 +48,12 @@ pub(crate) static HALF_OPEN4: LruHashMap<FlowKey4, HalfOpen> = LruHashMap::with_
 pub(crate) static HALF_OPEN6: LruHashMap<FlowKey6, HalfOpen> = LruHashMap::with_max_entries(HALF_OPEN, 0);
 #[map]
 pub(crate) static COUNTS: Array<BackendCounts> = Array::with_max_entries(BACKENDS_LEN, 0);
+#[map]
+pub(crate) static SERVICE_COUNTS: Array<ServiceCounts> = Array::with_max_entries(DEFAULT_SERVICES, 0);
+#[map]
+pub(crate) static BACKEND_PACES: Array<BackendPace> = Array::with_max_entries(BACKENDS_LEN, 0);
+#[map]
+pub(crate) static SERVICE_PACES: Array<ServicePace> = Array::with_max_entries(DEFAULT_SERVICES, 0);
 #[map]
 pub(crate) static REMOVED: Array<Removed> = Array::with_max_entries(BACKENDS_LEN, 0);
 #[map]

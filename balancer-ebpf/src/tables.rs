@@ -16,8 +16,8 @@ use aya_ebpf::{
 use balancer_common::{
     abi::{
         Backend, BackendCounts, BackendId, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowCell,
-        FlowKey4, FlowKey6, FlowState, HalfOpen, HalfOpenCell, Hop, PortRoles, Ring, ScoreTable, Service,
-        ServiceId, Settings, VlanTags, clock_from_nanos,
+        FlowKey4, FlowKey6, FlowState, HalfOpen, HalfOpenCell, Hop, PortRoles, Ring, Room, ScoreTable,
+        Service, ServiceCounts, ServiceId, Settings, VlanTags, clock_from_nanos,
     },
     outcome::Outcome,
     packet::{Family, V4, V6},
@@ -28,10 +28,11 @@ use balancer_common::{
 
 use crate::{
     atomic,
+    budget::call as budget,
     maps::{
         BACKENDS, BLUR, COUNTS, CPU_STATE, DEVICES, ENDPOINTS4, ENDPOINTS6, FLOWS4, FLOWS6, GENERATIONS,
-        HALF_OPEN4, HALF_OPEN6, OUTCOMES, PORTS, REMOVED, RINGS, SCORES, SCRATCH, SERVICES, SETTINGS,
-        Scratch, TABLE_REMOVED, TABLE_USE, TRAFFIC,
+        HALF_OPEN4, HALF_OPEN6, OUTCOMES, PORTS, REMOVED, RINGS, SCORES, SCRATCH, SERVICE_COUNTS,
+        SERVICE_PACES, SERVICES, SETTINGS, Scratch, TABLE_REMOVED, TABLE_USE, TRAFFIC,
     },
 };
 
@@ -66,13 +67,17 @@ impl Steering for Maps {
             _ => 0,
         }
     }
+
+    #[inline(always)]
+    fn has_budget(&self, backend: BackendId) -> bool {
+        budget::has_budget(backend)
+    }
 }
 
 impl Tables for Maps {
     #[inline(always)]
     fn now(&self) -> u32 {
-        // SAFETY: the helper takes no argument. The coarse clock is read without touching the hardware timer.
-        clock_from_nanos(unsafe { bpf_ktime_get_coarse_ns() })
+        clock_from_nanos(nanos())
     }
 
     #[inline(always)]
@@ -130,13 +135,15 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn count_opened(&self, backend: BackendId) {
+    fn count_opened(&self, service: ServiceId, backend: BackendId) {
         count(backend, |counts| unsafe { &raw const (*counts).opened });
+        count_of_service(service, |counts| unsafe { &raw const (*counts).opened });
     }
 
     #[inline(always)]
-    fn count_closed(&self, backend: BackendId) {
+    fn count_closed(&self, service: ServiceId, backend: BackendId) {
         count(backend, |counts| unsafe { &raw const (*counts).closed });
+        count_of_service(service, |counts| unsafe { &raw const (*counts).closed });
     }
 
     #[inline(always)]
@@ -147,6 +154,31 @@ impl Tables for Maps {
     #[inline(always)]
     fn count_refused(&self, backend: BackendId) {
         count(backend, |counts| unsafe { &raw const (*counts).refused });
+    }
+
+    #[inline(always)]
+    fn count_answered(&self, backend: BackendId) {
+        count(backend, |counts| unsafe { &raw const (*counts).answered });
+    }
+
+    #[inline(always)]
+    fn room(&self, service: ServiceId) -> Room {
+        budget::room(service)
+    }
+
+    #[inline(always)]
+    fn refuses_excess(&self, service: ServiceId) -> bool {
+        SERVICE_PACES.get(u32::from(service.0)).is_some_and(|pace| pace.refuse != 0)
+    }
+
+    #[inline(always)]
+    fn spend(&self, backend: BackendId) -> bool {
+        budget::spend(backend)
+    }
+
+    #[inline(always)]
+    fn spend_of_service(&self, service: ServiceId) -> bool {
+        budget::spend_of_service(service)
     }
 
     #[inline(always)]
@@ -384,6 +416,20 @@ fn count(backend: BackendId, field: impl FnOnce(*const BackendCounts) -> *const 
     if let Some(counts) = COUNTS.get_ptr(u32::from(backend.0)) {
         atomic::increment(field(counts));
     }
+}
+
+#[inline(always)]
+fn count_of_service(service: ServiceId, field: impl FnOnce(*const ServiceCounts) -> *const u64) {
+    if let Some(counts) = SERVICE_COUNTS.get_ptr(u32::from(service.0)) {
+        atomic::increment(field(counts));
+    }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, a scheduler tick old at most.
+#[inline(always)]
+pub(crate) fn nanos() -> u64 {
+    // SAFETY: the helper takes no argument. The coarse clock is read without touching the hardware timer.
+    unsafe { bpf_ktime_get_coarse_ns() }
 }
 
 #[inline(always)]

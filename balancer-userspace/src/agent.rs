@@ -8,6 +8,7 @@
 //!
 //! The packet path needs none of this to run: maps, program and links are pinned.
 
+mod admission;
 mod answers;
 mod clock;
 mod core;

@@ -20,10 +20,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use balancer_common::abi::{BackendId, ServiceId};
-use balancer_control::{BackendSpec, Model, Policy, Protection, ServiceSpec, maglev};
+use balancer_control::{Admission, BackendSpec, Budget, Model, Policy, Protection, ServiceSpec, maglev};
 
 pub use check::{Checked, check};
-pub use file::{AttachMode, ForwardName as Forward, LogLevel, MetricNames};
+pub use file::{AttachMode, ForwardName as Forward, LogLevel, MetricNames, OverBudgetName as OverBudget};
 pub use health::{
     AmqpVersion, DrainCheck, DrainQuestion, DrainWhen, HealthCheck, HealthConfig, MqttLogin, MqttVersion,
 };
@@ -108,6 +108,16 @@ pub struct ServiceConfig {
     pub stale_after: Duration,
     /// What is done when backends fail.
     pub protection: Protection,
+    /// Most new connections per second.
+    pub max_connection_rate: Option<f64>,
+    /// Most live connections.
+    pub max_connections: Option<u32>,
+    /// Plain connects that one connection costs a broker.
+    pub handshake_cost: u32,
+    /// What becomes of a SYN for which no budget is left.
+    pub over_budget: OverBudget,
+    /// Time in which a budget is given back after an outage.
+    pub ramp: Duration,
     /// Successful probes in a row before a backend is in rotation.
     pub rise: u32,
     /// Failed probes in a row before it is taken out.
@@ -131,6 +141,8 @@ pub struct BackendConfig {
     pub max_connections: Option<u32>,
     /// Its priority group, 0 to 15.
     pub priority: u8,
+    /// Most plain connects per second; shared by all backends of the same IP address, each of which has it here.
+    pub max_connection_rate: Option<f64>,
     /// Used only when no other backend takes new flows.
     pub standby: bool,
     /// Takes no new flows.
@@ -165,6 +177,13 @@ impl ServiceConfig {
             fall: self.fall,
             stale_after: self.stale_after,
             protection: self.protection.clone(),
+            admission: Admission {
+                max_rate: self.max_connection_rate,
+                handshake_cost: self.handshake_cost,
+                cap: self.max_connections,
+                refuse: self.over_budget == OverBudget::Refuse,
+                ramp: self.ramp,
+            },
             backends: self.backends.iter().map(|b| b.spec(&self.name, backend_id(b))).collect(),
         }
     }
@@ -181,6 +200,7 @@ impl BackendConfig {
             priority: self.priority,
             standby: self.standby,
             cap: self.max_connections,
+            budget: self.max_connection_rate.map(|rate| Budget { rate, address: self.address.ip() }),
             probed: self.health.check != HealthCheck::None,
             leaving: false,
         }

@@ -36,6 +36,12 @@ use wanted::Wanted;
 
 pub(crate) use sys::{interface_index, is_bpffs};
 
+/// Nanoseconds of the clock that budgets are counted by.
+#[must_use]
+pub fn nanos() -> u64 {
+    sys::monotonic_nanos()
+}
+
 /// The data path's clock, as the program reads it.
 #[must_use]
 pub fn clock() -> u32 {

@@ -13,14 +13,15 @@ use std::{
 
 use balancer_common::{
     abi::{
-        Backend, BackendCounts, BackendId, CpuState, Endpoint, Flow, FlowCell, FlowKey4, FlowKey6, FlowState,
-        HalfOpen, HalfOpenCell, PortRoles, Ring, ScoreTable, Service, ServiceId, Settings, TableUse, Traffic,
+        Backend, BackendCounts, BackendId, CLOCK_SHIFT, CpuState, Endpoint, Flow, FlowCell, FlowKey4,
+        FlowKey6, FlowState, HalfOpen, HalfOpenCell, Pace, PortRoles, Ring, Room, ScoreTable, Service,
+        ServiceCounts, ServiceId, Settings, TableUse, Traffic,
     },
     outcome::Outcome,
     packet::{Family, V4, V6},
     path::Packet,
     steer::Steering,
-    tables::{Direction, FamilyTables, Route, Tables},
+    tables::{Direction, FamilyTables, Route, Tables, spend},
 };
 
 use crate::table::{FLOWS, Image, SERVICES, route};
@@ -35,7 +36,10 @@ pub struct Memory {
     now: Cell<u32>,
     cpu: Cell<CpuState>,
     random: RefCell<fastrand::Rng>,
+    /// Nanoseconds, beyond the start of the clock unit.
+    nanos: Cell<u64>,
     counts: Vec<Cell<BackendCounts>>,
+    service_counts: Vec<Cell<ServiceCounts>>,
     traffic: Vec<Cell<Traffic>>,
     outcomes: RefCell<BTreeMap<(u32, Outcome), u64>>,
     rival: Cell<bool>,
@@ -72,7 +76,9 @@ impl Memory {
             now: Cell::new(1000),
             cpu: Cell::default(),
             random: RefCell::new(fastrand::Rng::with_seed(1)),
+            nanos: Cell::new(0),
             counts: vec![Cell::default(); backends],
+            service_counts: vec![Cell::default(); SERVICES as usize],
             traffic: vec![Cell::default(); backends],
             outcomes: RefCell::default(),
             rival: Cell::new(false),
@@ -95,6 +101,21 @@ impl Memory {
     /// Lets time pass, in units of the data path's clock.
     pub fn wait(&mut self, units: u32) {
         self.now.set(self.now.get() + units);
+    }
+
+    /// Lets budgets fill up for some time, in nanoseconds, and nothing else get older.
+    pub fn refill(&mut self, nanos: u64) {
+        self.nanos.set(self.nanos.get() + nanos);
+    }
+
+    fn nanos(&self) -> u64 {
+        (u64::from(self.now.get()) << CLOCK_SHIFT) + self.nanos.get()
+    }
+
+    /// Counts of a service.
+    #[must_use]
+    pub fn service_counts(&self, service: ServiceId) -> ServiceCounts {
+        self.service_counts[usize::from(service.0)].get()
     }
 
     /// Makes another CPU promote the next flow a moment earlier.
@@ -164,6 +185,26 @@ impl Memory {
         (self.image.generations[generation] & 1) as usize
     }
 
+    fn change_service(&self, service: ServiceId, change: impl FnOnce(&mut ServiceCounts)) {
+        let Some(cell) = self.service_counts.get(usize::from(service.0)) else { return };
+        let mut counts = cell.get();
+        change(&mut counts);
+        cell.set(counts);
+    }
+
+    /// Takes one connection from a bucket.
+    fn take<C: Copy>(&self, pace: &Pace, cell: &Cell<C>, due: fn(&mut C) -> &mut u64) -> bool {
+        let read = || *due(&mut cell.get());
+        let swap = |from, to| {
+            let mut counts = cell.get();
+            let free = *due(&mut counts) == from;
+            *due(&mut counts) = if free { to } else { *due(&mut counts) };
+            cell.set(counts);
+            free
+        };
+        pace.is_free() || spend(pace, self.nanos(), read, swap)
+    }
+
     fn change_counts(&self, backend: BackendId, change: impl FnOnce(&mut BackendCounts)) {
         let Some(cell) = self.counts.get(usize::from(backend.0)) else { return };
         let mut counts = cell.get();
@@ -198,6 +239,12 @@ impl Steering for Memory {
             (Some(counts), Some(removed)) => counts.get().live(*removed),
             _ => 0,
         }
+    }
+
+    fn has_budget(&self, backend: BackendId) -> bool {
+        let Some(entry) = self.image.backend_paces.get(usize::from(backend.0)) else { return true };
+        let bucket = self.counts.get(usize::from(entry.bucket.0));
+        bucket.is_none_or(|counts| entry.pace.admits(counts.get().due, self.nanos()))
     }
 }
 
@@ -246,11 +293,13 @@ impl Tables for Memory {
         moved
     }
 
-    fn count_opened(&self, backend: BackendId) {
+    fn count_opened(&self, service: ServiceId, backend: BackendId) {
+        self.change_service(service, |counts| counts.opened += 1);
         self.change_counts(backend, |counts| counts.opened += 1);
     }
 
-    fn count_closed(&self, backend: BackendId) {
+    fn count_closed(&self, service: ServiceId, backend: BackendId) {
+        self.change_service(service, |counts| counts.closed += 1);
         self.change_counts(backend, |counts| counts.closed += 1);
     }
 
@@ -260,6 +309,34 @@ impl Tables for Memory {
 
     fn count_refused(&self, backend: BackendId) {
         self.change_counts(backend, |counts| counts.refused += 1);
+    }
+
+    fn count_answered(&self, backend: BackendId) {
+        self.change_counts(backend, |counts| counts.answered += 1);
+    }
+
+    fn room(&self, service: ServiceId) -> Room {
+        let index = usize::from(service.0);
+        match (self.image.service_paces.get(index), self.service_counts.get(index)) {
+            (Some(pace), Some(counts)) => pace.room(&counts.get(), self.nanos()),
+            _ => Room::Open,
+        }
+    }
+
+    fn refuses_excess(&self, service: ServiceId) -> bool {
+        self.image.service_paces.get(usize::from(service.0)).is_some_and(|pace| pace.refuse != 0)
+    }
+
+    fn spend(&self, backend: BackendId) -> bool {
+        let Some(entry) = self.image.backend_paces.get(usize::from(backend.0)) else { return true };
+        let Some(cell) = self.counts.get(usize::from(entry.bucket.0)) else { return true };
+        self.take(&entry.pace, cell, |counts| &mut counts.due)
+    }
+
+    fn spend_of_service(&self, service: ServiceId) -> bool {
+        let Some(entry) = self.image.service_paces.get(usize::from(service.0)) else { return true };
+        let Some(cell) = self.service_counts.get(usize::from(service.0)) else { return true };
+        self.take(&entry.pace, cell, |counts| &mut counts.due)
     }
 
     fn count_outcome(&self, service: ServiceId, outcome: Outcome) {

@@ -15,8 +15,13 @@ pub struct BackendCounts {
     pub syns: u64,
     /// SYNs that the backend answered with a RST.
     pub refused: u64,
+    /// SYNs that the backend answered with a SYN-ACK.
+    pub answered: u64,
+    /// When (nanoseconds of `CLOCK_MONOTONIC`) the connections admitted so far are paid for, see [`super::Pace`]. Of
+    /// backends at one address, one has it for all.
+    pub due: u64,
     /// Keeps the entry on one cache line.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 2],
 }
 
 impl BackendCounts {
@@ -69,8 +74,9 @@ pub struct CpuState {
     pub syns: u32,
     /// 1 while new flows leave no state.
     pub flooded: u32,
-    /// Keeps the size a multiple of eight.
-    pub reserved: u32,
+    /// 1 when a backend was passed over for the SYN at hand because it had no budget left. Here and not in a variable,
+    /// whose values the verifier would follow through every candidate.
+    pub spent: u32,
 }
 
 const _: () = assert!(size_of::<CpuState>() == 24);

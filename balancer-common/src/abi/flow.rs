@@ -206,8 +206,8 @@ pub struct HalfOpen {
     pub backend: BackendId,
     /// 1 when it was adopted mid-stream and has no handshake to prove.
     pub adopted: u8,
-    /// Keeps the size a multiple of four.
-    pub reserved: u8,
+    /// 1 when its SYN was steered and counted; 0 when it went where the live flow on its tuple goes.
+    pub steered: u8,
     /// The client's initial sequence number: that of the SYN which the backend answered, or of the last one.
     pub client_isn: u32,
     /// The backend's initial sequence number; valid when `answered` is 1.
@@ -230,7 +230,8 @@ pub struct HalfOpenCell {
     pub backend: BackendId,
     /// 1 when it was adopted mid-stream.
     pub adopted: u8,
-    reserved: u8,
+    /// 1 when its SYN was steered and counted.
+    pub steered: u8,
     client_isn: Cell<u32>,
     backend_isn: Cell<u32>,
     answered: Cell<u32>,
@@ -286,7 +287,7 @@ impl HalfOpenCell {
         HalfOpen {
             backend: self.backend,
             adopted: self.adopted,
-            reserved: 0,
+            steered: self.steered,
             client_isn: self.client_isn.get(),
             backend_isn: self.backend_isn.get(),
             answered: self.answered.get(),
@@ -302,7 +303,7 @@ impl From<HalfOpen> for HalfOpenCell {
         Self {
             backend: half.backend,
             adopted: half.adopted,
-            reserved: 0,
+            steered: half.steered,
             client_isn: Cell::new(half.client_isn),
             backend_isn: Cell::new(half.backend_isn),
             answered: Cell::new(half.answered),

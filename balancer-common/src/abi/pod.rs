@@ -4,8 +4,9 @@
 use aya::Pod;
 
 use super::{
-    Backend, BackendCounts, BackendId, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6,
-    HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, Settings, TableUse, Traffic,
+    Backend, BackendCounts, BackendId, BackendPace, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4,
+    FlowKey6, HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings,
+    TableUse, Traffic,
 };
 
 macro_rules! pod {
@@ -20,6 +21,7 @@ pod!(
     Backend,
     BackendCounts,
     BackendId,
+    BackendPace,
     CpuState,
     Endpoint,
     Endpoint4,
@@ -33,6 +35,8 @@ pod!(
     Ring,
     ScoreTable,
     Service,
+    ServiceCounts,
+    ServicePace,
     Settings,
     TableUse,
     Traffic,

@@ -109,7 +109,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
                 self.tables.count_refused(self.packet.backend);
             }
         } else if segment.is_syn_ack() {
-            half.answer(segment.seq, segment.ack);
+            self.answered(half);
         } else if half.adopted != 0 && segment.any(Segment::ACK) {
             // The backend knows the connection: that is proof.
             let now = self.tables.now();
@@ -118,10 +118,19 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
                 if segment.any(Segment::FIN) { state.with_fin(FlowState::FIN_BACKEND) } else { state };
             let flow = Flow { state, last_seen: now, acked: segment.ack, hop: half.hop };
             if self.tables.insert_flow(&self.key, &flow) {
-                self.tables.count_opened(self.packet.backend);
+                self.tables.count_opened(self.packet.service, self.packet.backend);
                 self.tables.remove_half_open(&self.key);
             }
         }
+    }
+
+    /// Notes the backend's SYN-ACK. The first is counted, if the SYN was.
+    #[inline(always)]
+    fn answered(&self, half: &HalfOpenCell) {
+        if half.steered != 0 && half.is_waiting() {
+            self.tables.count_answered(self.packet.backend);
+        }
+        half.answer(self.packet.segment.seq, self.packet.segment.ack);
     }
 
     /// Notes the backend's SYN-ACK, FIN or RST.
@@ -130,7 +139,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
         if !self.packet.segment.is_syn_ack() {
             self.note_end(flow);
         } else if let Some(half) = self.tables.half_open(&self.key) {
-            half.answer(self.packet.segment.seq, self.packet.segment.ack);
+            self.answered(half);
         }
     }
 
@@ -141,6 +150,6 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
         let next = |old: FlowState| {
             if is_reset { old.with(FlowState::CLOSED) } else { old.with_fin(FlowState::FIN_BACKEND) }
         };
-        let _moved = self.tables.advance(flow, next);
+        let _moved = self.tables.advance(self.packet.service, flow, next);
     }
 }

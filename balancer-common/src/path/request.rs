@@ -6,12 +6,12 @@ use super::{
 };
 use crate::{
     abi::{
-        Backend, BackendId, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, ScoreFlags, ServiceFlags,
-        ServiceId,
+        Backend, BackendId, CpuState, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Room, ScoreFlags,
+        ServiceFlags, ServiceId,
     },
     outcome::{Class, Outcome},
     packet::{Family, Frame, Segment},
-    steer::{self, hash},
+    steer::{self, Candidate, hash},
     tables::FamilyTables,
 };
 
@@ -177,7 +177,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             return Decision::stop(Outcome::ResetBackendGone);
         }
         if self.tables.insert_flow(&self.key, &self.fresh(half)) {
-            self.tables.count_opened(backend);
+            self.tables.count_opened(self.service, backend);
             self.tables.remove_half_open(&self.key);
             return Decision::forward(backend, Outcome::ForwardPromoted);
         }
@@ -230,13 +230,13 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         if let Some(backend) = known
             && self.takes_new(backend)
         {
-            self.remember(backend);
+            self.remember(backend, 0);
             self.expect_successor(flow);
             return Decision::forward(backend, Outcome::ForwardSynAgain);
         }
         let decision = self.steer();
         if decision.outcome == Outcome::ForwardSyn {
-            self.remember(decision.backend);
+            self.remember(decision.backend, 1);
             self.expect_successor(flow);
         }
         decision
@@ -249,23 +249,52 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             return Decision::stop(Outcome::DropUnconfigured);
         };
         let Some(hash) = self.hash() else { return Decision::stop(Outcome::DropUnconfigured) };
+        match self.tables.room(self.service) {
+            Room::Open => {}
+            Room::Full => return Decision::stop(Outcome::ResetServiceFull),
+            Room::Spent => return self.over_budget(),
+        }
         let limit = self.tables.settings().map_or(0, |settings| settings.flood_syns);
-        let flooded = self.tables.with_cpu(|cpu, _| steer::note_syn(cpu, self.now, limit)).unwrap_or(false);
+        let begin = |cpu: &mut CpuState, _| {
+            cpu.spent = 0;
+            steer::note_syn(cpu, self.now, limit)
+        };
+        let flooded = self.tables.with_cpu(begin).unwrap_or(false);
         let stateless = flooded || self.tables.is_crowded();
         let chosen = if stateless {
             steer::by_ring(self.tables, self.service, hash)
         } else {
             let cursor = || self.tables.with_cpu(steer::advance).unwrap_or(0);
             let bits = steer::draw_bits(service.draw(), hash, cursor, || self.tables.random());
-            steer::choose(self.tables, self.service, service, service.draws, bits, |_| {})
+            let note = |candidate: Candidate| {
+                if candidate.spent {
+                    self.tables.with_cpu(|cpu, _| cpu.spent = 1);
+                }
+            };
+            steer::choose(self.tables, self.service, service, service.draws, bits, note)
         };
-        let Some(backend) = chosen else { return Decision::stop(Outcome::ResetNoBackend) };
+        let Some(backend) = chosen else {
+            let spent = self.tables.with_cpu(|cpu, _| cpu.spent != 0).unwrap_or(false);
+            return if spent { self.over_budget() } else { Decision::stop(Outcome::ResetNoBackend) };
+        };
+        // Flows without state have no budget of their backend: it must be the ring's at every packet. Another CPU may
+        // have taken what was left since it was looked at.
+        if !(stateless || self.tables.spend(backend)) || !self.tables.spend_of_service(self.service) {
+            return self.over_budget();
+        }
         self.tables.count_syn(backend);
         if stateless {
             self.tables.adopt_from(self.now);
             return Decision::forward(backend, Outcome::ForwardSynStateless);
         }
         Decision::forward(backend, Outcome::ForwardSyn)
+    }
+
+    /// A SYN that finds no budget. It leaves no trace, so that it is steered afresh when it comes again.
+    #[inline(always)]
+    fn over_budget(&self) -> Decision {
+        let refuses = self.tables.refuses_excess(self.service);
+        Decision::stop(if refuses { Outcome::ResetOverBudget } else { Outcome::DropOverBudget })
     }
 
     /// The connection on the tuple of `flow` is over: its proven successor takes the entry.
@@ -278,9 +307,9 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         let old = flow.state();
         if self.tables.transition(flow, old, FlowState::open(backend, self.now)) {
             if old.is_live() {
-                self.tables.count_closed(old.backend());
+                self.tables.count_closed(self.service, old.backend());
             }
-            self.tables.count_opened(backend);
+            self.tables.count_opened(self.service, backend);
             self.tables.replace_flow(&self.key, &self.fresh(half));
             self.tables.remove_half_open(&self.key);
         }
@@ -301,21 +330,21 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
                 old.with(FlowState::RST_UNPROVEN)
             }
         };
-        let _moved = self.tables.advance(flow, next);
+        let _moved = self.tables.advance(self.service, flow, next);
     }
 
     /// Makes the flow's next packets look for a proof of the SYN.
     #[inline(always)]
     fn expect_successor(&self, flow: Option<&FlowCell>) {
         if let Some(flow) = flow {
-            let _moved = self.tables.advance(flow, |old| old.with(FlowState::SYN_PENDING));
+            let _moved = self.tables.advance(self.service, flow, |old| old.with(FlowState::SYN_PENDING));
         }
     }
 
     /// Remembers the SYN, so that its retransmission goes the same way and its ACK proves it.
     #[inline(always)]
-    fn remember(&self, backend: BackendId) {
-        self.tables.put_half_open(&self.key, &self.half_open(backend, 0));
+    fn remember(&self, backend: BackendId, steered: u8) {
+        self.tables.put_half_open(&self.key, &HalfOpen { steered, ..self.half_open(backend, 0) });
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@ struct Fake {
     ring: Box<Ring>,
     scores: Box<ScoreTable>,
     live: BTreeMap<u16, u64>,
+    spent: Vec<u16>,
 }
 
 impl Steering for Fake {
@@ -23,6 +24,10 @@ impl Steering for Fake {
     fn live(&self, backend: BackendId) -> u64 {
         self.live.get(&backend.0).copied().unwrap_or(0)
     }
+
+    fn has_budget(&self, backend: BackendId) -> bool {
+        !self.spent.contains(&backend.0)
+    }
 }
 
 const READY: Score = Score { base: 0, delta: 0, counted: 0, flags: ScoreFlags::READY, cap: 0 };
@@ -36,7 +41,12 @@ fn fake(n: u16) -> Fake {
     scores[..usize::from(n)].fill(READY);
     let ring: Box<[BackendId; RING_SLOTS]> = slots.into_boxed_slice().try_into().unwrap();
     let scores: Box<[Score; MAX_BACKENDS]> = scores.into_boxed_slice().try_into().unwrap();
-    Fake { ring: Box::new(Ring(*ring)), scores: Box::new(ScoreTable(*scores)), live: BTreeMap::new() }
+    Fake {
+        ring: Box::new(Ring(*ring)),
+        scores: Box::new(ScoreTable(*scores)),
+        live: BTreeMap::new(),
+        spent: Vec::new(),
+    }
 }
 
 fn service(standby: &[u16]) -> Service {
@@ -175,4 +185,20 @@ fn a_flood_begins_above_the_limit_and_ends_below_half_of_it() {
     assert!(!unit(9, 1), "an idle unit ends it");
     let mut off = CpuState::default();
     assert!(!(0..1000).any(|_| note_syn(&mut off, 1, 0)), "0 is never");
+}
+
+#[test]
+fn backends_without_budget_are_passed_over_and_said_to_be() {
+    let mut fake = fake(8);
+    fake.scores.0[1].base = 10;
+    fake.scores.0[2].base = 20;
+    fake.scores.0[3].base = 30;
+    fake.spent = vec![1];
+    assert_eq!(chosen(&fake, &service(&[]), 3, HASH), Some(2));
+    fake.spent = (0..8).collect();
+    fake.scores.0[2].flags |= ScoreFlags::DOWN;
+    let mut spent = Vec::new();
+    let note = |candidate: Candidate| spent.extend(candidate.spent.then_some(candidate.backend.0));
+    assert_eq!(choose(&fake, ServiceId(0), &service(&[]), 3, HASH, note), None);
+    assert!(spent.contains(&1) && !spent.contains(&2), "{spent:?}");
 }

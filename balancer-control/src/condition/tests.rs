@@ -23,6 +23,7 @@ fn spec(id: u16) -> BackendSpec {
         priority: 0,
         standby: id == 3,
         cap: (id == 2).then_some(5),
+        budget: None,
         probed: true,
         leaving: false,
     }
@@ -39,6 +40,7 @@ fn model(backends: Vec<BackendSpec>) -> Input {
             rise: 1,
             fall: 1,
             protection: crate::Protection::default(),
+            admission: crate::Admission::default(),
             stale_after: Duration::from_secs(12),
             backends,
         }],

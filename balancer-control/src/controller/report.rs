@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use balancer_common::abi::{BackendId, RING_SLOTS};
 
 use super::Controller;
-use crate::Moment;
 use crate::backend::Backend;
 use crate::condition;
 use crate::drain::DrainState;
@@ -16,6 +15,8 @@ use crate::service::Service;
 use crate::snapshot::{
     self, AlarmSnapshot, BackendSnapshot, BackendState, PanicSnapshot, ServiceSnapshot, Snapshot,
 };
+
+use crate::{Moment, admission};
 
 impl Controller {
     /// Everything known, as of the last tick; ages as of `now`.
@@ -49,6 +50,8 @@ fn service_snapshot(service: &Service, now: Moment) -> ServiceSnapshot {
             .as_ref()
             .map(|alarm| AlarmSnapshot { since: alarm.since, names: alarm.names.iter().cloned().collect() }),
         pace: service.pace(),
+        budget: admission::service_budget(service, now),
+        cap: service.spec.admission.cap,
         open_to: service.fallback.open_to,
         ring_built: service.ring.built_at(),
         stale_after: service.spec.stale_after,
@@ -124,6 +127,7 @@ fn backend_snapshot(backend: &Backend, service: &Service, now: Moment) -> Backen
         open: backend.score.is_open(live),
         conditions: condition::of_backend(backend, service, state, now),
         cap: backend.spec.cap,
+        budget: admission::backend_budget(backend, service, now),
         live,
         ring_share: service.ring.share(backend.id()),
         score: from_q32(backend.score.predict(live)),

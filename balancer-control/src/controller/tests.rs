@@ -6,8 +6,8 @@ use balancer_common::abi::{Draw, ScoreFlags};
 use super::*;
 use crate::snapshot::{BackendSnapshot, BackendState, Basis};
 use crate::{
-    BackendSpec, Counts, Policy, ProbeResult, Protection, Resource, ResourceUse, Sample, ServiceSteering,
-    maglev,
+    Admission, BackendSpec, Counts, Policy, ProbeResult, Protection, Resource, ResourceUse, Sample,
+    ServiceSteering, maglev,
 };
 
 fn at(seconds: u64) -> Moment {
@@ -24,6 +24,7 @@ fn backend(id: u16) -> BackendSpec {
         priority: 0,
         standby: false,
         cap: None,
+        budget: None,
         probed: false,
         leaving: false,
     }
@@ -40,6 +41,7 @@ fn service(policy: Policy, backends: Vec<BackendSpec>) -> ServiceSpec {
         fall: 3,
         stale_after: Duration::from_secs(12),
         protection: Protection::default(),
+        admission: Admission::default(),
         backends,
     }
 }
@@ -55,6 +57,7 @@ struct Bench {
     scores: Option<Box<ScoreTable>>,
     ring: Option<Box<Ring>>,
     steering: Option<ServiceSteering>,
+    paces: Paces,
 }
 
 impl Bench {
@@ -90,6 +93,13 @@ impl Bench {
                 Command::Service { steering, .. } => {
                     self.steering = Some(steering);
                     kinds.push("service");
+                }
+                Command::Paces(paces) => {
+                    // What every controller says first is that nothing has a limit.
+                    if paces != self.paces {
+                        kinds.push("paces");
+                    }
+                    self.paces = paces;
                 }
             }
         }

@@ -20,6 +20,7 @@ fn service() -> ServiceSpec {
         fall: 3,
         stale_after: STALE,
         protection: crate::Protection::default(),
+        admission: crate::Admission::default(),
         backends: Vec::new(),
     }
 }
@@ -35,6 +36,7 @@ fn backends(weights_and_cores: &[(u32, Option<f64>)]) -> Vec<Backend> {
             priority: 0,
             standby: false,
             cap: None,
+            budget: None,
             probed: false,
             leaving: false,
         };

@@ -17,6 +17,7 @@ fn model(policy: Policy, backends: u16) -> Input {
         priority: 0,
         standby: false,
         cap: None,
+        budget: None,
         probed: true,
         leaving: false,
     };
@@ -29,6 +30,7 @@ fn model(policy: Policy, backends: u16) -> Input {
         rise: 1,
         fall: 1,
         protection: crate::Protection::default(),
+        admission: crate::Admission::default(),
         stale_after: Duration::from_secs(12),
         backends: (0..backends).map(backend).collect(),
     };

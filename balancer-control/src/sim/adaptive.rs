@@ -52,6 +52,11 @@ impl Steering for Maps<'_> {
     fn live(&self, backend: BackendId) -> u64 {
         self.live.get(usize::from(backend.0)).copied().unwrap_or(0)
     }
+
+    /// No broker of the simulation has a budget.
+    fn has_budget(&self, _: BackendId) -> bool {
+        true
+    }
 }
 
 impl Steer for Product {
@@ -62,6 +67,7 @@ impl Steer for Product {
     fn tick(&mut self, now: Moment) {
         for command in self.controller.tick(now) {
             match command {
+                Command::Paces(_) => {}
                 Command::Scores(scores) => self.scores = scores,
                 Command::Ring { ring, .. } => self.ring = ring,
                 Command::Service { steering, .. } => {

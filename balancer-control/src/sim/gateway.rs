@@ -10,7 +10,8 @@ use super::case::{Case, Telemetry};
 use super::random::Random;
 use super::steer::{Steer, SteererName, Truth};
 use crate::{
-    BackendSpec, Counts, Input, Model, Moment, Policy, ProbeResult, Protection, Sample, ServiceSpec, maglev,
+    Admission, BackendSpec, Counts, Input, Model, Moment, Policy, ProbeResult, Protection, Sample,
+    ServiceSpec, maglev,
 };
 
 /// Seconds that a closed flow is still counted: the data path keeps its entry for what is on its way.
@@ -172,6 +173,7 @@ fn model(case: &Case, policy: Policy) -> Model {
         priority: 0,
         standby: false,
         cap: None,
+        budget: None,
         probed: true,
         leaving: false,
     };
@@ -185,6 +187,7 @@ fn model(case: &Case, policy: Policy) -> Model {
         fall: 3,
         stale_after: stale_after(&case.telemetry),
         protection: Protection::default(),
+        admission: Admission::default(),
         backends: case.brokers.iter().enumerate().map(backend).collect(),
     };
     Model { services: vec![service] }

@@ -116,6 +116,10 @@ impl Steering for View<'_> {
     fn live(&self, backend: BackendId) -> u64 {
         self.0.brokers.get(usize::from(backend.0)).map_or(0, |broker| broker.live)
     }
+
+    fn has_budget(&self, _: BackendId) -> bool {
+        true
+    }
 }
 
 impl Plant {
@@ -168,6 +172,7 @@ impl Plant {
             priority: 0,
             standby: false,
             cap: None,
+            budget: None,
             probed: true,
             leaving: false,
         };
@@ -181,6 +186,7 @@ impl Plant {
             fall: 2,
             stale_after: STALE_AFTER,
             protection: self.setup.protection.clone(),
+            admission: balancer_control::Admission::default(),
             backends: self.setup.weights.iter().enumerate().map(backend).collect(),
         }
     }
@@ -339,6 +345,8 @@ impl Plant {
     fn tick(&mut self) {
         for command in self.controller.tick(self.now()) {
             match command {
+                // No broker of the plant has a budget.
+                Command::Paces(_) => {}
                 Command::Scores(scores) => self.scores = scores,
                 Command::Ring { ring, .. } => {
                     self.ring = ring;

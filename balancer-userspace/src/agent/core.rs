@@ -5,7 +5,7 @@ use std::sync::mpsc as threads;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use balancer_common::abi::{BackendId, Hop, Score, ServiceId, clock_from_seconds};
+use balancer_common::abi::{BackendCounts, BackendId, Hop, Score, ServiceId, clock_from_seconds};
 use balancer_control::controller::Controller;
 use balancer_control::journal::Journal;
 use balancer_control::{Command, Counts, Input, Moment, ServiceSteering};
@@ -109,13 +109,8 @@ impl Agent {
         let read = |id| -> Result<Counts, Error> {
             let counts = self.counters.backend(id)?;
             let live = self.counters.live(id)?;
-            Ok(Counts {
-                live,
-                opened: counts.opened,
-                syns: counts.syns,
-                refused: counts.refused,
-                answered: 0,
-            })
+            let BackendCounts { opened, syns, refused, answered, .. } = counts;
+            Ok(Counts { live, opened, syns, refused, answered })
         };
         let all: Result<Vec<_>, Error> =
             self.registry.backends().map(|(_, _, id, ..)| Ok((id, read(id)?))).collect();
@@ -123,6 +118,7 @@ impl Agent {
             Ok(counts) => self.controller.handle(Input::Counts(counts), clock::now()),
             Err(error) => error!("counters cannot be read: {error}; scores rest on the last ones"),
         }
+        self.correct_services();
     }
 
     /// Writes everything again.
@@ -149,6 +145,7 @@ impl Agent {
     fn apply(&mut self, commands: Vec<Command>) -> Result<(), Error> {
         for command in commands {
             match command {
+                Command::Paces(paces) => self.steering.put_paces(&paces)?,
                 Command::Scores(scores) => self.steering.put_scores(&scores)?,
                 Command::Ring { service, ring } => self.steering.put_ring(service, &ring)?,
                 Command::Service { service, steering } => {

@@ -201,6 +201,7 @@ impl Registry {
             fall: 1,
             stale_after: core::time::Duration::from_secs(12),
             protection: Protection::default(),
+            admission: balancer_control::Admission::default(),
             backends: Vec::new(),
         }
     }
@@ -216,6 +217,7 @@ fn removed_backend(id: BackendId, name: &str, address: SocketAddr) -> BackendSpe
         priority: 0,
         standby: false,
         cap: None,
+        budget: None,
         probed: false,
         leaving: true,
     }

@@ -1,6 +1,7 @@
 //! From the text of the file to a [`Config`], or to every problem at once.
 
 mod across;
+mod budget;
 mod health;
 mod protection;
 mod service;
@@ -71,6 +72,7 @@ fn config(file: File, findings: &mut Findings) -> Config {
         services.push(service::service(section, &presets, &place.index(i), findings));
     }
     across::services(&services, datapath.services, &place, findings);
+    budget::share(&mut services, &place, findings);
     Config { agent, datapath, services: services.into_iter().flatten().collect() }
 }
 

@@ -24,6 +24,14 @@ pub(super) const FLOOD_SYNS: u32 = 50_000;
 
 /// `service.gateways`
 pub(super) const GATEWAYS: u32 = 1;
+/// `service.handshake_cost` of TLS. A full handshake of TLS 1.3 costs a broker 13 times a plain MQTT connect with an ECDSA
+/// P-256 certificate and 25 times with RSA-2048 (docs/protection.md).
+pub(super) const TLS_HANDSHAKE_COST: u32 = 15;
+/// Ports that brokers speak TLS on: HTTPS and WebSocket (443, 8084, 8443), AMQP (5671), MQTT (8883, 8884), STOMP (61614),
+/// OpenWire (61617).
+pub(super) const TLS_PORTS: [u16; 8] = [443, 5671, 8084, 8443, 8883, 8884, 61614, 61617];
+/// `service.ramp`
+pub(super) const RAMP: &str = "30s";
 /// `service.backend.weight`
 pub(super) const WEIGHT: u32 = 100;
 

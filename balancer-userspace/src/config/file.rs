@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::defaults;
 use super::value::{
-    Address, BackendLabel, Endpoint, HashKey, Listen, LogFile, Name, Path, RateOrOff, Share, ShareOrOff,
-    Span, Statuses, Url,
+    Address, BackendLabel, Endpoint, HashKey, Listen, LogFile, Name, Path, Rate, RateOrOff, Share,
+    ShareOrOff, Span, Statuses, Url,
 };
 
 mod protection;
@@ -147,6 +147,25 @@ pub struct ServiceSection {
     pub alarm_rate: Option<RateOrOff>,
     /// When a backend is closed because its SYNs fail.
     pub ejection: EjectionSection,
+    /// Most new connections per second, over all backends, on this gateway. What comes beyond is dropped or refused, see
+    /// `over_budget`.
+    pub max_connection_rate: Option<Rate>,
+    /// Most live connections, over all backends, on this gateway. SYNs beyond are answered with a RST.
+    #[schemars(range(min = 1, max = 4_294_967_295_u32), extend("x-noun" = "a number of connections"))]
+    pub max_connections: Option<u32>,
+    /// Plain connects that one connection to this service costs a broker: what it is charged to the
+    /// `max_connection_rate` of backends. Without it 15 where the service or a backend listens on a TLS port (443, 5671,
+    /// 8084, 8443, 8883, 8884, 61614, 61617), otherwise 1.
+    #[schemars(range(min = 1, max = 1000), extend("x-noun" = "a number of plain connects"))]
+    pub handshake_cost: Option<u32>,
+    /// What becomes of a SYN for which no budget is left. `drop`: the client's TCP sends it again after 1, 3, 7 … seconds,
+    /// which spreads a herd. `refuse`: a RST, so that clients with an address list go elsewhere at once.
+    #[schemars(extend("default" = "drop"))]
+    pub over_budget: Option<OverBudgetName>,
+    /// Time in which the budget of a backend that comes back into rotation rises from a tenth to the whole, and that of the
+    /// service after an outage of all its backends. `"0s"` gives the whole at once.
+    #[schemars(extend("default" = defaults::RAMP, "x-min" = "0s", "x-max" = "1h"))]
+    pub ramp: Option<Span>,
     /// How the health of the backends is probed.
     pub health: HealthSection,
     /// Where the load of the backends is read.
@@ -369,6 +388,10 @@ pub struct BackendSection {
     /// Not for a standby, which comes after all of them.
     #[schemars(range(min = 0, max = 15), extend("default" = defaults::PRIORITY))]
     pub priority: Option<u8>,
+    /// Most new connections per second that the broker can take, in plain connects: a connection is charged the
+    /// `handshake_cost` of its service. What comes beyond goes to other backends. Backends of the same IP address share one
+    /// budget, in whatever service they are; write it once or the same everywhere.
+    pub max_connection_rate: Option<Rate>,
     /// Used only when no other backend takes new flows. At most 16 in a service.
     #[schemars(extend("default" = false))]
     pub standby: Option<bool>,
@@ -417,6 +440,10 @@ words!(
         Random = "random",
         Maglev = "maglev",
     }
+);
+words!(
+    /// Values of `service.over_budget`.
+    OverBudgetName { Drop = "drop", Refuse = "refuse" }
 );
 words!(
     /// Values of `service.forward`.

@@ -66,6 +66,7 @@ impl Reader {
     pub(super) fn find(format: &str) -> Option<Self> {
         let all = [
             Self::of::<Span>(),
+            Self::of::<Rate>(),
             Self::of::<Address>(),
             Self::of::<Endpoint>(),
             Self::of::<Listen>(),
@@ -98,6 +99,46 @@ impl Text for Span {
                 "{text:?} is not a duration ({error}); write a number with its unit, as \"10s\" or \"5m\""
             )
         })
+    }
+}
+
+/// A number per time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Per second.
+    pub per_second: f64,
+}
+
+impl Rate {
+    /// Least and most per second: one in an hour, and more than a gateway steers.
+    const RANGE: RangeInclusive<f64> = 1.0 / 3600.0..=10_000_000.0;
+}
+
+impl Text for Rate {
+    const FORMAT: &'static str = "rate";
+    const EXAMPLE: &'static str = "200/s";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let bad = || {
+            format!(
+                "{text:?} is not a rate; write a number of connections per second, minute or hour, as \"200/s\" or \"90/m\""
+            )
+        };
+        let (number, unit) = text.split_once('/').ok_or_else(bad)?;
+        let seconds = match unit.trim() {
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(bad()),
+        };
+        let number: f64 = number.trim().parse().map_err(|_error| bad())?;
+        let per_second = number / seconds;
+        if !Self::RANGE.contains(&per_second) {
+            return Err(format!(
+                "{text:?} is out of range; write a rate from \"1/h\" to \"10000000/s\", or leave it out for no limit"
+            ));
+        }
+        Ok(Self { per_second })
     }
 }
 
@@ -342,6 +383,7 @@ impl Text for LogFile {
 }
 
 text!(Span);
+text!(Rate);
 text!(Address);
 text!(Endpoint);
 text!(Listen);

@@ -7,6 +7,7 @@
 mod counters;
 mod flows;
 mod layout;
+mod paces;
 mod source;
 mod steering;
 mod table;

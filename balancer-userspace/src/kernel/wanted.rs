@@ -89,7 +89,7 @@ impl Sizes {
         match name {
             names::FLOWS4 => self.flows4,
             names::FLOWS6 => self.flows6,
-            names::SERVICES => self.services,
+            names::SERVICES | names::SERVICE_COUNTS | names::SERVICE_PACES => self.services,
             names::RINGS => 2 * self.services,
             names::GENERATIONS => 1 + self.services,
             names::OUTCOMES => (1 + self.services) * Outcome::COUNT as u32,

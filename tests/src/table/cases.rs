@@ -1,5 +1,6 @@
 //! The table.
 
+mod budget;
 mod choice;
 mod connection;
 mod ending;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Scenario> {
         passing::scenarios(),
         refusal::scenarios(),
         choice::scenarios(),
+        budget::scenarios(),
         stateless::scenarios(),
     ];
     parts.into_iter().flatten().collect()

@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 
 use balancer_common::{
-    abi::{BackendCounts, BackendId, CpuState, Flow, FlowKey4, FlowKey6, FlowState, ServiceId, Traffic},
+    abi::{
+        BackendCounts, BackendId, CpuState, Flow, FlowKey4, FlowKey6, FlowState, ServiceCounts, ServiceId,
+        Traffic,
+    },
     packet::SliceFrame,
     path::{self, Action, Verdict},
     tables::Tables as _,
 };
 
-use super::{Dataplane, FLOWS, Image, Observed, State};
+use super::{Dataplane, FLOWS, Image, Observed, SERVICES, State};
 use crate::memory::Memory;
 
 /// Room before a frame, as XDP drivers leave it (`XDP_PACKET_HEADROOM`).
@@ -76,9 +79,13 @@ impl Dataplane for Host {
         let half4 = half4.into_iter().map(|(key, half)| (client4(key), half.into()));
         let half6 = half6.into_iter().map(|(key, half)| (client6(key), half.into()));
         let ids = || (0..BACKENDS).map(BackendId);
-        let counts = ids().map(|id| (id.0, memory.counts(id)));
+        // When it is due is a time.
+        let counts = ids().map(|id| (id.0, BackendCounts { due: 0, ..memory.counts(id) }));
         let traffic = ids().map(|id| (id.0, memory.traffic(id)));
+        let services = (0..SERVICES as u16).map(ServiceId);
+        let services = services.map(|id| (id.0, ServiceCounts { due: 0, ..memory.service_counts(id) }));
         State {
+            services: services.filter(|(_, counts)| *counts != ServiceCounts::default()).collect(),
             outcomes: memory.outcomes(),
             counts: counts.filter(|(_, counts)| *counts != BackendCounts::default()).collect(),
             traffic: traffic.filter(|(_, traffic)| *traffic != Traffic::default()).collect(),
@@ -96,6 +103,10 @@ impl Dataplane for Host {
         for (key, flow) in others().skip(flows6) {
             memory.put_flow6(key6(key), flow);
         }
+    }
+
+    fn refill(&mut self, nanos: u64) {
+        self.memory().refill(nanos);
     }
 
     fn flood(&mut self) {
@@ -127,7 +138,7 @@ pub(super) const fn key6(key: FlowKey4) -> FlowKey6 {
 
 /// A CPU that has been flooded until `window`.
 pub(super) const fn flooded(window: u32) -> CpuState {
-    CpuState { cursor: 0, window, syns: u32::MAX / 2, flooded: 1, reserved: 0 }
+    CpuState { cursor: 0, window, syns: u32::MAX / 2, flooded: 1, spent: 0 }
 }
 
 /// Whose flow it is.

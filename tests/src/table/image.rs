@@ -1,8 +1,8 @@
 //! What the agent writes into the maps.
 
 use balancer_common::abi::{
-    ABI_VERSION, Backend, BackendId, Endpoint, MAX_BACKENDS, MAX_STANDBY, PortRoles, RING_SLOTS, Removed,
-    Ring, Score, ScoreTable, Service, ServiceId, Settings,
+    ABI_VERSION, Backend, BackendId, BackendPace, Endpoint, MAX_BACKENDS, MAX_STANDBY, PortRoles, RING_SLOTS,
+    Removed, Ring, Score, ScoreTable, Service, ServiceId, ServicePace, Settings,
 };
 
 use super::{SERVICES, World};
@@ -29,6 +29,10 @@ pub struct Image {
     pub generations: Vec<u32>,
     /// `REMOVED`.
     pub removed: Vec<Removed>,
+    /// `BACKEND_PACES`.
+    pub backend_paces: Vec<BackendPace>,
+    /// `SERVICE_PACES`.
+    pub service_paces: Vec<ServicePace>,
 }
 
 impl Image {
@@ -47,6 +51,8 @@ impl Image {
             scores: [closed(), closed()],
             generations: vec![world.generation; 1 + SERVICES as usize],
             removed: vec![Removed::default(); MAX_BACKENDS],
+            backend_paces: vec![BackendPace::default(); MAX_BACKENDS],
+            service_paces: vec![ServicePace::default(); SERVICES as usize],
         };
         image.add_services(world);
         image.add_backends(world);
@@ -72,6 +78,7 @@ impl Image {
             for (slot, id) in service.standby.iter_mut().zip(&spec.standby) {
                 *slot = BackendId(*id);
             }
+            self.service_paces[usize::from(spec.id)] = spec.pace;
             if !spec.ring.is_empty() {
                 let ring = &mut self.rings[usize::from(spec.id)][half].0;
                 for (slot, id) in ring.iter_mut().zip(spec.ring.iter().cycle()) {
@@ -94,6 +101,7 @@ impl Image {
             self.endpoints.insert(spec.addr, Endpoint::backend(service, BackendId(id)));
             self.scores[half].0[index] = spec.score;
             self.removed[index] = Removed(spec.removed);
+            self.backend_paces[index] = spec.pace;
         }
     }
 }

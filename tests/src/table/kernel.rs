@@ -13,8 +13,9 @@ use aya::{
 };
 use balancer_common::{
     abi::{
-        Backend, BackendCounts, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HalfOpen,
-        PortRoles, Removed, Ring, ScoreTable, Service, Settings, TableUse, Traffic, clock_from_nanos, names,
+        Backend, BackendCounts, BackendPace, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4,
+        FlowKey6, HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace,
+        Settings, TableUse, Traffic, clock_from_nanos, names,
     },
     outcome::Outcome,
     path::Action,
@@ -121,6 +122,8 @@ impl Kernel {
         loader.verifier_log_level(VerifierLogLevel::DISABLE);
         for (name, entries) in [
             (names::SERVICES, SERVICES),
+            (names::SERVICE_COUNTS, SERVICES),
+            (names::SERVICE_PACES, SERVICES),
             (names::RINGS, 2 * SERVICES),
             (names::GENERATIONS, 1 + SERVICES),
             (names::OUTCOMES, (1 + SERVICES) * Outcome::COUNT as u32),
@@ -159,6 +162,9 @@ impl Kernel {
         for id in 0..u32::from(BACKENDS) {
             self.set(names::COUNTS, id, BackendCounts::default());
             self.set_per_cpu(names::TRAFFIC, id, Traffic::default());
+        }
+        for id in 0..SERVICES {
+            self.set(names::SERVICE_COUNTS, id, ServiceCounts::default());
         }
         for index in 0..2 {
             self.set(names::TABLE_USE, index, TableUse::default());
@@ -270,10 +276,12 @@ impl Dataplane for Kernel {
         self.set::<PortRoles>(names::PORTS, 0, *image.roles);
         for (index, service) in (0..).zip(image.services) {
             self.set::<Service>(names::SERVICES, index, service);
+            self.set::<ServicePace>(names::SERVICE_PACES, index, image.service_paces[index as usize]);
         }
         for index in 0..u32::from(BACKENDS) {
             self.set::<Backend>(names::BACKENDS, index, image.backends[index as usize]);
             self.set::<Removed>(names::REMOVED, index, image.removed[index as usize]);
+            self.set::<BackendPace>(names::BACKEND_PACES, index, image.backend_paces[index as usize]);
         }
         for (index, ring) in (0..).zip(image.rings.into_iter().flatten()) {
             self.set::<Ring>(names::RINGS, index, *ring);
@@ -317,6 +325,8 @@ impl Dataplane for Kernel {
         for id in 0..BACKENDS {
             let counts: BackendCounts =
                 self.array(names::COUNTS).get(&u32::from(id), 0).expect("the entry is there");
+            // When it is due is a time.
+            let counts = BackendCounts { due: 0, ..counts };
             if counts != BackendCounts::default() {
                 state.counts.insert(id, counts);
             }
@@ -331,6 +341,14 @@ impl Dataplane for Kernel {
             );
             if traffic != Traffic::default() {
                 state.traffic.insert(id, traffic);
+            }
+        }
+        for id in 0..SERVICES {
+            let counts: ServiceCounts =
+                self.array(names::SERVICE_COUNTS).get(&id, 0).expect("the entry is there");
+            let counts = ServiceCounts { due: 0, ..counts };
+            if counts != ServiceCounts::default() {
+                state.services.insert(id as u16, counts);
             }
         }
         let flows4 = self.entries::<FlowKey4, Flow>(names::FLOWS4);
@@ -354,6 +372,21 @@ impl Dataplane for Kernel {
         let there = flows6.keys().count();
         for (key, flow) in others().skip(there) {
             flows6.insert(key6(key), flow, 0).expect("the table has room");
+        }
+    }
+
+    fn refill(&mut self, nanos: u64) {
+        // The clock cannot be moved, but what it is compared with can.
+        for id in 0..u32::from(BACKENDS) {
+            let counts: BackendCounts = self.array(names::COUNTS).get(&id, 0).expect("the entry is there");
+            let due = counts.due.saturating_sub(nanos);
+            self.set(names::COUNTS, id, BackendCounts { due, ..counts });
+        }
+        for id in 0..SERVICES {
+            let counts: ServiceCounts =
+                self.array(names::SERVICE_COUNTS).get(&id, 0).expect("the entry is there");
+            let due = counts.due.saturating_sub(nanos);
+            self.set(names::SERVICE_COUNTS, id, ServiceCounts { due, ..counts });
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use balancer_common::{
-    abi::{BackendCounts, Flow, FlowState, HalfOpen, Hop, Traffic},
+    abi::{BackendCounts, Flow, FlowState, HalfOpen, Hop, ServiceCounts, Traffic},
     outcome::{Class, Outcome},
     path::Action,
     tables::Direction,
@@ -26,6 +26,9 @@ pub trait Dataplane {
 
     /// Fills the flow tables with closed flows of others.
     fn fill(&mut self);
+
+    /// Lets this many nanoseconds pass for budgets of new connections.
+    fn refill(&mut self, nanos: u64);
 
     /// Makes this CPU believe in a flood.
     fn flood(&mut self);
@@ -50,6 +53,8 @@ pub struct State {
     pub outcomes: BTreeMap<(u32, Outcome), u64>,
     /// Flow counts by backend.
     pub counts: BTreeMap<u16, BackendCounts>,
+    /// Flow counts by service.
+    pub services: BTreeMap<u16, ServiceCounts>,
     /// Traffic by backend.
     pub traffic: BTreeMap<u16, Traffic>,
     /// The flow tables by client and service.
@@ -113,6 +118,18 @@ impl State {
         self.counts.iter().map(|(id, counts)| (*id, live(counts))).filter(|(_, live)| *live != 0).collect()
     }
 
+    /// Flows opened and closed, as counted by service.
+    fn of_services(&self) -> (u64, u64) {
+        let counts = || self.services.values();
+        (counts().map(|counts| counts.opened).sum(), counts().map(|counts| counts.closed).sum())
+    }
+
+    /// Flows opened and closed, as counted by backend.
+    fn of_backends(&self) -> (u64, u64) {
+        let counts = || self.counts.values();
+        (counts().map(|counts| counts.opened).sum(), counts().map(|counts| counts.closed).sum())
+    }
+
     /// Live connections by backend, as the flow tables have them.
     #[must_use]
     pub fn live_flows(&self) -> BTreeMap<u16, i64> {
@@ -147,6 +164,7 @@ pub fn run(scenario: &Scenario, plane: &mut impl Dataplane) -> usize {
                 plane.fill();
                 state = plane.state();
             }
+            Step::Refill(nanos) => plane.refill(*nanos),
             Step::Flood => plane.flood(),
             Step::Flow(key, flow) => {
                 assert_eq!(state.flows.get(key), flow.as_ref(), "{name}: flow of {key:?}")
@@ -157,6 +175,7 @@ pub fn run(scenario: &Scenario, plane: &mut impl Dataplane) -> usize {
         }
     }
     assert_eq!(state.live(), state.live_flows(), "{}: live counts against the flow tables", scenario.name);
+    assert_eq!(state.of_services(), state.of_backends(), "{}: counts of services", scenario.name);
     sent
 }
 
@@ -183,6 +202,7 @@ fn play(name: &str, row: &Row, plane: &mut impl Dataplane, before: &State) -> St
 fn expected_counts(row: &Row) -> State {
     let expect = &row.expect;
     let mut state = State { counts: expect.counts.clone(), ..State::default() };
+    state.counts.retain(|_, counts| *counts != BackendCounts::default());
     if let Some((backend, direction)) = expect.traffic {
         let bytes = row.frame.len() as u64;
         let traffic = match direction {
@@ -215,6 +235,7 @@ fn difference(before: &State, after: &State) -> State {
             closed: counts.closed - old.closed,
             syns: counts.syns - old.syns,
             refused: counts.refused - old.refused,
+            answered: counts.answered - old.answered,
             ..BackendCounts::default()
         };
         if more != BackendCounts::default() {

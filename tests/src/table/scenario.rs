@@ -46,6 +46,8 @@ pub enum Step {
     Configure(Box<World>),
     /// The flow tables fill up with other clients' flows.
     Fill,
+    /// This many nanoseconds pass for budgets of new connections.
+    Refill(u64),
     /// SYNs flood this CPU.
     Flood,
     /// The flow of a client and service is in the flow table, with this content, or is not.
@@ -115,6 +117,12 @@ impl Row {
         self
     }
 
+    /// The packet is a SYN-ACK of `backend` that was sent before.
+    pub fn answers_again(&mut self, backend: u16) -> &mut Self {
+        self.counts(backend).answered = 0;
+        self
+    }
+
     /// The packet is `backend`'s refusal.
     pub fn refuses(&mut self, backend: u16) -> &mut Self {
         self.counts(backend).refused += 1;
@@ -145,9 +153,12 @@ impl Scenario {
 
     /// A packet of the backend reaches its client.
     pub fn reply(&mut self, talk: &Talk, note: &str, tcp: Tcp, outcome: Outcome) -> &mut Row {
+        let answers = outcome == Outcome::ForwardHalfOpen && tcp.flags == Tcp::SYN | Tcp::ACK;
         let (input, output) = (talk.reply(tcp.clone()), talk.reply_sent(tcp));
         let hops = (talk.reply_hop(), talk.client_hop);
-        self.forwarded(talk, note, (&input, &output), hops, (outcome, Direction::Reply))
+        let row = self.forwarded(talk, note, (&input, &output), hops, (outcome, Direction::Reply));
+        row.counts(talk.backend).answered = u64::from(answers);
+        row
     }
 
     fn forwarded(

@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use balancer_common::{
     abi::{
-        BackendId, Draw, FlowKey4, FlowKey6, Hop, Score, ScoreFlags, ServiceId, Settings, VlanTag, VlanTags,
+        BackendId, BackendPace, Draw, FlowKey4, FlowKey6, Hop, Score, ScoreFlags, ServiceId, ServicePace,
+        Settings, VlanTag, VlanTags,
     },
     tables::Route,
 };
@@ -130,6 +131,8 @@ pub struct ServiceSpec {
     pub flags: u8,
     /// Standby backends.
     pub standby: Vec<u16>,
+    /// Its budget and cap.
+    pub pace: ServicePace,
     /// The ring: these backends, over and over.
     pub ring: Vec<u16>,
 }
@@ -147,6 +150,8 @@ pub struct BackendSpec {
     pub score: Score,
     /// Flows that the agent took out of its live count.
     pub removed: i64,
+    /// Its budget.
+    pub pace: BackendPace,
 }
 
 /// What the agent configures.
@@ -181,6 +186,7 @@ impl World {
             draws: 3,
             flags: 0,
             standby: Vec::new(),
+            pace: ServicePace::default(),
             ring: vec![0],
         };
         let backend = |i| {
@@ -190,6 +196,7 @@ impl World {
                 hop: server_hop(11 + i),
                 score: Score { flags: ScoreFlags::READY, ..Score::default() },
                 removed: 0,
+                pace: BackendPace::default(),
             })
         };
         let settings = Settings {

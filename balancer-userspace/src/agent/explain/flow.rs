@@ -1,6 +1,6 @@
 //! Why a connection goes where it goes: the program's own decision, made again from the same maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(super) struct Frozen {
     ring: Box<Ring>,
     scores: Box<ScoreTable>,
     live: BTreeMap<BackendId, u64>,
+    /// Backends that have used up their budget of new connections for the moment.
+    spent: BTreeSet<BackendId>,
 }
 
 impl Steering for Frozen {
@@ -37,6 +39,10 @@ impl Steering for Frozen {
 
     fn live(&self, backend: BackendId) -> u64 {
         self.live.get(&backend).copied().unwrap_or(0)
+    }
+
+    fn has_budget(&self, backend: BackendId) -> bool {
+        !self.spent.contains(&backend)
     }
 }
 
@@ -138,6 +144,7 @@ impl Agent {
             ring: self.steering.ring(id)?,
             scores: self.steering.scores()?,
             live: live.collect::<Result<_, Error>>()?,
+            spent: self.without_budget()?,
         })
     }
 
@@ -154,7 +161,8 @@ impl Agent {
                 live.insert(backend, row.live);
             }
         }
-        Ok(Frozen { ring: self.steering.ring(id)?, scores, live })
+        // What was left of a budget at a moment is not logged.
+        Ok(Frozen { ring: self.steering.ring(id)?, scores, live, spent: BTreeSet::new() })
     }
 
     /// Decides as the program would.
@@ -238,6 +246,7 @@ impl Agent {
                 (flags & ScoreFlags::EXHAUSTED != 0, "a resource is nearly used up"),
                 (flags & ScoreFlags::EJECTED != 0, "SYNs to it fail"),
                 (score.cap != 0 && candidate.live >= u64::from(score.cap), "at its cap"),
+                (candidate.spent, "over its budget of new connections for the moment"),
             ];
             let reasons: Vec<&str> =
                 reasons.iter().filter(|(holds, _)| *holds).map(|(_, text)| *text).collect();

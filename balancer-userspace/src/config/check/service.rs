@@ -7,13 +7,13 @@ use std::time::Duration;
 use balancer_common::abi::MAX_STANDBY;
 use balancer_control::Policy;
 
-use crate::config::file::{BackendSection, ForwardName, PolicyName, ServiceSection};
+use crate::config::file::{BackendSection, ForwardName, OverBudgetName, PolicyName, ServiceSection};
 use crate::config::problem::{Findings, Place};
 use crate::config::value::{Name, Span};
 use crate::config::{BackendConfig, ServiceConfig, defaults};
 use crate::preset::{Preset, Presets};
 
-use super::{default, health, protection, span, telemetry};
+use super::{budget, default, health, protection, span, telemetry};
 
 /// What is known of the brokers of a service.
 #[derive(Clone, Copy)]
@@ -45,6 +45,7 @@ pub(super) fn service(
     let stale_after = stale_after(section.stale_after, telemetry_interval, place, findings);
     let (rise, fall) =
         (section.health.rise.unwrap_or(defaults::RISE), section.health.fall.unwrap_or(defaults::FALL));
+    budget::check(&section, place, findings);
     Some(ServiceConfig {
         name: name.map(|Name(name)| name)?,
         vip: SocketAddr::new(vip?.0, port?),
@@ -54,6 +55,11 @@ pub(super) fn service(
         forward: section.forward.unwrap_or(ForwardName::Nat),
         stale_after,
         protection: protection::protection(&section, place, findings),
+        max_connection_rate: section.max_connection_rate.map(|rate| rate.per_second),
+        max_connections: section.max_connections,
+        handshake_cost: section.handshake_cost.unwrap_or_else(|| budget::handshake_cost(port, &backends)),
+        over_budget: section.over_budget.unwrap_or(OverBudgetName::Drop),
+        ramp: span(section.ramp, defaults::RAMP),
         rise,
         fall,
         backends,
@@ -167,6 +173,7 @@ fn backend(
         cores: section.cores,
         max_connections: section.max_connections,
         priority: section.priority.unwrap_or(defaults::PRIORITY),
+        max_connection_rate: section.max_connection_rate.map(|rate| rate.per_second),
         standby: section.standby.unwrap_or(false),
         drain: section.drain.unwrap_or(false),
         health,

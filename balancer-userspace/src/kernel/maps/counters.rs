@@ -1,6 +1,8 @@
 //! What the program counts.
 
-use balancer_common::abi::{BackendCounts, BackendId, Removed, ServiceId, TableUse, Traffic, names};
+use balancer_common::abi::{
+    BackendCounts, BackendId, Removed, ServiceCounts, ServiceId, TableUse, Traffic, names,
+};
 use balancer_common::outcome::Outcome;
 
 use super::MapSource;
@@ -10,6 +12,7 @@ use crate::kernel::Error;
 /// Reads of all counters. Sums over CPUs are not one moment's: each CPU goes on counting while they are read.
 pub struct Counters {
     counts: NamedArray<BackendCounts>,
+    services: NamedArray<ServiceCounts>,
     removed: NamedArray<Removed>,
     traffic: NamedPerCpu<Traffic>,
     outcomes: NamedPerCpu<u64>,
@@ -45,6 +48,7 @@ impl Counters {
     pub fn open(source: &(impl MapSource + ?Sized)) -> Result<Self, Error> {
         Ok(Self {
             counts: NamedArray::open(source, names::COUNTS)?,
+            services: NamedArray::open(source, names::SERVICE_COUNTS)?,
             removed: NamedArray::open(source, names::REMOVED)?,
             traffic: NamedPerCpu::open(source, names::TRAFFIC)?,
             outcomes: NamedPerCpu::open(source, names::OUTCOMES)?,
@@ -60,6 +64,15 @@ impl Counters {
     /// When the map cannot be read.
     pub fn backend(&self, id: BackendId) -> Result<BackendCounts, Error> {
         self.counts.get(u32::from(id.0))
+    }
+
+    /// The program's counts of one service.
+    ///
+    /// # Errors
+    ///
+    /// When the maps have no room for it or cannot be read.
+    pub fn service(&self, id: ServiceId) -> Result<ServiceCounts, Error> {
+        self.services.get(u32::from(id.0))
     }
 
     /// Live connections of one backend.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use balancer_common::abi::{
-    Backend, BackendId, Endpoint, Endpoint4, Endpoint6, Hop, MAX_BACKENDS, PortRoles, Ring, ScoreTable,
-    Service, ServiceId, Settings, names,
+    Backend, BackendId, BackendPace, Endpoint, Endpoint4, Endpoint6, Hop, MAX_BACKENDS, PortRoles, Ring,
+    ScoreTable, Service, ServiceId, ServicePace, Settings, names,
 };
 use balancer_control::ServiceSteering;
 
@@ -31,6 +31,10 @@ pub struct Steering {
     rings: NamedArray<Ring>,
     scores: NamedArray<ScoreTable>,
     generations: NamedArray<u32>,
+    pub(super) backend_paces: NamedArray<BackendPace>,
+    pub(super) service_paces: NamedArray<ServicePace>,
+    /// Backends that may have a pace; `None` before the first were written.
+    pub(super) paced: Option<BTreeSet<BackendId>>,
     devices: Devices,
     /// When each generation was last raised.
     swapped: BTreeMap<u32, Instant>,
@@ -53,6 +57,9 @@ impl Steering {
             rings: NamedArray::open(source, names::RINGS)?,
             scores: NamedArray::open(source, names::SCORES)?,
             generations: NamedArray::open(source, names::GENERATIONS)?,
+            backend_paces: NamedArray::open(source, names::BACKEND_PACES)?,
+            service_paces: NamedArray::open(source, names::SERVICE_PACES)?,
+            paced: None,
             devices: Devices::open(source, names::DEVICES)?,
             swapped: BTreeMap::new(),
         })
@@ -309,13 +316,13 @@ impl Steering {
         Ok(())
     }
 
-    fn check_service(&self, id: ServiceId) -> Result<(), Error> {
+    pub(super) fn check_service(&self, id: ServiceId) -> Result<(), Error> {
         let (value, limit) = (u64::from(id.0), u64::from(self.service_limit()));
         if value < limit { Ok(()) } else { Err(Error::OutOfRange { what: "service", value, limit }) }
     }
 }
 
-fn check_backend(id: BackendId) -> Result<(), Error> {
+pub(super) fn check_backend(id: BackendId) -> Result<(), Error> {
     let (value, limit) = (u64::from(id.0), MAX_BACKENDS as u64);
     if value < limit { Ok(()) } else { Err(Error::OutOfRange { what: "backend", value, limit }) }
 }

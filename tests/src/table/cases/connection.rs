@@ -120,11 +120,12 @@ fn retransmitted(net: Net) -> Scenario {
     s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
     s.request(&talk, "SYN again, after the SYN-ACK", Tcp::syn(1000), Outcome::ForwardSynAgain);
     s.half_open(&talk, 1000, Some(5000));
-    s.reply(&talk, "SYN-ACK again", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
+    s.reply(&talk, "SYN-ACK again", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen).answers_again(0);
     s.request(&talk, "SYN with another number", Tcp::syn(2000), Outcome::ForwardSynAgain);
     s.half_open(&talk, 1000, Some(5000));
     s.request(&talk, "ACK of the other number", Tcp::ack(2001, 5001), Outcome::ForwardHalfOpen);
-    s.reply(&talk, "SYN-ACK of the other number", Tcp::syn_ack(6000, 2001), Outcome::ForwardHalfOpen);
+    s.reply(&talk, "SYN-ACK of the other number", Tcp::syn_ack(6000, 2001), Outcome::ForwardHalfOpen)
+        .answers_again(0);
     s.half_open(&talk, 2000, Some(6000));
     s.request(&talk, "ACK of the old number", Tcp::ack(1001, 5001), Outcome::ForwardHalfOpen);
     s.request(&talk, "ACK", Tcp::ack(2001, 6001), Outcome::ForwardPromoted);

@@ -1,0 +1,56 @@
+//! Budgets of new connections and caps of services, as the agent looks after them.
+
+use std::collections::BTreeSet;
+
+use balancer_common::abi::{BackendId, Removed, ServiceId};
+use tracing::error;
+
+use super::core::Agent;
+use crate::kernel::{self, Error};
+
+impl Agent {
+    /// Backends that have no budget left for one more connection.
+    pub(super) fn without_budget(&self) -> Result<BTreeSet<BackendId>, Error> {
+        let mut spent = BTreeSet::new();
+        for (_, _, id, ..) in self.registry.backends() {
+            let entry = self.steering.backend_pace(id)?;
+            if !entry.pace.is_free()
+                && !entry.pace.admits(self.counters.backend(entry.bucket)?.due, kernel::nanos())
+            {
+                spent.insert(id);
+            }
+        }
+        Ok(spent)
+    }
+
+    /// Corrects the live connections of services with a cap: the program counts what it opens and closes, and the
+    /// sweeper what it removes by backend.
+    pub(super) fn correct_services(&mut self) {
+        let capped = self.config.services.iter().filter(|service| service.max_connections.is_some());
+        let ids: Vec<ServiceId> =
+            capped.filter_map(|service| self.registry.service_id(service.vip)).collect();
+        for id in ids {
+            if let Err(error) = self.correct_service(id) {
+                error!("the cap of a service rests on old counts: {error}");
+            }
+        }
+    }
+
+    fn correct_service(&mut self, id: ServiceId) -> Result<(), Error> {
+        let before = self.counters.service(id)?;
+        let mut live: u64 = 0;
+        for (_, _, backend, ..) in self.registry.backends().filter(|(service, ..)| *service == id) {
+            live += self.counters.live(backend)?;
+        }
+        let after = self.counters.service(id)?;
+        let counted = after.opened.wrapping_sub(after.closed).cast_signed();
+        let removed = counted.wrapping_sub(live.cast_signed());
+        // What happened while the backends were read is counted on one side only.
+        let between = (after.opened - before.opened) + (after.closed - before.closed);
+        let known = self.steering.service_pace(id)?.removed.0;
+        if removed.abs_diff(known) <= between {
+            return Ok(());
+        }
+        self.steering.correct_service(id, Removed(removed))
+    }
+}
