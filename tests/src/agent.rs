@@ -137,6 +137,7 @@ impl<'a> Agent<'a> {
             metrics: self.metrics.clone(),
             log: "debug",
             tick: "200ms",
+            history: plan.history.clone(),
         };
         plan.write(&directory.join("balancer.toml"), &agent)
     }

@@ -14,6 +14,9 @@ pub struct Plan {
     pub datapath: DatapathPlan,
     /// `[[service]]`.
     pub service: Vec<ServicePlan>,
+    /// `agent.history`, where it is not beside the socket.
+    #[serde(skip)]
+    pub history: Option<String>,
 }
 
 /// `[datapath]`. Small tables, so that a lab costs little memory.
@@ -48,6 +51,8 @@ pub struct ServicePlan {
     pub preset: Option<&'static str>,
     /// How new flows are steered.
     pub policy: &'static str,
+    /// Age at which telemetry is not used any more.
+    pub stale_after: Option<&'static str>,
     /// When probes are no longer believed.
     pub panic: Option<&'static str>,
     /// `[service.ejection]`.
@@ -155,6 +160,7 @@ pub(crate) struct AgentPlan {
     pub(crate) metrics: String,
     pub(crate) log: &'static str,
     pub(crate) tick: &'static str,
+    pub(crate) history: Option<String>,
 }
 
 impl ServicePlan {

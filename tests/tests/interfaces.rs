@@ -125,3 +125,63 @@ fn the_clients_interface_goes_and_comes_back() {
     assert_ne!(after, before, "the interface was not made anew");
     open(&lab);
 }
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_reload_changes_interfaces_under_flows_that_go_on() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    let switch = lab.switch.name();
+    lab.gateway
+        .ip(&[
+            format!("link add spare0 type veth peer name spare1 netns {switch}"),
+            "link set spare0 up".to_owned(),
+        ])
+        .unwrap();
+    let on = |interfaces: &[&'static str]| {
+        let mut plan = Plan::tcp(&lab, "round-robin");
+        plan.datapath.interfaces = Some(interfaces.to_vec());
+        plan
+    };
+    let all = on(&["wan0", "lan0", "spare0"]);
+    let agent = Agent::start(&lab, &all).unwrap();
+    let flows = open(&lab);
+
+    // A name that is not there is a mistake, and nothing changes.
+    let error = agent.reload(&on(&["wan0", "lan0", "nowhere0"])).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains("nowhere0") && error.contains("nothing was changed"), "{error}");
+    assert!(index(&agent, "spare0").is_some());
+    echo(&flows);
+
+    agent.reload(&on(&["wan0", "lan0"])).unwrap();
+    assert_eq!(index(&agent, "spare0"), None);
+    echo(&flows);
+    agent.reload(&all).unwrap();
+    assert!(index(&agent, "spare0").is_some());
+
+    // One that was there and is gone is waited for, whatever else the file says.
+    lab.gateway.ip(&["link del spare0".to_owned()]).unwrap();
+    wait_gone(&agent, "spare0");
+    let mut weighted = all;
+    weighted.service[0].backend[0].weight = Some(50);
+    agent.reload(&weighted).unwrap();
+    assert_eq!(agent.control.backend("tcp4", "broker0").unwrap().weight, 50);
+    wait_gone(&agent, "spare0");
+    echo(&flows);
+
+    // The brokers' interface leaves: what cannot be reached by the program any more is said, and comes back.
+    agent.reload(&on(&["wan0"])).unwrap();
+    until_ok("the agent to say what it cannot reach", PATIENCE, || {
+        let problems = agent.control.status()?.problems;
+        anyhow::ensure!(
+            problems.iter().any(|one| one.contains("does not run on interface lan0")),
+            "{problems:?}"
+        );
+        Ok(())
+    })
+    .unwrap();
+    agent.reload(&on(&["wan0", "lan0"])).unwrap();
+    wait_well(&agent, &[]);
+    open(&lab);
+}

@@ -77,7 +77,7 @@ fn a_second_agent_on_the_same_pins_is_refused() {
 
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
-fn a_vip_that_no_interface_holds_is_a_problem_until_one_does() {
+fn a_vip_that_no_interface_holds_is_a_warning_until_one_does() {
     let lab = lab();
     lab.gateway.ip(&[format!("addr del {VIP4}/32 dev wan0")]).unwrap();
     let plan = Plan::tcp(&lab, "adaptive");
@@ -86,11 +86,11 @@ fn a_vip_that_no_interface_holds_is_a_problem_until_one_does() {
     let remedy = format!("ip addr add {VIP4} dev ");
     let is_told = |text: &str| text.contains(&homeless) && text.contains(&remedy);
     assert!(agent.log().lines().any(|line| line.contains("WARN") && is_told(line)), "{}", agent.log());
-    let problems = agent.control.status().unwrap().problems;
-    assert!(problems.iter().any(|problem| is_told(problem)), "{problems:?}");
+    let warnings = agent.control.status().unwrap().warnings;
+    assert!(warnings.iter().any(|warning| is_told(warning)), "{warnings:?}");
 
     lab.gateway.ip(&[format!("addr add {VIP4}/32 dev wan0")]).unwrap();
     agent.reload(&plan).unwrap();
-    let problems = agent.control.status().unwrap().problems;
-    assert!(!problems.iter().any(|problem| problem.contains(&homeless)), "{problems:?}");
+    let warnings = agent.control.status().unwrap().warnings;
+    assert!(!warnings.iter().any(|warning| warning.contains(&homeless)), "{warnings:?}");
 }

@@ -160,3 +160,29 @@ fn note(backend: &Backend) -> String {
     }
     notes.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_removed_shows_nobodys_weight_and_that_it_is_not_probed() {
+        let told = |leaving: bool| {
+            let backend: Backend = serde_json::from_value(serde_json::json!({
+                "service": "mqtt", "name": "b1", "address": "10.0.0.1:1883", "state": "draining",
+                "reason": "removed from the configuration", "state_seconds": 1.0, "standby": false, "weight": 1,
+                "configured_weight": 1, "live": 3, "opened": 3, "syns": 3, "refused": 0, "ring_share": 0.0,
+                "traffic": {"packets_in": 0, "bytes_in": 0, "packets_out": 0, "bytes_out": 0},
+                "score": 0.0, "cost": 0.0, "basis": "count", "next_hop": "x", "leaving": leaving,
+            }))
+            .unwrap();
+            (weight(&backend), note(&backend))
+        };
+        let (shown, note) = told(true);
+        assert_eq!(
+            (shown.as_str(), note.as_str()),
+            ("-", "removed from the configuration; not probed any more")
+        );
+        assert_eq!(told(false).0, "1");
+    }
+}

@@ -47,6 +47,7 @@ impl Refusal {
             metrics: "off".to_owned(),
             log: "debug",
             tick: "200ms",
+            history: plan.history.clone(),
         };
         plan.write(&config, &agent)?;
         let mut command = lab.gateway.command("env");

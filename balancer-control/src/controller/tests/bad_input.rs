@@ -22,6 +22,20 @@ fn telemetry_that_goes_back_in_time_is_refused_and_the_rest_goes_on() {
 }
 
 #[test]
+fn the_same_reading_given_again_is_no_fault_and_ages_as_it_should() {
+    let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
+    bench.count(&[100, 100], 10);
+    bench.sample(0, 10, utilisation(0.4));
+    let again = Sample { taken: at(10), ..utilisation(0.4) };
+    for second in [12, 14, 30] {
+        bench.give(Input::Sample { backend: BackendId(0), sample: again.clone() }, second);
+        assert_eq!(bench.seen(0, second).refused, None);
+    }
+    let seen = bench.seen(0, 30);
+    assert_eq!((seen.basis, seen.conditions[0].word), (Basis::Count, "stale"), "{:?}", seen.conditions);
+}
+
+#[test]
 fn a_level_that_jumps_moves_the_score_by_its_weight_and_not_at_once() {
     let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
     bench.count(&[100, 100], 2);
