@@ -54,11 +54,6 @@ impl Link {
         Self { address, tls: via.tls.map(TlsClient::new), websocket: via.websocket, host }
     }
 
-    /// Plain TCP.
-    pub(crate) fn plain(address: SocketAddr) -> Self {
-        Self::new(address, Via::default())
-    }
-
     /// What the link leads to when it carries `protocol`, for people: `mqtt://`, `mqtts://`, `wss://`.
     pub(crate) fn name(&self, protocol: &str) -> String {
         let s = if self.tls.is_some() { "s" } else { "" };

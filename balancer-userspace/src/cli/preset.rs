@@ -32,7 +32,7 @@ pub(super) enum Verb {
         from: From,
     },
     /// Reads a live broker by a preset, and says what was understood and what is missing.
-    Test(test::Args),
+    Test(Box<test::Args>),
 }
 
 /// Where presets come from.
@@ -60,7 +60,7 @@ pub(super) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<(), Fai
             let presets = from.read()?;
             show::run(&presets, find(&presets, &name)?, toml, context)
         }
-        Verb::Test(args) => test::run(args, context).await,
+        Verb::Test(args) => test::run(*args, context).await,
     }
 }
 

@@ -308,6 +308,9 @@ pub struct TelemetrySection {
     pub password_file: Option<Path>,
     /// `prometheus`, `json`: file whose first line is a bearer token, instead of `username` and `password_file`.
     pub token_file: Option<Path>,
+    /// `prometheus`, `json`, `mqtt-sys`: the connection is encrypted, as `tls = {}`. Without it only for `https` URLs, and for
+    /// `mqtt-sys` where the probe of the same port is, or the preset knows the port as one for TLS.
+    pub tls: Option<TlsSection>,
     /// `mqtt-sys`: start of the client id, which is made unique per backend and gateway.
     pub client_id: Option<String>,
     /// `mqtt-sys`: protocol version.

@@ -90,15 +90,14 @@ fn secrets(config: &Config, warnings: &mut Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
-fn source_files(source: &SourceConfig) -> impl Iterator<Item = &PathBuf> {
-    let files = match source {
-        SourceConfig::Prometheus { auth, .. } | SourceConfig::Json { auth, .. } => {
-            [auth.password_file.as_ref(), auth.token_file.as_ref()]
+fn source_files(source: &SourceConfig) -> Vec<&PathBuf> {
+    match source {
+        SourceConfig::Prometheus { auth, .. } | SourceConfig::Json { auth, .. } => auth_files(auth).collect(),
+        SourceConfig::MqttSys { login, via, .. } => {
+            login.password_file.iter().chain(via.tls.iter().flat_map(TlsConfig::files)).collect()
         }
-        SourceConfig::MqttSys { login, .. } => [login.password_file.as_ref(), None],
-        SourceConfig::Local { .. } | SourceConfig::AgentCheck { .. } => [None, None],
-    };
-    files.into_iter().flatten()
+        SourceConfig::Local { .. } | SourceConfig::AgentCheck { .. } => Vec::new(),
+    }
 }
 
 fn health_files(health: &HealthConfig) -> Vec<&PathBuf> {

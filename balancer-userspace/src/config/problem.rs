@@ -32,7 +32,7 @@ impl Place {
 }
 
 /// A problem whose place has not been looked up in the file yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) place: Place,
     pub(super) message: String,
@@ -57,7 +57,11 @@ impl Findings {
 
     /// Something odd.
     pub(super) fn warn(&mut self, place: &Place, message: impl Into<String>) {
-        self.warnings.push(Finding { place: place.clone(), message: message.into() });
+        let finding = Finding { place: place.clone(), message: message.into() };
+        // What a service says is looked at once for every backend.
+        if !self.warnings.contains(&finding) {
+            self.warnings.push(finding);
+        }
     }
 
     /// Keeps what follows from a problem from being reported as well.

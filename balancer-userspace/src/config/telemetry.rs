@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::file::MetricNames;
 use super::health::MqttLogin;
+use crate::link::Via;
 use crate::preset::Preset;
 use crate::tls::TlsConfig;
 
@@ -53,6 +54,8 @@ pub enum SourceConfig {
         address: SocketAddr,
         /// As whom.
         login: MqttLogin,
+        /// Over what.
+        via: Via,
         /// Whose topics.
         preset: Arc<Preset>,
     },

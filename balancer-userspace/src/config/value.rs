@@ -297,14 +297,14 @@ impl Text for Url {
 
     fn read(text: &str) -> Result<Self, String> {
         let bad = |why: &str| format!("{text:?} {why}; write \"http://10.0.0.11:15692/metrics\"");
+        // Even a URL that is none may have a password in it.
+        if text.contains('@') {
+            return Err("has credentials in it; use username and password_file instead".to_owned());
+        }
         let uri: axum::http::Uri = text.parse().map_err(|error| bad(&format!("is not a URL ({error})")))?;
         match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(authority)) if authority.as_str().contains('@') => {
-                Err("has credentials in it; use username and password_file instead".to_owned())
-            }
-            (Some("http"), Some(_)) => Ok(Self(text.to_owned())),
-            (Some("https"), _) => Err(bad("asks for TLS, which telemetry does not speak")),
-            _ => Err(bad("is not an http:// URL")),
+            (Some("http" | "https"), Some(_)) => Ok(Self(text.to_owned())),
+            _ => Err(bad("is not an http:// or https:// URL")),
         }
     }
 }

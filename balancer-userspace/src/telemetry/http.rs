@@ -61,15 +61,16 @@ pub(crate) struct Extra {
 /// # Errors
 /// Says what is wrong and what to write instead.
 pub fn check_url(url: &str) -> Result<Uri, String> {
+    // Even a URL that is none may have a password in it.
+    if url.contains('@') {
+        return Err("the URL has credentials in it; use username and password_file".to_owned());
+    }
     let uri: Uri = url.parse().map_err(|e| format!("{url:?} is no URL: {e}; write http://HOST:PORT/PATH"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(format!("{url:?}: only http and https are read; write http://HOST:PORT/PATH"));
     }
     if uri.host().is_none_or(str::is_empty) {
         return Err(format!("{url:?} has no host; write http://HOST:PORT/PATH"));
-    }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err("the URL has credentials in it; use username and password_file".to_owned());
     }
     Ok(uri)
 }
@@ -260,6 +261,9 @@ impl Get<'_> {
         while let Some(inner) = cause {
             why = format!("{why}: {inner}");
             cause = inner.source();
+        }
+        if why.contains("CertificateRequired") {
+            why.push_str("; it wants a client certificate: write tls.certificate_file and tls.key_file");
         }
         SourceError::Http { at: self.at(), why }
     }

@@ -10,6 +10,7 @@ use super::prometheus::PrometheusSource;
 use super::sys::SysSource;
 use super::{Clock, Reading, SourceError, Target};
 use crate::config::SourceConfig;
+use crate::link::Link;
 
 /// Something that can say how loaded a backend is.
 #[derive(Debug)]
@@ -39,9 +40,13 @@ impl Source {
             SourceConfig::Json { documents, headers, auth, meaning } => {
                 Self::Json(Box::new(JsonSource::new(documents, headers, auth.clone(), meaning, target)?))
             }
-            SourceConfig::MqttSys { address, login, preset } => {
-                Self::MqttSys(Box::new(SysSource::new(*address, login.clone(), preset, target, clock)?))
-            }
+            SourceConfig::MqttSys { address, login, via, preset } => Self::MqttSys(Box::new(SysSource::new(
+                Link::new(*address, via.clone()),
+                login.clone(),
+                preset,
+                target,
+                clock,
+            )?)),
             SourceConfig::Local { target: local, cores } => {
                 Self::Local(Box::new(LocalSource::new(local.clone(), cores.or(target.cores))))
             }

@@ -13,7 +13,6 @@
 mod session;
 mod state;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use super::interpret::Interpreter;
 use super::page::{Page, Row};
 use super::{Clock, Reading, SourceError, Target};
 use crate::config::health::MqttLogin;
+use crate::link::Link;
 use crate::preset::{Preset, Selector, SourceKind};
 
 /// Heartbeats that may be missed before the last reading is too old.
@@ -53,13 +53,13 @@ pub struct SysSource {
 
 impl SysSource {
     pub(crate) fn new(
-        address: SocketAddr,
+        link: Link,
         login: MqttLogin,
         preset: &Preset,
         target: &Target,
         clock: Clock,
     ) -> Result<Self, SourceError> {
-        let name = format!("mqtt://{address} $SYS");
+        let name = format!("{} $SYS", link.name("mqtt"));
         let SourceKind::MqttSys { subscribe, heartbeat, heartbeat_interval_s } = &preset.source else {
             let why = format!("preset {} has no $SYS topics", preset.name);
             return Err(SourceError::Config { at: name, why });
@@ -67,7 +67,7 @@ impl SysSource {
         let state = Arc::new(Mutex::new(State::default()));
         let beat = Selector { name: heartbeat.clone(), labels: Vec::new() };
         let subscriber = Subscriber {
-            address,
+            link,
             client_id: super::mqtt::client_id(&login, "sys", u32::from(target.backend.0)),
             login,
             filters: subscribe.clone(),

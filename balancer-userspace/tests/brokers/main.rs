@@ -11,6 +11,7 @@ mod probe_hostile;
 mod probe_links;
 mod probe_pages;
 mod report;
+mod source_tls;
 mod support;
 mod sys;
 mod tls;

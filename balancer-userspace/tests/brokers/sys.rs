@@ -19,7 +19,12 @@ use crate::support::{DEADLINE, clock, server, source, target, wait_for};
 
 fn sys(broker: &Mosquitto, version: MqttVersion) -> SourceConfig {
     let login = MqttLogin { version, ..MqttLogin::default() };
-    SourceConfig::MqttSys { address: broker.address, login, preset: preset::find("mosquitto").unwrap() }
+    SourceConfig::MqttSys {
+        address: broker.address,
+        login,
+        via: Via::default(),
+        preset: preset::find("mosquitto").unwrap(),
+    }
 }
 
 /// An MQTT 3.1.1 client that stays connected until it is dropped.
@@ -183,6 +188,7 @@ async fn a_flood_that_never_ends_is_read_all_the_same_and_garbage_is_refused() {
     let mut flood = source(&SourceConfig::MqttSys {
         address,
         login: login.clone(),
+        via: Via::default(),
         preset: preset::find("mosquitto").unwrap(),
     });
     let error = wait_for("a reading", async || {
@@ -196,8 +202,12 @@ async fn a_flood_that_never_ends_is_read_all_the_same_and_garbage_is_refused() {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     })
     .await;
-    let mut web =
-        source(&SourceConfig::MqttSys { address, login, preset: preset::find("mosquitto").unwrap() });
+    let mut web = source(&SourceConfig::MqttSys {
+        address,
+        login,
+        via: Via::default(),
+        preset: preset::find("mosquitto").unwrap(),
+    });
     let error = wait_for("an error", async || {
         let error = web.poll(clock(), DEADLINE).await.unwrap_err();
         (!matches!(error, SourceError::Waiting { .. })).then(|| error.to_string())

@@ -14,6 +14,7 @@ use crate::cli::{Context, Exit, Failure};
 use crate::config::health::MqttLogin;
 use crate::config::telemetry::JsonDocument;
 use crate::config::{HttpAuth, Meaning, SourceConfig};
+use crate::link::Via;
 use crate::preset::{Preset, Presets, Protocol, SourceKind};
 use crate::telemetry::{Found, Reading, Trial, trial};
 use crate::tls::TlsConfig;
@@ -43,7 +44,51 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     #[command(flatten)]
+    tls: Tls,
+    #[command(flatten)]
     from: From,
+}
+
+/// How a connection is encrypted. Any of them asks for TLS, as https:// does.
+#[derive(Debug, clap::Args)]
+struct Tls {
+    /// Speaks TLS.
+    #[arg(long)]
+    tls: bool,
+    /// PEM file with the certificates of the authorities that are believed. Without it those of the system.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// PEM file with a client certificate.
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    certificate_file: Option<PathBuf>,
+    /// PEM file with its key.
+    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    key_file: Option<PathBuf>,
+    /// Name that the certificate must be for. Without it the host.
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+    /// Believes whoever answers.
+    #[arg(long, conflicts_with = "ca_file")]
+    insecure: bool,
+}
+
+impl Tls {
+    const fn asked(&self) -> bool {
+        self.tls
+            || self.insecure
+            || self.ca_file.is_some()
+            || self.certificate_file.is_some()
+            || self.server_name.is_some()
+    }
+
+    fn config(&self) -> TlsConfig {
+        TlsConfig {
+            ca_file: self.ca_file.clone(),
+            identity: self.certificate_file.clone().zip(self.key_file.clone()),
+            server_name: self.server_name.clone(),
+            verify: !self.insecure,
+        }
+    }
 }
 
 /// Where telemetry is asked for.
@@ -56,15 +101,20 @@ struct Place {
     port: Option<u16>,
     /// Path and query, if there is one.
     path: Option<String>,
+    /// Whether TLS is asked for where no scheme is given.
+    encrypted: bool,
 }
 
 pub(super) async fn run(args: Args, context: &mut Context<'_>) -> Result<(), Failure> {
     let presets = args.from.read()?;
-    let place = Place::read(&args.target).map_err(Failure::Other)?;
+    let mut place = Place::read(&args.target).map_err(Failure::Other)?;
     let preset = match &args.preset {
         Some(name) => find(&presets, name)?,
         None => by_port(&presets, &place).map_err(Failure::Other)?,
     };
+    if args.tls.asked() && place.scheme.is_none() {
+        place.encrypted = true;
+    }
     let (config, patience) = source(preset, &place, &args).await.map_err(Failure::Other)?;
     if patience > args.timeout && !context.json {
         let seconds = patience.as_secs();
@@ -94,27 +144,33 @@ impl Place {
                 "{text:?} {why}; write a URL as http://10.0.0.11:8222/varz, or a host and port as 10.0.0.11:15692"
             )
         };
+        if text.contains('@') {
+            return Err("the URL has credentials in it, where others can see them; use --username and --password-file".to_owned());
+        }
         // An IPv6 address without a port needs no brackets.
         if let Ok(address) = text.parse::<std::net::Ipv6Addr>() {
-            return Ok(Self { scheme: None, host: format!("[{address}]"), port: None, path: None });
+            return Ok(Self {
+                scheme: None,
+                host: format!("[{address}]"),
+                port: None,
+                path: None,
+                encrypted: false,
+            });
         }
         let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let uri: axum::http::Uri = url.parse().map_err(|error| bad(&format!("is neither ({error})")))?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?;
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err("the URL has credentials in it, where others can see them; use --username and --password-file".to_owned());
-        }
         let scheme = text.contains("://").then(|| uri.scheme_str().unwrap_or_default().to_owned());
         if scheme.as_deref().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
             return Err(bad("is not an http:// or https:// URL"));
         }
         let path = uri.path_and_query().map(ToString::to_string).filter(|path| path != "/");
-        Ok(Self { scheme, host: host.to_owned(), port: uri.port_u16(), path })
+        Ok(Self { scheme, host: host.to_owned(), port: uri.port_u16(), path, encrypted: false })
     }
 
     /// The URL of `path`, with what was not given taken from a preset.
     fn url(&self, port: u16, path: &str) -> String {
-        let scheme = self.scheme.as_deref().unwrap_or("http");
+        let scheme = self.scheme.as_deref().unwrap_or(if self.encrypted { "https" } else { "http" });
         let port = self.port.map_or_else(|| format!(":{port}"), |port| format!(":{port}"));
         // The scheme's own port was meant by a URL that names none.
         let port = if self.scheme.is_some() && self.port.is_none() { String::new() } else { port };
@@ -155,7 +211,7 @@ async fn source(preset: &Preset, place: &Place, args: &Args) -> Result<(SourceCo
         username: args.username.clone(),
         password_file: args.password_file.clone(),
         token_file: args.token_file.clone(),
-        tls: TlsConfig::default(),
+        tls: args.tls.config(),
     };
     let meaning = Meaning::Preset(std::sync::Arc::new(preset.clone()));
     match &preset.source {
@@ -186,10 +242,12 @@ async fn source(preset: &Preset, place: &Place, args: &Args) -> Result<(SourceCo
                 password_file: auth.password_file,
                 ..MqttLogin::default()
             };
+            let encrypted = args.tls.asked() || preset.protocol(port) == Some(Protocol::Mqtts);
+            let via = Via { tls: encrypted.then_some(auth.tls), websocket: None };
             let preset = std::sync::Arc::new(preset.clone());
             // Until the second heartbeat, and a little more.
             let patience = Duration::from_secs(heartbeat_interval_s * 2 + 2);
-            Ok((SourceConfig::MqttSys { address, login, preset }, patience))
+            Ok((SourceConfig::MqttSys { address, login, via, preset }, patience))
         }
         SourceKind::None => Err(format!(
             "{} tells nothing that could be read. {}",

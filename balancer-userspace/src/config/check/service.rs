@@ -157,9 +157,13 @@ fn backend(
             "a standby comes after every priority group; leave out priority, or standby",
         );
     }
-    let sections = telemetry::Sections { service: &service.telemetry, backend: &section.telemetry };
     let health =
         health::health(service, known.preset, address, &place_of_service(place).key("health"), findings);
+    let sections = telemetry::Sections {
+        service: &service.telemetry,
+        backend: &section.telemetry,
+        probe: &health.check,
+    };
     let telemetry_place = telemetry::Places {
         service: place_of_service(place).key("telemetry"),
         backend: place.key("telemetry"),

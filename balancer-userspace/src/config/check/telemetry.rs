@@ -9,16 +9,21 @@ use std::time::Duration;
 
 use crate::config::file::{BackendSection, HealthKind, ServiceSection, SourceName, TelemetrySection};
 use crate::config::problem::{Findings, Place};
-use crate::config::{LocalTarget, MqttLogin, SourceConfig, TelemetryConfig, defaults};
-use crate::preset::{Preset, Presets, SourceKind};
+use crate::config::{HealthCheck, LocalTarget, MqttLogin, SourceConfig, TelemetryConfig, defaults};
+use crate::link::Via;
+use crate::preset::{Preset, Presets, Protocol, SourceKind};
+use crate::tls::TlsConfig;
 
 use super::service::Known;
+use super::tls::tls;
 use super::{health, span};
 
 /// The two tables that make up the telemetry of one backend.
 pub(super) struct Sections<'a> {
     pub(super) service: &'a TelemetrySection,
     pub(super) backend: &'a TelemetrySection,
+    /// How the backend is probed: a subscription to the same port goes the same way.
+    pub(super) probe: &'a HealthCheck,
 }
 
 /// Where those tables are.
@@ -94,6 +99,7 @@ fn merged(sections: &Sections<'_>) -> TelemetrySection {
         username: own.username.or(all.username),
         password_file: own.password_file.or(all.password_file),
         token_file: own.token_file.or(all.token_file),
+        tls: own.tls.or(all.tls),
         client_id: own.client_id.or(all.client_id),
         version: own.version.or(all.version),
         metrics: own.metrics.or(all.metrics),
@@ -180,7 +186,7 @@ impl Target<'_> {
     fn misplaced(&self, source: SourceName, findings: &mut Findings) {
         use SourceName::{AgentCheck, Json, MqttSys, Prometheus};
         let keys = &self.keys;
-        let given: [(&str, bool, &[SourceName]); 10] = [
+        let given: [(&str, bool, &[SourceName]); 11] = [
             ("port", keys.port.is_some(), &[Prometheus, Json, MqttSys, AgentCheck]),
             ("path", keys.path.is_some(), &[Prometheus, Json]),
             ("url", keys.url.is_some(), &[Prometheus, Json]),
@@ -188,6 +194,7 @@ impl Target<'_> {
             ("token_file", keys.token_file.is_some(), &[Prometheus, Json]),
             ("username", keys.username.is_some(), &[Prometheus, Json, MqttSys]),
             ("password_file", keys.password_file.is_some(), &[Prometheus, Json, MqttSys]),
+            ("tls", keys.tls.is_some(), &[Prometheus, Json, MqttSys]),
             ("client_id", keys.client_id.is_some(), &[MqttSys]),
             ("version", keys.version.is_some(), &[MqttSys]),
             ("send", keys.send.is_some(), &[AgentCheck]),
@@ -221,6 +228,7 @@ impl Target<'_> {
             "token_file" => own.token_file.is_some(),
             "username" => own.username.is_some(),
             "password_file" => own.password_file.is_some(),
+            "tls" => own.tls.is_some(),
             "client_id" => own.client_id.is_some(),
             "version" => own.version.is_some(),
             "send" => own.send.is_some(),
@@ -258,11 +266,29 @@ impl Target<'_> {
         );
         login.client_id = login.client_id.filter(|id| !id.is_empty());
         let port = keys.port.unwrap_or_else(|| self.address.port());
-        Some(SourceConfig::MqttSys {
-            address: SocketAddr::new(self.address.ip(), port),
-            login,
-            preset: Arc::clone(preset),
-        })
+        let address = SocketAddr::new(self.address.ip(), port);
+        let via = self.via(address, findings);
+        Some(SourceConfig::MqttSys { address, login, via, preset: Arc::clone(preset) })
+    }
+
+    /// What a subscription at `address` is carried in: as written, as the probe, or else as the preset knows the port.
+    fn via(&self, address: SocketAddr, findings: &mut Findings) -> Via {
+        if let Some(tls) = self.tls(findings) {
+            return Via { tls: Some(tls), websocket: None };
+        }
+        if let HealthCheck::Mqtt { address: probed, via, .. } = self.sections.probe
+            && *probed == address
+        {
+            return via.clone();
+        }
+        let protocol = self.preset.and_then(|preset| preset.protocol(address.port()));
+        Via { tls: (protocol == Some(Protocol::Mqtts)).then(TlsConfig::default), websocket: None }
+    }
+
+    /// How the source is encrypted, if that is written.
+    fn tls(&self, findings: &mut Findings) -> Option<TlsConfig> {
+        let section = self.keys.tls.as_ref()?;
+        Some(tls(section, &self.place(|s| s.tls.is_some()).key("tls"), findings))
     }
 
     fn agent_check(&self, findings: &mut Findings) -> Option<SourceConfig> {

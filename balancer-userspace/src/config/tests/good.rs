@@ -13,6 +13,7 @@ use crate::config::{
 use crate::preset;
 
 use crate::link::Via;
+use crate::tls::TlsConfig;
 
 use super::{BASE, good, lines};
 
@@ -42,6 +43,7 @@ fn defaults_are_filled_in() {
     let sources = [SourceConfig::MqttSys {
         address: backend.address,
         login: MqttLogin::default(),
+        via: Via::default(),
         preset: preset::find("mosquitto").expect("a preset"),
     }];
     assert_eq!(backend.telemetry.sources, sources);
@@ -196,6 +198,39 @@ fn json_is_read_by_preset_and_by_pointer() {
         (documents[0].url.as_str(), url.as_str()),
         ("http://10.9.9.9:80/n/varz", "http://10.0.0.12:9465/metrics")
     );
+}
+
+#[test]
+fn telemetry_is_encrypted_where_it_is_asked_for() {
+    let tls = "telemetry = { tls = { ca_file = \"/ca\", certificate_file = \"/c\", key_file = \"/k\", server_name = \"b.example\" } }";
+    let expected = TlsConfig {
+        ca_file: Some("/ca".into()),
+        identity: Some(("/c".into(), "/k".into())),
+        server_name: Some("b.example".to_owned()),
+        verify: true,
+    };
+    let read = |preset: &str, port: u16, more: &str| {
+        let text =
+            BASE.replace("\"mosquitto\"", &format!("{preset:?}")).replace("1:1883", &format!("1:{port}"));
+        let checked = good(&text.replacen("port = 1883", &format!("port = 1883\n{more}"), 1));
+        (checked.config.services[0].backends[0].telemetry.sources[0].clone(), lines(&checked.warnings))
+    };
+    let (source, _) = read("rabbitmq", 1883, tls);
+    let SourceConfig::Prometheus { url, auth, .. } = source else { panic!("{source:?}") };
+    assert_eq!((url.as_str(), auth.tls), ("https://10.0.0.11:15692/metrics", expected.clone()));
+    let via = |source: SourceConfig| {
+        let SourceConfig::MqttSys { via, .. } = source else { panic!("{source:?}") };
+        via
+    };
+    assert_eq!(via(read("mosquitto", 1883, tls).0).tls, Some(expected));
+    assert_eq!(via(read("mosquitto", 1883, "").0).tls, None);
+    assert_eq!(via(read("mosquitto", 8883, "").0).tls, Some(TlsConfig::default()), "a port for TLS");
+    let probe = "health = { tls = { ca_file = \"/ca\" } }";
+    let lent = TlsConfig { ca_file: Some("/ca".into()), ..TlsConfig::default() };
+    assert_eq!(via(read("mosquitto", 1883, probe).0).tls, Some(lent), "as the probe");
+    let (_, warnings) = read("mosquitto", 1883, "telemetry = { tls = { verify = false } }");
+    assert!(warnings.contains("telemetry.tls.verify: whoever answers is believed"), "{warnings}");
+    assert_eq!(warnings.lines().count(), 1, "once for all backends: {warnings}");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The session behind the topics: connects, subscribes, listens, and starts again.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 
 /// Keeps a session and writes what it says into the state.
 pub(super) struct Subscriber {
-    pub(super) address: SocketAddr,
+    pub(super) link: Link,
     pub(super) login: MqttLogin,
     pub(super) client_id: String,
     pub(super) filters: Vec<String>,
@@ -79,8 +78,7 @@ impl Subscriber {
 
     /// One session, to its end.
     async fn session(&self) -> Result<core::convert::Infallible, SourceError> {
-        let link = Link::plain(self.address);
-        let open = Session::open(&link, &self.login, &self.client_id, KEEP_ALIVE_S);
+        let open = Session::open(&self.link, &self.login, &self.client_id, KEEP_ALIVE_S);
         let connected = timeout(ANSWER_TIMEOUT, open).await.map_err(|_elapsed| self.late("connecting"))??;
         let mut session = match connected {
             Connected::Accepted(session) => session,
@@ -154,6 +152,6 @@ impl Subscriber {
     }
 
     fn at(&self) -> String {
-        format!("mqtt://{}", self.address)
+        self.link.name("mqtt")
     }
 }

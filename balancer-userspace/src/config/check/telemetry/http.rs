@@ -8,7 +8,6 @@ use crate::config::file::MetricNames;
 use crate::config::problem::{Findings, Place};
 use crate::config::{HttpAuth, JsonDocument, Meaning, SourceConfig, defaults};
 use crate::preset::{Auth, Preset, SourceKind};
-use crate::tls::TlsConfig;
 
 use super::Target;
 
@@ -81,7 +80,10 @@ impl Target<'_> {
             health::http_path(self.keys.path.as_deref(), path, self.place(|s| s.path.is_some()), findings);
         match (&self.keys.url, self.keys.port.or(port)) {
             (Some(url), _) => Some(url.0.clone()),
-            (None, Some(port)) => Some(format!("http://{}{path}", SocketAddr::new(self.address.ip(), port))),
+            (None, Some(port)) => {
+                let s = if self.keys.tls.is_some() { "s" } else { "" };
+                Some(format!("http{s}://{}{path}", SocketAddr::new(self.address.ip(), port)))
+            }
             (None, None) => {
                 let place = self.place(|s| s.source.is_some()).key("port");
                 findings.error(
@@ -129,6 +131,12 @@ impl Target<'_> {
                 "needs a username; write username as well",
             );
         }
+        if keys.tls.is_some() && keys.url.as_ref().is_some_and(|url| url.0.starts_with("http:")) {
+            findings.error(
+                &self.place(|s| s.tls.is_some()).key("tls"),
+                "is for an encrypted page, and url is not one; write \"https://\", or leave tls out",
+            );
+        }
         let given = keys.token_file.is_some() || keys.username.is_some();
         let place = &self.places.service;
         if let Some(wanted @ (Auth::Basic | Auth::Bearer)) = wanted
@@ -143,7 +151,7 @@ impl Target<'_> {
             username: keys.username.clone(),
             password_file: keys.password_file.as_ref().map(|path| path.0.clone()),
             token_file: keys.token_file.as_ref().map(|path| path.0.clone()),
-            tls: TlsConfig::default(),
+            tls: self.tls(findings).unwrap_or_default(),
         }
     }
 }

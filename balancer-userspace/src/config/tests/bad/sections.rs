@@ -145,8 +145,20 @@ fn telemetry_keys() {
     }
     let rows = [
         (
-            "url = \"https://10.0.0.12/metrics\"",
-            "url: \"https://10.0.0.12/metrics\" asks for TLS, which telemetry does not speak; write \"http://10.0.0.11:15692/metrics\"",
+            "url = \"ftp://10.0.0.12/metrics\"",
+            "url: \"ftp://10.0.0.12/metrics\" is not an http:// or https:// URL; write \"http://10.0.0.11:15692/metrics\"",
+        ),
+        (
+            "source = \"prometheus\", metrics = { cpu_ratio = \"a\" }, url = \"http://10.0.0.12/metrics\", tls = {}",
+            "tls: is for an encrypted page, and url is not one; write \"https://\", or leave tls out",
+        ),
+        (
+            "source = \"agent-check\", port = 1, tls = {}",
+            "tls: is for source = \"prometheus\" or \"json\" or \"mqtt-sys\" only, and the source is \"agent-check\"; leave it out",
+        ),
+        (
+            "url = \"http://user:secret@10.0.0.12/metrics\"",
+            "url: has credentials in it; use username and password_file instead",
         ),
         (
             "source = \"local\"",
@@ -159,7 +171,7 @@ fn telemetry_keys() {
         ("pid = 0", "pid: 0 is not a process id; use 1 to 4194304"),
     ];
     for (keys, message) in rows {
-        let dot = if message.starts_with(['u', 'p']) { "." } else { ": " };
+        let dot = if message.starts_with(['u', 'p', 't']) { "." } else { ": " };
         refused_with(
             &format!("telemetry = {{ {keys} }}"),
             &format!("line 15: service[mqtt].backend[b2].telemetry{dot}{message}"),
