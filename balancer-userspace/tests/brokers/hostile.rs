@@ -437,7 +437,7 @@ async fn credentials_come_from_files_and_are_read_again() {
 async fn urls_that_cannot_work_say_what_to_write() {
     for (url, expected) in [
         ("broker1:15692/metrics", "write http://HOST:PORT/PATH"),
-        ("ftp://broker1/metrics", "only http is read"),
+        ("ftp://broker1/metrics", "only http and https are read"),
         ("http:///metrics", "write http://HOST:PORT/PATH"),
         ("http://user:secret@broker1/metrics", "use username and password_file"),
     ] {

@@ -57,8 +57,9 @@ async fn pages_are_read_from_whoever_an_authority_vouches_for() {
     let name = TlsConfig { server_name: Some("broker.example".to_owned()), ..authority.client() };
     assert_eq!(read("https", named, name).await, Ok(7));
 
+    let other = Authority::new();
     for (shown, expected) in [
-        (Authority::new().issue("127.0.0.1"), "tls.ca_file"),
+        (other.issue("127.0.0.1"), "tls.ca_file"),
         (authority.issue_expired("127.0.0.1"), "renew it"),
         (Shown::self_signed("127.0.0.1"), "TLS: "),
     ] {
@@ -114,7 +115,8 @@ async fn topics_of_a_mosquitto_over_tls() {
     let reading = wait_for("a reading", async || topics.poll(clock(), DEADLINE).await.ok()).await;
     assert_eq!(reading.sample.connections, Some(0), "the agent's own does not count");
 
-    let mut strange = source(&config(Some(Authority::new().client())));
+    let other = Authority::new();
+    let mut strange = source(&config(Some(other.client())));
     let error = wait_for("a refusal", async || match strange.poll(clock(), DEADLINE).await {
         Err(SourceError::Waiting { .. }) => None,
         other => Some(other.unwrap_err().to_string()),
