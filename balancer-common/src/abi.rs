@@ -48,6 +48,9 @@ pub const DEFAULT_FLOWS6: u32 = 1 << 18;
 /// Half-open entries per address family.
 pub const HALF_OPEN: u32 = 1 << 16;
 
+/// Flows per address family that can be chosen to be closed at a time.
+pub const CLOSING: u32 = 1 << 14;
+
 /// One unit of the data path's clock is 2^30 ns (1.074 s) of `CLOCK_MONOTONIC`: a shift where a division by 10^9
 /// would cost the packet path some 10 ns.
 pub const CLOCK_SHIFT: u32 = 30;
@@ -97,6 +100,11 @@ pub mod names {
     pub const HALF_OPEN4: &str = "HALF_OPEN4";
     /// `LruHash<FlowKey6, HalfOpen>`: the only IPv6 state a flood can touch. Written by the program.
     pub const HALF_OPEN6: &str = "HALF_OPEN6";
+    /// `Hash<FlowKey4, u64>`: flows that are to be closed at their next packet with data, and which one it was on the
+    /// tuple: [`super::FlowState::identity`]. Written by the agent; the program removes what it has closed.
+    pub const CLOSING4: &str = "CLOSING4";
+    /// `Hash<FlowKey6, u64>`, as `CLOSING4`.
+    pub const CLOSING6: &str = "CLOSING6";
     /// `Array<BackendCounts>` by backend id. Written by the program, atomically.
     pub const COUNTS: &str = "COUNTS";
     /// `Array<ServiceCounts>` by service id. Written by the program, atomically.

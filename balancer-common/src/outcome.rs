@@ -42,6 +42,10 @@ pub enum Outcome {
     ForwardAdopted,
     /// Reply of a flow that has no state.
     ForwardReplyStateless,
+    /// Data of a client in a flow that was chosen to be closed: its backend gets a RST in its place.
+    ForwardCut,
+    /// Data of a backend in a flow that was chosen to be closed: its client gets a RST in its place.
+    ForwardCutReply,
     /// Answered with a RST: no backend takes new flows.
     ResetNoBackend,
     /// Answered with a RST: a packet of a flow that is not known, so that the client reconnects at once.
@@ -53,6 +57,10 @@ pub enum Outcome {
     /// Answered with a RST: no budget of new connections is left for the moment, and the service is configured to say
     /// so.
     ResetOverBudget,
+    /// Answered with a RST: the flow's backend is down, and its service closes such flows.
+    ResetBackendDown,
+    /// Answered with a RST, in either direction: the flow was closed by us.
+    ResetCut,
     /// A RST of an unknown flow: there is nobody to tell.
     DropStrayReset,
     /// A SYN that finds no budget of new connections left for the moment: the client's TCP sends it again later.
@@ -103,11 +111,15 @@ impl Outcome {
         Self::ForwardHalfOpen,
         Self::ForwardAdopted,
         Self::ForwardReplyStateless,
+        Self::ForwardCut,
+        Self::ForwardCutReply,
         Self::ResetNoBackend,
         Self::ResetUnknownFlow,
         Self::ResetBackendGone,
         Self::ResetServiceFull,
         Self::ResetOverBudget,
+        Self::ResetBackendDown,
+        Self::ResetCut,
         Self::DropStrayReset,
         Self::DropOverBudget,
         Self::DropHopLimit,
@@ -137,12 +149,16 @@ impl Outcome {
             | Self::ForwardUntracked
             | Self::ForwardHalfOpen
             | Self::ForwardAdopted
-            | Self::ForwardReplyStateless => Class::Forward,
+            | Self::ForwardReplyStateless
+            | Self::ForwardCut
+            | Self::ForwardCutReply => Class::Forward,
             Self::ResetNoBackend
             | Self::ResetUnknownFlow
             | Self::ResetBackendGone
             | Self::ResetServiceFull
-            | Self::ResetOverBudget => Class::Reset,
+            | Self::ResetOverBudget
+            | Self::ResetBackendDown
+            | Self::ResetCut => Class::Reset,
             Self::DropStrayReset
             | Self::DropOverBudget
             | Self::DropHopLimit
@@ -174,11 +190,15 @@ impl Outcome {
             Self::ForwardHalfOpen => "forward_half_open",
             Self::ForwardAdopted => "forward_adopted",
             Self::ForwardReplyStateless => "forward_reply_stateless",
+            Self::ForwardCut => "forward_cut",
+            Self::ForwardCutReply => "forward_cut_reply",
             Self::ResetNoBackend => "reset_no_backend",
             Self::ResetUnknownFlow => "reset_unknown_flow",
             Self::ResetBackendGone => "reset_backend_gone",
             Self::ResetServiceFull => "reset_service_full",
             Self::ResetOverBudget => "reset_over_budget",
+            Self::ResetBackendDown => "reset_backend_down",
+            Self::ResetCut => "reset_cut",
             Self::DropStrayReset => "drop_stray_reset",
             Self::DropOverBudget => "drop_over_budget",
             Self::DropHopLimit => "drop_hop_limit",

@@ -7,6 +7,7 @@
 //!        Pass, untouched                  request                 reply                   Pass, untouched
 //! ```
 
+mod closing;
 mod egress;
 mod reply;
 mod request;
@@ -112,6 +113,9 @@ fn request<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -
     };
     let decision = tables.blur(decision);
     let end = match decision.outcome.class() {
+        Class::Forward if decision.outcome == Outcome::ForwardCut => {
+            tables.with_parked(|packet| request::cut(frame, tables, packet, decision))
+        }
         Class::Forward => tables.with_parked(|packet| request::forward(frame, tables, packet, decision)),
         Class::Reset => tables.with_parked(|packet| refuse(frame, packet, decision.outcome)),
         Class::Drop | Class::Pass => {
@@ -124,13 +128,28 @@ fn request<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -
 /// A packet from a backend.
 #[inline(always)]
 fn reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> End {
-    let end = match tables.with_parked(|packet| reply::established(frame, tables, packet)) {
-        Some(end) if end.outcome == Outcome::PassDirect => {
+    let end = match tables.with_parked(|packet| reply::established(frame, tables, packet, false)) {
+        Some(End { outcome: Outcome::PassDirect, .. }) => {
             tables.with_parked(|packet| reply::others(frame, tables, packet))
         }
+        Some(End { outcome: Outcome::ResetCut, .. }) => closing_reply(frame, tables),
         end => end,
     };
     end.unwrap_or(End::of(Outcome::DropUnconfigured))
+}
+
+/// A packet from a backend, of a flow that is closed or may have been chosen to be.
+#[inline(always)]
+fn closing_reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> Option<End> {
+    let outcome = tables.with_parked(|packet| reply::judge(tables, packet))?;
+    let outcome = tables.blur(outcome);
+    match outcome.class() {
+        Class::Forward => tables.with_parked(|packet| reply::cut(frame, tables, packet)),
+        Class::Reset => tables.with_parked(|packet| refuse(frame, packet, outcome)),
+        Class::Pass | Class::Drop => {
+            tables.with_parked(|packet| reply::established(frame, tables, packet, true))
+        }
+    }
 }
 
 /// Reads the headers and finds out whose the packet is; parks it when it is ours.

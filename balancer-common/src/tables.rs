@@ -77,14 +77,21 @@ pub trait Tables: Steering {
             if old == new {
                 return false;
             }
-            if self.transition(flow, old, new) {
-                if old.is_live() && !new.is_live() {
-                    self.count_closed(service, old.backend());
-                }
+            if self.step(service, flow, old, new) {
                 return true;
             }
         }
         false
+    }
+    /// Moves a flow from one state to the next, and counts its end if that was it; false when another CPU was faster.
+    #[inline(always)]
+    #[must_use]
+    fn step(&self, service: ServiceId, flow: &FlowCell, from: FlowState, to: FlowState) -> bool {
+        let moved = self.transition(flow, from, to);
+        if moved && from.is_live() && !to.is_live() {
+            self.count_closed(service, from.backend());
+        }
+        moved
     }
 
     /// One flow more.
@@ -153,6 +160,10 @@ pub trait FamilyTables<F: Family>: Tables {
     /// Forgets a half-open flow.
     fn remove_half_open(&self, key: &F::Key);
 
+    /// Whether the flow is listed as one to be closed.
+    fn is_closing(&self, key: &F::Key, flow: FlowState) -> bool;
+    /// Takes a flow off the list of those to be closed.
+    fn closed(&self, key: &F::Key);
     /// Whether the flow table is so full that new flows must do without.
     fn is_crowded(&self) -> bool;
 

@@ -7,10 +7,10 @@ use aya_ebpf::{
 };
 use balancer_common::{
     abi::{
-        Backend, BackendCounts, BackendPace, CpuState, DEFAULT_FLOWS4, DEFAULT_FLOWS6, DEFAULT_SERVICES,
-        Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HALF_OPEN, HalfOpen, MAX_BACKENDS,
-        PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings, TableUse,
-        Traffic,
+        Backend, BackendCounts, BackendPace, CLOSING, CpuState, DEFAULT_FLOWS4, DEFAULT_FLOWS6,
+        DEFAULT_SERVICES, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HALF_OPEN, HalfOpen,
+        MAX_BACKENDS, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings,
+        TableUse, Traffic,
     },
     outcome::Outcome,
 };
@@ -46,6 +46,10 @@ pub(crate) static FLOWS6: HashMap<FlowKey6, Flow> = HashMap::with_max_entries(DE
 pub(crate) static HALF_OPEN4: LruHashMap<FlowKey4, HalfOpen> = LruHashMap::with_max_entries(HALF_OPEN, 0);
 #[map]
 pub(crate) static HALF_OPEN6: LruHashMap<FlowKey6, HalfOpen> = LruHashMap::with_max_entries(HALF_OPEN, 0);
+#[map]
+pub(crate) static CLOSING4: HashMap<FlowKey4, u64> = HashMap::with_max_entries(CLOSING, 0);
+#[map]
+pub(crate) static CLOSING6: HashMap<FlowKey6, u64> = HashMap::with_max_entries(CLOSING, 0);
 #[map]
 pub(crate) static COUNTS: Array<BackendCounts> = Array::with_max_entries(BACKENDS_LEN, 0);
 #[map]

@@ -30,9 +30,9 @@ use crate::{
     atomic,
     budget::call as budget,
     maps::{
-        BACKENDS, BLUR, COUNTS, CPU_STATE, DEVICES, ENDPOINTS4, ENDPOINTS6, FLOWS4, FLOWS6, GENERATIONS,
-        HALF_OPEN4, HALF_OPEN6, OUTCOMES, PORTS, REMOVED, RINGS, SCORES, SCRATCH, SERVICE_COUNTS,
-        SERVICE_PACES, SERVICES, SETTINGS, Scratch, TABLE_REMOVED, TABLE_USE, TRAFFIC,
+        BACKENDS, BLUR, CLOSING4, CLOSING6, COUNTS, CPU_STATE, DEVICES, ENDPOINTS4, ENDPOINTS6, FLOWS4,
+        FLOWS6, GENERATIONS, HALF_OPEN4, HALF_OPEN6, OUTCOMES, PORTS, REMOVED, RINGS, SCORES, SCRATCH,
+        SERVICE_COUNTS, SERVICE_PACES, SERVICES, SETTINGS, Scratch, TABLE_REMOVED, TABLE_USE, TRAFFIC,
     },
 };
 
@@ -220,6 +220,7 @@ trait FamilyMaps: Family {
     const ENDPOINTS: &'static HashMap<Self::EndpointKey, Endpoint>;
     const FLOWS: &'static HashMap<Self::Key, Flow>;
     const HALF_OPEN: &'static LruHashMap<Self::Key, HalfOpen>;
+    const CLOSING: &'static HashMap<Self::Key, u64>;
     /// Index in `TABLE_USE`.
     const TABLE: u32;
 
@@ -233,6 +234,7 @@ impl FamilyMaps for V4 {
     const ENDPOINTS: &'static HashMap<Endpoint4, Endpoint> = &ENDPOINTS4;
     const FLOWS: &'static HashMap<FlowKey4, Flow> = &FLOWS4;
     const HALF_OPEN: &'static LruHashMap<FlowKey4, HalfOpen> = &HALF_OPEN4;
+    const CLOSING: &'static HashMap<FlowKey4, u64> = &CLOSING4;
     const TABLE: u32 = 0;
 
     #[inline(always)]
@@ -260,6 +262,7 @@ impl FamilyMaps for V6 {
     const ENDPOINTS: &'static HashMap<Endpoint6, Endpoint> = &ENDPOINTS6;
     const FLOWS: &'static HashMap<FlowKey6, Flow> = &FLOWS6;
     const HALF_OPEN: &'static LruHashMap<FlowKey6, HalfOpen> = &HALF_OPEN6;
+    const CLOSING: &'static HashMap<FlowKey6, u64> = &CLOSING6;
     const TABLE: u32 = 1;
 
     #[inline(always)]
@@ -348,6 +351,18 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     fn remove_half_open(&self, key: &F::Key) {
         // Evicted already: nothing is left to remove.
         let _gone = F::HALF_OPEN.remove(key);
+    }
+
+    #[inline(always)]
+    fn is_closing(&self, key: &F::Key, flow: FlowState) -> bool {
+        // SAFETY: the agent removes an entry before it lists another flow; a torn one would match no flow.
+        unsafe { F::CLOSING.get(key) }.is_some_and(|identity| *identity == flow.identity())
+    }
+
+    #[inline(always)]
+    fn closed(&self, key: &F::Key) {
+        // Not there when all flows of a dead backend are closed.
+        let _unlisted = F::CLOSING.remove(key);
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ mod slots;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
 };
 
@@ -24,7 +24,7 @@ use balancer_common::{
     tables::{Direction, FamilyTables, Route, Tables, spend},
 };
 
-use crate::table::{FLOWS, Image, SERVICES, route};
+use crate::table::{FLOWS, Image, SERVICES, client4, client6, route};
 use slots::Slots;
 
 /// Endpoints by address and port.
@@ -51,6 +51,7 @@ pub struct Memory {
 struct PerFamily<F: Family> {
     flows: Slots<F::Key, FlowCell>,
     half_open: Slots<F::Key, HalfOpenCell>,
+    closing: RefCell<HashMap<F::Key, u64>>,
     table: Cell<TableUse>,
     parked: Cell<Option<Packet<F>>>,
 }
@@ -60,6 +61,7 @@ impl<F: Family> Default for PerFamily<F> {
         Self {
             flows: Slots::default(),
             half_open: Slots::default(),
+            closing: RefCell::default(),
             table: Cell::default(),
             parked: Cell::new(None),
         }
@@ -178,6 +180,28 @@ impl Memory {
     /// Puts an IPv6 flow into the table, as if it had always been there.
     pub fn put_flow6(&mut self, key: FlowKey6, flow: Flow) {
         self.v6.flows.put(key, flow.into());
+    }
+
+    /// Lists the flow of a client and service as one that is to be closed.
+    ///
+    /// # Panics
+    /// When it is not in the table.
+    pub fn close(&self, flow: (SocketAddr, u16)) {
+        let known = self.flows4().into_iter().find(|(key, _)| client4(*key) == flow);
+        if let Some((key, flow)) = known {
+            self.v4.closing.borrow_mut().insert(key, flow.state.identity());
+            return;
+        }
+        let known = self.flows6().into_iter().find(|(key, _)| client6(*key) == flow);
+        let (key, flow) = known.expect("the flow is in the table");
+        self.v6.closing.borrow_mut().insert(key, flow.state.identity());
+    }
+
+    /// Flows that are listed as to be closed, by client and service.
+    #[must_use]
+    pub fn closing(&self) -> BTreeSet<(SocketAddr, u16)> {
+        let (v4, v6) = (self.v4.closing.borrow(), self.v6.closing.borrow());
+        v4.keys().map(|key| client4(*key)).chain(v6.keys().map(|key| client6(*key))).collect()
     }
 
     /// The active half of the scores (0) or of a service's ring (1 + service).
@@ -443,6 +467,14 @@ impl<F: Side> FamilyTables<F> for Memory {
 
     fn remove_half_open(&self, key: &F::Key) {
         F::of(self).half_open.remove(key);
+    }
+
+    fn is_closing(&self, key: &F::Key, flow: FlowState) -> bool {
+        F::of(self).closing.borrow().get(key) == Some(&flow.identity())
+    }
+
+    fn closed(&self, key: &F::Key) {
+        F::of(self).closing.borrow_mut().remove(key);
     }
 
     fn is_crowded(&self) -> bool {

@@ -15,6 +15,7 @@ mod world;
 
 pub use cases::all;
 pub use host::Host;
+pub(crate) use host::{client4, client6};
 pub use image::Image;
 pub use play::{Dataplane, Observed, State, run};
 pub use scenario::{Expect, Output, Row, Scenario, Step};

@@ -31,11 +31,20 @@ pub struct Backend {
     pub from_vip: Delta,
     /// 1 while the id is in use. Flows of an id that is not are reset.
     pub present: u8,
+    /// Whether flows of it are to be closed: [`Backend::KEEP`], [`Backend::CLOSE_LISTED`] or [`Backend::CLOSE_ALL`].
+    pub closing: u8,
     /// Fills the entry to a cache line.
-    pub reserved: [u8; 15],
+    pub reserved: [u8; 14],
 }
 
 impl Backend {
+    /// No flow is to be closed.
+    pub const KEEP: u8 = 0;
+    /// The flows that `CLOSING4` and `CLOSING6` list are to be closed.
+    pub const CLOSE_LISTED: u8 = 1;
+    /// The backend is dead, and all its flows are to be closed.
+    pub const CLOSE_ALL: u8 = 2;
+
     /// The backend at `addr` of a service at `vip`.
     #[must_use]
     pub const fn new(service: ServiceId, vip: SocketAddr, addr: SocketAddr, hop: Hop) -> Self {
@@ -46,7 +55,8 @@ impl Backend {
             service,
             from_vip: Delta::between(vip, addr),
             present: 1,
-            reserved: [0; 15],
+            closing: Self::KEEP,
+            reserved: [0; 14],
         }
     }
 }

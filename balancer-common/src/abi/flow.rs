@@ -37,7 +37,9 @@ pub struct FlowKey6 {
 ///  (empty) ------------------> FIN_x ---------------------------> + CLOSED
 ///     |                                                              ^
 ///     +--------- RST of the backend, or RST of the client -----------+
-///                whose number is what the backend last acknowledged
+///     |          whose number is what the backend last acknowledged
+///     |
+///     +--------- data, after the operator chose it to be closed -----> + CUT + CLOSED
 /// ```
 ///
 /// Bits 0 to 15 are the flags below, 16 to 31 the backend, 32 to 63 the time (data path clock) of the promotion.
@@ -57,6 +59,9 @@ impl FlowState {
     /// A SYN arrived on the tuple: the half-open table may hold its successor.
     pub const SYN_PENDING: u64 = 1 << 4;
 
+    /// Closed by us. Its packets are answered with a RST.
+    pub const CUT: u64 = 1 << 5;
+
     /// A fresh flow of `backend`, promoted at `now`.
     #[must_use]
     pub const fn open(backend: BackendId, now: u32) -> Self {
@@ -73,6 +78,18 @@ impl FlowState {
     #[must_use]
     pub const fn backend(self) -> BackendId {
         BackendId((self.0 >> 16) as u16)
+    }
+
+    /// What tells it from a later flow on the same tuple: its backend and when it was promoted.
+    #[must_use]
+    pub const fn identity(self) -> u64 {
+        self.0 >> 16
+    }
+
+    /// Whether any of `bits` is set.
+    #[must_use]
+    pub const fn any(self, bits: u64) -> bool {
+        self.0 & bits != 0
     }
 
     /// Whether all of `bits` are set.
@@ -170,6 +187,13 @@ impl FlowCell {
     #[must_use]
     pub const fn expects(&self, seq: u32) -> bool {
         seq.wrapping_sub(self.acked.get().wrapping_sub(1)) <= NEAR
+    }
+
+    /// Whether a segment of the client with this number is not older than what its backend last acknowledged.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_ahead(&self, seq: u32) -> bool {
+        seq.wrapping_sub(self.acked.get()) as i32 >= 0
     }
 
     /// Notes the backend's acknowledgement.

@@ -1,4 +1,4 @@
-//! Answering a packet with a RST.
+//! Packets that become a RST: the answer to their sender, or what their receiver gets in their place.
 
 use super::{Family, Frame, Ip, Link, Segment, checksum};
 
@@ -11,23 +11,47 @@ pub fn answer<F: Family, P: Frame>(
     ip: &Ip<F::Addr>,
     segment: &Segment,
 ) -> Option<()> {
-    let (seq, ack, flags) = if segment.any(Segment::ACK) {
+    let numbers = if segment.any(Segment::ACK) {
         (segment.ack, 0, Segment::RST)
     } else {
         (0, segment.next_seq(), Segment::RST | Segment::ACK)
     };
-    let pseudo = F::write_header(frame, link.l3(), ip.destination, ip.source)?;
-    let ([p0, p1], [p2, p3]) = (segment.destination, segment.source);
-    let ports = u32::from_ne_bytes([p0, p1, p2, p3]);
+    let (from, to) = ((ip.destination, segment.destination), (ip.source, segment.source));
+    write::<F, P>(frame, link, from, to, numbers)?;
+    let back = link.back(frame.ingress());
+    link.send(frame, &back)
+}
+
+/// Turns the packet into a RST from and to these endpoints with the packet's own numbers, so that whoever waits for the
+/// packet takes the RST for the next of its connection (RFC 5961 section 3.2). Its link header stays as it is, options
+/// are dropped. `None` when the frame is too short.
+#[inline(always)]
+pub fn replace<F: Family, P: Frame>(
+    frame: &mut P,
+    link: &Link,
+    segment: &Segment,
+    from: (F::Addr, [u8; 2]),
+    to: (F::Addr, [u8; 2]),
+) -> Option<()> {
+    let flags = Segment::RST | segment.flags & Segment::ACK;
+    write::<F, P>(frame, link, from, to, (segment.seq, segment.ack, flags))
+}
+
+#[inline(always)]
+fn write<F: Family, P: Frame>(
+    frame: &mut P,
+    link: &Link,
+    (source, [s0, s1]): (F::Addr, [u8; 2]),
+    (destination, [d0, d1]): (F::Addr, [u8; 2]),
+    (seq, ack, flags): (u32, u32, u8),
+) -> Option<()> {
+    let pseudo = F::write_header(frame, link.l3(), source, destination)?;
+    let ports = u32::from_ne_bytes([s0, s1, d0, d1]);
     // Five words of header, no window, no urgent pointer.
     let mut header = [ports, seq.to_be(), ack.to_be(), u32::from_ne_bytes([0x50, flags, 0, 0]), 0];
     let [c0, c1] = checksum::finish(pseudo + checksum::sum_words(&header));
     header[4] = u32::from_ne_bytes([c0, c1, 0, 0]);
     let l4 = link.l3() + F::HEADER;
     frame.put_words(l4, header)?;
-    if !frame.truncate(l4 + Segment::HEADER) {
-        return None;
-    }
-    let back = link.back(frame.ingress());
-    link.send(frame, &back)
+    frame.truncate(l4 + Segment::HEADER).then_some(())
 }

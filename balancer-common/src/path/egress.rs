@@ -4,7 +4,7 @@ use super::{End, Packet};
 use crate::{
     abi::{Backend, BackendId, Hop, ServiceId},
     outcome::Outcome,
-    packet::{Family, Frame, family::Side, rewrite},
+    packet::{Family, Frame, family::Side, reset, rewrite},
     tables::{Direction, FamilyTables, Route},
 };
 
@@ -68,6 +68,40 @@ pub(super) fn to_client<F: Family, P: Frame, T: FamilyTables<F>>(
     );
     let egress = translated.and_then(|()| send(frame, packet, hop));
     end(egress, packet.service, packet.backend, Direction::Reply, outcome)
+}
+
+/// Sends `backend` a RST in place of its client's packet.
+#[inline(always)]
+pub(super) fn cut_to_backend<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+    (id, backend): (BackendId, &Backend),
+) -> End {
+    let to = (F::narrow(&backend.addr), backend.port);
+    let hop = if backend.hop.is_known() { backend.hop } else { ask(tables, packet.ip.source, to.0) };
+    let from = (packet.ip.source, packet.segment.source);
+    let replaced = reset::replace::<F, P>(frame, &packet.link, &packet.segment, from, to);
+    let egress = replaced.and_then(|()| send(frame, packet, &hop));
+    end(egress, packet.service, id, Direction::Request, Outcome::ForwardCut)
+}
+
+/// Sends a client a RST in place of its backend's packet.
+#[inline(always)]
+pub(super) fn cut_to_client<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+    hop: &Hop,
+) -> End {
+    let Some(service) = tables.service(packet.service) else {
+        return End::at(packet.service, Outcome::DropUnconfigured);
+    };
+    let from = (F::narrow(&service.addr), service.port);
+    let to = (packet.ip.destination, packet.segment.destination);
+    let replaced = reset::replace::<F, P>(frame, &packet.link, &packet.segment, from, to);
+    let egress = replaced.and_then(|()| send(frame, packet, hop));
+    end(egress, packet.service, packet.backend, Direction::Reply, Outcome::ForwardCutReply)
 }
 
 /// Gives the packet its link header; the interface it leaves by, 0 for the host's stack.

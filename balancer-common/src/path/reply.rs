@@ -1,28 +1,65 @@
 //! Packets from backends.
 
-use super::{End, Packet, egress::to_client};
+use super::{
+    End, Packet, closing,
+    egress::{cut_to_client, to_client},
+};
 use crate::{
     abi::{Backend, Flow, FlowCell, FlowState, HalfOpenCell, Hop, Service},
     outcome::Outcome,
     packet::{Family, Frame, Segment},
     steer::{self, hash},
-    tables::{FamilyTables, Route},
+    tables::{Direction, FamilyTables, Route},
 };
 
-/// Sends on a packet of an established flow; [`Outcome::PassDirect`] when it belongs to none.
+/// Sends on a packet of an established flow; [`Outcome::PassDirect`] when it belongs to none. [`Outcome::ResetCut`] when
+/// it may be closed with its flow and was not judged.
 #[inline(never)]
 pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
     tables: &T,
     packet: &Packet<F>,
+    is_judged: bool,
 ) -> End {
     let Some(reply) = Reply::from_its_side(tables, packet) else { return End::of(Outcome::PassDirect) };
     match tables.flow(&reply.key) {
         Some(flow) if flow.state().backend() == packet.backend => {
+            if !is_judged && closing::concerns(flow.state(), reply.backend) {
+                return End::of(Outcome::ResetCut);
+            }
             reply.known(flow);
             to_client(frame, tables, packet, (reply.backend, &flow.hop), Outcome::ForwardReply)
         }
         _ => End::of(Outcome::PassDirect),
+    }
+}
+
+/// What becomes of a packet that may be closed with its flow; [`Outcome::PassDirect`] when it goes on as any other.
+#[inline(never)]
+pub(super) fn judge<F: Family, T: FamilyTables<F>>(tables: &T, packet: &Packet<F>) -> Outcome {
+    const GOES_ON: Outcome = Outcome::PassDirect;
+    let Some(reply) = Reply::from_its_side(tables, packet) else { return GOES_ON };
+    match tables.flow(&reply.key) {
+        Some(flow) if flow.state().backend() == packet.backend => {
+            let of = (flow, reply.backend);
+            closing::judge(tables, (packet.service, &reply.key), of, &packet.segment, Direction::Reply)
+                .unwrap_or(GOES_ON)
+        }
+        _ => GOES_ON,
+    }
+}
+
+/// Sends the client a RST in place of the packet.
+#[inline(never)]
+pub(super) fn cut<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+) -> End {
+    let key = F::key(packet.ip.destination, packet.segment.destination, packet.service);
+    match tables.flow(&key) {
+        Some(flow) => cut_to_client(frame, tables, packet, &flow.hop),
+        None => End::of(Outcome::PassDirect),
     }
 }
 

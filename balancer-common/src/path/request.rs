@@ -1,8 +1,8 @@
 //! Packets from clients.
 
 use super::{
-    End, Packet,
-    egress::{to_backend, to_backend_by},
+    End, Packet, closing,
+    egress::{cut_to_backend, to_backend, to_backend_by},
 };
 use crate::{
     abi::{
@@ -12,7 +12,7 @@ use crate::{
     outcome::{Class, Outcome},
     packet::{Family, Frame, Segment},
     steer::{self, Candidate, hash},
-    tables::FamilyTables,
+    tables::{Direction, FamilyTables},
 };
 
 /// Sends on a packet of an established flow that does nothing but carry data. Most packets are such: they cost one
@@ -39,6 +39,9 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     let id = state.backend();
     let Some(backend) = tables.backend(id) else { return OTHER };
     if backend.present == 0 || backend.service != packet.service || !backend.hop.is_known() {
+        return OTHER;
+    }
+    if closing::concerns(state, backend) {
         return OTHER;
     }
     flow.touch(tables.now());
@@ -71,6 +74,20 @@ pub(super) fn forward<F: Family, P: Frame, T: FamilyTables<F>>(
 ) -> End {
     match tables.backend(decision.backend) {
         Some(backend) => to_backend(frame, tables, packet, (decision.backend, backend), decision.outcome),
+        None => End::at(packet.service, Outcome::DropUnconfigured),
+    }
+}
+
+/// Sends the backend that was decided on a RST in place of the packet.
+#[inline(never)]
+pub(super) fn cut<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+    decision: Decision,
+) -> End {
+    match tables.backend(decision.backend) {
+        Some(backend) => cut_to_backend(frame, tables, packet, (decision.backend, backend)),
         None => End::at(packet.service, Outcome::DropUnconfigured),
     }
 }
@@ -134,6 +151,12 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         {
             return self.succeed(flow, half);
         }
+        if let Some(backend) = self.usable(state.backend())
+            && closing::concerns(state, backend)
+            && let Some(outcome) = self.judge(flow, backend)
+        {
+            return Decision { outcome, backend: state.backend() };
+        }
         if self.packet.segment.any(Segment::FIN | Segment::RST) {
             self.note_end(flow);
         } else if !self.packet.link.is_answered_by(&flow.hop, self.packet.ingress) {
@@ -141,6 +164,13 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         }
         flow.touch(self.now);
         Decision::forward(state.backend(), Outcome::ForwardRequest)
+    }
+
+    /// A packet of a flow that is closed, or may have been chosen to be.
+    #[inline(never)]
+    fn judge(&self, flow: &FlowCell, backend: &Backend) -> Option<Outcome> {
+        let segment = &self.packet.segment;
+        closing::judge(self.tables, (self.service, &self.key), (flow, backend), segment, Direction::Request)
     }
 
     /// The client's packets come by another router, interface or VLAN: its replies must follow. Only for a number that

@@ -377,5 +377,11 @@ fn derive_established<'a>(packets: &mut [u64], backends: impl Iterator<Item = &'
 }
 
 const fn is_reply(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::ForwardReply | Outcome::ForwardReplyStateless | Outcome::ForwardHalfOpen)
+    matches!(
+        outcome,
+        Outcome::ForwardReply
+            | Outcome::ForwardReplyStateless
+            | Outcome::ForwardHalfOpen
+            | Outcome::ForwardCutReply
+    )
 }

@@ -2,6 +2,7 @@
 
 mod budget;
 mod choice;
+mod closing;
 mod connection;
 mod ending;
 mod headers;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Scenario> {
     let parts = [
         connection::scenarios(),
         ending::scenarios(),
+        closing::scenarios(),
         spoofing::scenarios(),
         link::scenarios(),
         headers::scenarios(),

@@ -69,7 +69,7 @@ impl Chaos {
             let high = if self.random.bool() { 0 } else { FLOWS };
             (self.world.settings.flows4_high, self.world.settings.flows6_high) = (high, high);
         }
-        match self.random.u8(0..5) {
+        match self.random.u8(0..6) {
             0 if self.world.backends[usize::from(id)].is_some() => {
                 self.world.backends[usize::from(id)] = None
             }
@@ -81,6 +81,12 @@ impl Chaos {
                 let flag = flag[self.random.usize(0..3)];
                 if let Some(backend) = &mut self.world.backends[usize::from(id)] {
                     backend.score.flags ^= flag;
+                }
+            }
+            5 => {
+                let closing = self.random.u8(0..3);
+                if let Some(backend) = &mut self.world.backends[usize::from(id)] {
+                    backend.closing = closing;
                 }
             }
             3 => {

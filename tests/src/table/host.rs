@@ -91,6 +91,7 @@ impl Dataplane for Host {
             traffic: traffic.filter(|(_, traffic)| *traffic != Traffic::default()).collect(),
             flows: flows4.chain(flows6).collect(),
             half_open: half4.chain(half6).collect(),
+            closing: memory.closing(),
         }
     }
 
@@ -112,6 +113,10 @@ impl Dataplane for Host {
     fn flood(&mut self) {
         let window = self.memory().now();
         self.memory().set_cpu(flooded(window));
+    }
+
+    fn close(&mut self, flow: (SocketAddr, u16)) {
+        self.memory().close(flow);
     }
 
     fn shortest(&self) -> usize {
@@ -142,11 +147,11 @@ pub(super) const fn flooded(window: u32) -> CpuState {
 }
 
 /// Whose flow it is.
-pub(super) fn client4(key: FlowKey4) -> (SocketAddr, u16) {
+pub(crate) fn client4(key: FlowKey4) -> (SocketAddr, u16) {
     (SocketAddr::new(key.client.into(), u16::from_be_bytes(key.port)), key.service.0)
 }
 
 /// Whose flow it is.
-pub(super) fn client6(key: FlowKey6) -> (SocketAddr, u16) {
+pub(crate) fn client6(key: FlowKey6) -> (SocketAddr, u16) {
     (SocketAddr::new(key.client.into(), u16::from_be_bytes(key.port)), key.service.0)
 }

@@ -96,7 +96,8 @@ impl Image {
             let vip = service.expect("the backend's service exists").vip;
             let service = ServiceId(spec.service);
             let index = usize::from(id);
-            self.backends[index] = Backend::new(service, vip, spec.addr, spec.hop);
+            let backend = Backend::new(service, vip, spec.addr, spec.hop);
+            self.backends[index] = Backend { closing: spec.closing, ..backend };
             self.roles.add(spec.addr.port(), PortRoles::BACKEND);
             self.endpoints.insert(spec.addr, Endpoint::backend(service, BackendId(id)));
             self.scores[half].0[index] = spec.score;

@@ -157,6 +157,8 @@ impl Kernel {
         self.clear::<Endpoint6, Endpoint>(names::ENDPOINTS6);
         self.clear::<FlowKey4, Flow>(names::FLOWS4);
         self.clear::<FlowKey6, Flow>(names::FLOWS6);
+        self.clear::<FlowKey4, u64>(names::CLOSING4);
+        self.clear::<FlowKey6, u64>(names::CLOSING6);
         self.clear::<FlowKey4, HalfOpen>(names::HALF_OPEN4);
         self.clear::<FlowKey6, HalfOpen>(names::HALF_OPEN6);
         for id in 0..u32::from(BACKENDS) {
@@ -359,6 +361,10 @@ impl Dataplane for Kernel {
         state.flows.extend(flows6.into_iter().map(|(key, flow)| (client6(key), flow.into())));
         state.half_open = half4.into_iter().map(|(key, half)| (client4(key), half.into())).collect();
         state.half_open.extend(half6.into_iter().map(|(key, half)| (client6(key), half.into())));
+        let closing4 = self.entries::<FlowKey4, u64>(names::CLOSING4);
+        let closing6 = self.entries::<FlowKey6, u64>(names::CLOSING6);
+        state.closing = closing4.into_iter().map(|(key, _)| client4(key)).collect();
+        state.closing.extend(closing6.into_iter().map(|(key, _)| client6(key)));
         state
     }
 
@@ -394,6 +400,18 @@ impl Dataplane for Kernel {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock can be read");
         let now = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).expect("it is after the boot");
         self.set_per_cpu(names::CPU_STATE, 0, flooded(clock_from_nanos(now)));
+    }
+
+    fn close(&mut self, flow: (SocketAddr, u16)) {
+        let flows4 = self.entries::<FlowKey4, Flow>(names::FLOWS4);
+        if let Some((key, flow)) = flows4.into_iter().find(|(key, _)| client4(*key) == flow) {
+            let listed = self.hash(names::CLOSING4).insert(key, flow.state.identity(), 0);
+            return listed.expect("the list has room");
+        }
+        let flows6 = self.entries::<FlowKey6, Flow>(names::FLOWS6);
+        let known = flows6.into_iter().find(|(key, _)| client6(*key) == flow);
+        let (key, flow) = known.expect("the flow is in the table");
+        self.hash(names::CLOSING6).insert(key, flow.state.identity(), 0).expect("the list has room");
     }
 
     fn shortest(&self) -> usize {

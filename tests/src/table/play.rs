@@ -1,6 +1,9 @@
 //! Plays a scenario against a data path and compares everything.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use balancer_common::{
     abi::{BackendCounts, Flow, FlowState, HalfOpen, Hop, ServiceCounts, Traffic},
@@ -32,6 +35,8 @@ pub trait Dataplane {
 
     /// Makes this CPU believe in a flood.
     fn flood(&mut self);
+    /// Lists the flow of a client and service, which is in the table, as one that is to be closed.
+    fn close(&mut self, flow: (SocketAddr, u16));
 
     /// Length of the shortest frame that can be sent.
     fn shortest(&self) -> usize;
@@ -61,6 +66,8 @@ pub struct State {
     pub flows: BTreeMap<(SocketAddr, u16), FlowView>,
     /// The half-open tables by client and service.
     pub half_open: BTreeMap<(SocketAddr, u16), HalfView>,
+    /// Flows that are listed as to be closed, by client and service.
+    pub closing: BTreeSet<(SocketAddr, u16)>,
 }
 
 /// A flow, without times.
@@ -166,6 +173,13 @@ pub fn run(scenario: &Scenario, plane: &mut impl Dataplane) -> usize {
             }
             Step::Refill(nanos) => plane.refill(*nanos),
             Step::Flood => plane.flood(),
+            Step::Close(flow) => {
+                plane.close(*flow);
+                state = plane.state();
+            }
+            Step::Listed(flow, listed) => {
+                assert_eq!(state.closing.contains(flow), *listed, "{name}: {flow:?} on the list");
+            }
             Step::Flow(key, flow) => {
                 assert_eq!(state.flows.get(key), flow.as_ref(), "{name}: flow of {key:?}")
             }

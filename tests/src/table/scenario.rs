@@ -1,5 +1,7 @@
 //! What a table says: packets in sequence and what is expected of each.
 
+mod closing;
+
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use balancer_common::{
@@ -50,6 +52,10 @@ pub enum Step {
     Refill(u64),
     /// SYNs flood this CPU.
     Flood,
+    /// The agent lists the flow of a client and service as one that is to be closed.
+    Close((SocketAddr, u16)),
+    /// It is still on that list, or is not.
+    Listed((SocketAddr, u16), bool),
     /// The flow of a client and service is in the flow table, with this content, or is not.
     Flow((SocketAddr, u16), Option<FlowView>),
     /// It is in the half-open table, with this content, or is not.

@@ -152,6 +152,8 @@ pub struct BackendSpec {
     pub removed: i64,
     /// Its budget.
     pub pace: BackendPace,
+    /// See [`balancer_common::abi::Backend::closing`].
+    pub closing: u8,
 }
 
 /// What the agent configures.
@@ -197,6 +199,7 @@ impl World {
                 score: Score { flags: ScoreFlags::READY, ..Score::default() },
                 removed: 0,
                 pace: BackendPace::default(),
+                closing: 0,
             })
         };
         let settings = Settings {
@@ -318,11 +321,27 @@ impl Talk {
     /// The RST that answers a packet of the client.
     #[must_use]
     pub fn reset_sent(&self, tcp: Tcp) -> Packet {
-        let mut packet = Packet::new(Ethernet::leaving(&self.client_hop), self.vip, self.client, tcp);
-        packet.network.class = 0;
-        packet.network.identification = 0;
-        packet.network.flow_label = 0;
-        packet
+        plain(Packet::new(Ethernet::leaving(&self.client_hop), self.vip, self.client, tcp))
+    }
+
+    /// The RST that a backend gets in place of a packet of the client.
+    #[must_use]
+    pub fn cut_sent(&self, tcp: Tcp) -> Packet {
+        let hop = &self.server_hop;
+        let link = if hop.is_known() { Ethernet::leaving(hop) } else { Ethernet::arriving(&self.client_hop) };
+        plain(Packet::new(link, self.client, self.server, tcp))
+    }
+
+    /// The RST that the client gets in place of a packet of its backend.
+    #[must_use]
+    pub fn cut_reply_sent(&self, tcp: Tcp) -> Packet {
+        plain(Packet::new(Ethernet::leaving(&self.client_hop), self.vip, self.client, tcp))
+    }
+
+    /// The RST that answers a packet of the backend.
+    #[must_use]
+    pub fn reset_to_backend(&self, tcp: Tcp) -> Packet {
+        plain(Packet::new(Ethernet::leaving(&self.reply_hop()), self.client, self.server, tcp))
     }
 
     /// The way that the backend's packets come.
@@ -368,5 +387,13 @@ impl Talk {
 
 const fn hopped(mut packet: Packet) -> Packet {
     packet.network.hops -= 1;
+    packet
+}
+
+/// With the network header that packets of our own have.
+const fn plain(mut packet: Packet) -> Packet {
+    packet.network.class = 0;
+    packet.network.identification = 0;
+    packet.network.flow_label = 0;
     packet
 }
