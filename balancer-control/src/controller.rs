@@ -6,6 +6,7 @@ use crate::backend::Backend;
 use crate::service::Service;
 use crate::{Command, Input, Model, Moment, Paces, ServiceSpec, admission};
 
+mod closing;
 mod report;
 
 /// Keeps what is known of every backend, and says what the maps should hold.

@@ -26,6 +26,7 @@
 mod admission;
 mod alarm;
 mod backend;
+pub mod closing;
 pub mod command;
 mod condition;
 pub mod controller;

@@ -1,0 +1,289 @@
+//! Closing flows at a pace, so that their clients come back to where there is room: rebalancing and paced drains.
+//!
+//! A [`Run`] is one order of the operator. Each [`Run::step`] looks at the backends as they are by then, and says how
+//! many flows of each are to be on the list of flows that the program closes at their next packet. It never lists more
+//! than the surplus of the moment, nor more than its peers have room for, nor in all more than it was allowed when it
+//! began. When reality moves, the list shrinks.
+//!
+//! Which flows are taken is [`Chooser`]'s.
+
+mod choose;
+mod surplus;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use balancer_common::abi::BackendId;
+
+use crate::Moment;
+pub use choose::{Candidate, Chooser};
+pub use surplus::surplus;
+
+/// One backend, as a run needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seat {
+    /// The backend.
+    pub id: BackendId,
+    /// Live connections.
+    pub live: u64,
+    /// Capacity, relative to the other backends of the service; above zero.
+    pub capacity: f64,
+    /// Predicted load with its live connections, in parts of its capacity: what new flows are steered by.
+    pub load: f64,
+    /// What one more connection adds to `load`, above zero.
+    pub cost: f64,
+    /// Whether it takes new flows, apart from its cap.
+    pub open: bool,
+    /// Whether it has its part in the balance. Those that drain, have not come up, or stand by have none.
+    pub balanced: bool,
+    /// Whether its probes fail.
+    pub down: bool,
+    /// Whether it is drained.
+    pub draining: bool,
+    /// Most live connections.
+    pub cap: Option<u32>,
+}
+
+impl Seat {
+    /// Connections that its cap leaves room for.
+    pub(crate) fn room(&self) -> u64 {
+        match (self.open, self.cap) {
+            (false, _) => 0,
+            (true, None) => u64::MAX,
+            (true, Some(cap)) => u64::from(cap).saturating_sub(self.live),
+        }
+    }
+}
+
+/// What a run is for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Aim {
+    /// No backend of the service has more than its share of the load and `tolerance` of that.
+    Level {
+        /// Part of the share, 0.01 to 1.0.
+        tolerance: f64,
+    },
+    /// A draining backend has no flow left.
+    Empty {
+        /// The backend.
+        backend: BackendId,
+        /// Also when no other backend takes new flows.
+        force: bool,
+    },
+}
+
+/// An order of the operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// What for.
+    pub aim: Aim,
+    /// Flows listed per second, above zero.
+    pub rate: f64,
+    /// Most flows closed in all.
+    pub max: u64,
+}
+
+/// How far a run has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It lists flows, or waits for the next packets of those it has listed.
+    Running,
+    /// It has nothing to list for the moment, and why, in words.
+    Waiting(String),
+    /// It is over, and why, in words.
+    Ended(String),
+}
+
+/// What is to change on the list of flows that are closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Flows to put on it.
+    pub list: BTreeMap<BackendId, u64>,
+    /// Flows to take off again.
+    pub unlist: BTreeMap<BackendId, u64>,
+}
+
+/// One order, being carried out.
+#[derive(Clone, Debug)]
+pub struct Run {
+    order: Order,
+    /// Most flows closed of each backend.
+    quotas: BTreeMap<BackendId, u64>,
+    /// Backends that were down when it began.
+    down: Vec<BackendId>,
+    /// Flows that may be listed by now.
+    credit: f64,
+    stepped: Moment,
+    progress: Progress,
+}
+
+impl Run {
+    /// Begins. The surplus of this moment is the most that it will ever close of each backend.
+    #[must_use]
+    pub fn new(order: Order, seats: &[Seat], now: Moment) -> Self {
+        let quotas = match order.aim {
+            Aim::Level { tolerance } => surplus(seats, tolerance, order.max),
+            Aim::Empty { backend, .. } => BTreeMap::from([(backend, order.max)]),
+        };
+        let down = seats.iter().filter(|seat| seat.down).map(|seat| seat.id).collect();
+        Self { order, quotas, down, credit: 1.0, stepped: now, progress: Progress::Running }
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub const fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The order.
+    #[must_use]
+    pub const fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// Most flows that it closes of each backend, of those it closes any of.
+    #[must_use]
+    pub const fn quotas(&self) -> &BTreeMap<BackendId, u64> {
+        &self.quotas
+    }
+
+    /// Ends it. What is listed is to be taken off the list.
+    pub fn stop(&mut self, why: impl Into<String>) {
+        if !matches!(self.progress, Progress::Ended(_)) {
+            self.progress = Progress::Ended(why.into());
+        }
+    }
+
+    /// What to do at `now`, given the backends, the flows of each that are on the list and still live, and those
+    /// that the run has closed. `room` is how many more flows the list has room for.
+    pub fn step(
+        &mut self,
+        seats: &[Seat],
+        listed: &BTreeMap<BackendId, u64>,
+        closed: &BTreeMap<BackendId, u64>,
+        room: u64,
+        now: Moment,
+    ) -> Step {
+        let passed = now.since(self.stepped);
+        self.stepped = self.stepped.max(now);
+        // One second's worth at most is saved up, so that a pause is not followed by a blow.
+        let most = self.order.rate.max(1.0);
+        self.credit =
+            (self.credit + self.order.rate * passed.min(Duration::from_secs(1)).as_secs_f64()).min(most);
+        let wanted = match self.check(seats) {
+            Ok(()) => self.wanted(seats, closed),
+            Err(why) => {
+                self.stop(why);
+                BTreeMap::new()
+            }
+        };
+        let step = self.towards(&wanted, listed, room);
+        self.judge(seats, &wanted, closed);
+        step
+    }
+
+    /// Whether the world is still one that the order was given for.
+    fn check(&self, seats: &[Seat]) -> Result<(), String> {
+        if let Progress::Ended(why) = &self.progress {
+            return Err(why.clone());
+        }
+        let target = match self.order.aim {
+            Aim::Level { .. } => None,
+            Aim::Empty { backend, .. } => Some(backend),
+        };
+        let is_peer = |seat: &&Seat| Some(seat.id) != target;
+        if seats.iter().filter(is_peer).any(|seat| seat.down && !self.down.contains(&seat.id)) {
+            return Err("a backend went down".to_owned());
+        }
+        match target.map(|target| seats.iter().find(|seat| seat.id == target)) {
+            Some(None) => Err("the backend is not there any more".to_owned()),
+            Some(Some(seat)) if !seat.draining => Err("the drain was ended".to_owned()),
+            Some(Some(_)) | None => Ok(()),
+        }
+    }
+
+    /// Flows of each backend that should be on the list by now, whatever the pace.
+    fn wanted(&self, seats: &[Seat], closed: &BTreeMap<BackendId, u64>) -> BTreeMap<BackendId, u64> {
+        let done: u64 = closed.values().sum();
+        let max = self.order.max.saturating_sub(done);
+        let surplus = match self.order.aim {
+            Aim::Level { tolerance } => surplus(seats, tolerance, max),
+            Aim::Empty { backend, force } => {
+                let live = seats.iter().find(|seat| seat.id == backend).map_or(0, |seat| seat.live);
+                let peers = seats.iter().filter(|seat| seat.id != backend);
+                let room = peers.fold(0_u64, |room, seat| room.saturating_add(seat.room()));
+                let most = if force { live } else { live.min(room) };
+                BTreeMap::from([(backend, most.min(max))])
+            }
+        };
+        let left = |id: &BackendId| {
+            let quota = self.quotas.get(id).copied().unwrap_or(0);
+            quota.saturating_sub(closed.get(id).copied().unwrap_or(0))
+        };
+        surplus.into_iter().map(|(id, flows)| (id, flows.min(left(&id)))).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// The changes that bring the list to what is wanted, at the order's pace.
+    fn towards(
+        &mut self,
+        wanted: &BTreeMap<BackendId, u64>,
+        listed: &BTreeMap<BackendId, u64>,
+        room: u64,
+    ) -> Step {
+        let mut step = Step::default();
+        let mut allowed = (self.credit as u64).min(room);
+        for (id, listed) in listed {
+            let excess = listed.saturating_sub(wanted.get(id).copied().unwrap_or(0));
+            if excess > 0 {
+                step.unlist.insert(*id, excess);
+            }
+        }
+        for (id, wanted) in wanted {
+            let missing = wanted.saturating_sub(listed.get(id).copied().unwrap_or(0)).min(allowed);
+            if missing > 0 {
+                allowed -= missing;
+                self.credit -= missing as f64;
+                step.list.insert(*id, missing);
+            }
+        }
+        step
+    }
+
+    fn judge(
+        &mut self,
+        seats: &[Seat],
+        wanted: &BTreeMap<BackendId, u64>,
+        closed: &BTreeMap<BackendId, u64>,
+    ) {
+        if matches!(self.progress, Progress::Ended(_)) {
+            return;
+        }
+        if !wanted.is_empty() {
+            self.progress = Progress::Running;
+            return;
+        }
+        let done: u64 = closed.values().sum();
+        if done >= self.order.max {
+            return self.stop("as many flows were closed as one run may close");
+        }
+        match self.order.aim {
+            Aim::Level { tolerance } if surplus::excess(seats, tolerance).is_empty() => {
+                self.stop("the backends are balanced");
+            }
+            Aim::Level { .. }
+                if self.quotas.iter().all(|(id, quota)| closed.get(id).unwrap_or(&0) >= quota) =>
+            {
+                self.stop("what was too much when the run began is closed");
+            }
+            Aim::Empty { backend, .. } if seats.iter().any(|seat| seat.id == backend && seat.live == 0) => {
+                self.stop("the backend has no flow left");
+            }
+            Aim::Level { .. } | Aim::Empty { .. } => {
+                self.progress = Progress::Waiting("no other backend has room".to_owned());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
