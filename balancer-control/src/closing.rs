@@ -19,6 +19,10 @@ use crate::Moment;
 pub use choose::{Candidate, Chooser};
 pub use surplus::surplus;
 
+/// A run closes no more than this many times the surplus that it began with: who is closed draws candidates anew, and may
+/// come back to where it was; and load that telemetry sees may be others' than those who are closed.
+const AGAIN: u64 = 3;
+
 /// One backend, as a run needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seat {
@@ -90,8 +94,10 @@ pub enum Progress {
     Running,
     /// It has nothing to list for the moment, and why, in words.
     Waiting(String),
-    /// It is over, and why, in words.
-    Ended(String),
+    /// It ended before it was done, and why, in words.
+    Stopped(String),
+    /// It ended because there is nothing left to do, and why, in words.
+    Done(String),
 }
 
 /// What is to change on the list of flows that are closed.
@@ -107,8 +113,12 @@ pub struct Step {
 #[derive(Clone, Debug)]
 pub struct Run {
     order: Order,
-    /// Most flows closed of each backend.
-    quotas: BTreeMap<BackendId, u64>,
+    /// What was too much of each backend when it began.
+    planned: BTreeMap<BackendId, u64>,
+    /// Most flows closed in all.
+    limit: u64,
+    /// The mean load when it began. Clients that were closed and have not come back make it look lower.
+    mean: f64,
     /// Backends that were down when it began.
     down: Vec<BackendId>,
     /// Flows that may be listed by now.
@@ -118,15 +128,23 @@ pub struct Run {
 }
 
 impl Run {
-    /// Begins. The surplus of this moment is the most that it will ever close of each backend.
+    /// Begins.
     #[must_use]
     pub fn new(order: Order, seats: &[Seat], now: Moment) -> Self {
-        let quotas = match order.aim {
-            Aim::Level { tolerance } => surplus(seats, tolerance, order.max),
-            Aim::Empty { backend, .. } => BTreeMap::from([(backend, order.max)]),
+        let mean = surplus::mean(seats);
+        let (planned, limit) = match order.aim {
+            Aim::Level { tolerance } => {
+                let planned = surplus(seats, tolerance, order.max, mean);
+                let total: u64 = planned.values().sum();
+                (planned, total.saturating_mul(AGAIN).min(order.max))
+            }
+            Aim::Empty { backend, .. } => {
+                let live = seats.iter().find(|seat| seat.id == backend).map_or(0, |seat| seat.live);
+                (BTreeMap::from([(backend, live.min(order.max))]), order.max)
+            }
         };
         let down = seats.iter().filter(|seat| seat.down).map(|seat| seat.id).collect();
-        Self { order, quotas, down, credit: 1.0, stepped: now, progress: Progress::Running }
+        Self { order, planned, limit, mean, down, credit: 1.0, stepped: now, progress: Progress::Running }
     }
 
     /// How far it has come.
@@ -141,16 +159,28 @@ impl Run {
         &self.order
     }
 
-    /// Most flows that it closes of each backend, of those it closes any of.
+    /// What was too much of each backend when it began, of those that had too much.
     #[must_use]
-    pub const fn quotas(&self) -> &BTreeMap<BackendId, u64> {
-        &self.quotas
+    pub const fn planned(&self) -> &BTreeMap<BackendId, u64> {
+        &self.planned
+    }
+
+    /// Most flows that it closes in all.
+    #[must_use]
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self.progress, Progress::Stopped(_) | Progress::Done(_))
     }
 
     /// Ends it. What is listed is to be taken off the list.
     pub fn stop(&mut self, why: impl Into<String>) {
-        if !matches!(self.progress, Progress::Ended(_)) {
-            self.progress = Progress::Ended(why.into());
+        if !self.is_over() {
+            self.progress = Progress::Stopped(why.into());
         }
     }
 
@@ -170,13 +200,10 @@ impl Run {
         let most = self.order.rate.max(1.0);
         self.credit =
             (self.credit + self.order.rate * passed.min(Duration::from_secs(1)).as_secs_f64()).min(most);
-        let wanted = match self.check(seats) {
-            Ok(()) => self.wanted(seats, closed),
-            Err(why) => {
-                self.stop(why);
-                BTreeMap::new()
-            }
-        };
+        if let Err(why) = self.check(seats) {
+            self.stop(why);
+        }
+        let wanted = if self.is_over() { BTreeMap::new() } else { self.wanted(seats, closed) };
         let step = self.towards(&wanted, listed, room);
         self.judge(seats, &wanted, closed);
         step
@@ -184,9 +211,6 @@ impl Run {
 
     /// Whether the world is still one that the order was given for.
     fn check(&self, seats: &[Seat]) -> Result<(), String> {
-        if let Progress::Ended(why) = &self.progress {
-            return Err(why.clone());
-        }
         let target = match self.order.aim {
             Aim::Level { .. } => None,
             Aim::Empty { backend, .. } => Some(backend),
@@ -205,9 +229,9 @@ impl Run {
     /// Flows of each backend that should be on the list by now, whatever the pace.
     fn wanted(&self, seats: &[Seat], closed: &BTreeMap<BackendId, u64>) -> BTreeMap<BackendId, u64> {
         let done: u64 = closed.values().sum();
-        let max = self.order.max.saturating_sub(done);
+        let max = self.limit.saturating_sub(done);
         let surplus = match self.order.aim {
-            Aim::Level { tolerance } => surplus(seats, tolerance, max),
+            Aim::Level { tolerance } => surplus(seats, tolerance, max, self.mean),
             Aim::Empty { backend, force } => {
                 let live = seats.iter().find(|seat| seat.id == backend).map_or(0, |seat| seat.live);
                 let peers = seats.iter().filter(|seat| seat.id != backend);
@@ -216,11 +240,7 @@ impl Run {
                 BTreeMap::from([(backend, most.min(max))])
             }
         };
-        let left = |id: &BackendId| {
-            let quota = self.quotas.get(id).copied().unwrap_or(0);
-            quota.saturating_sub(closed.get(id).copied().unwrap_or(0))
-        };
-        surplus.into_iter().map(|(id, flows)| (id, flows.min(left(&id)))).filter(|(_, n)| *n > 0).collect()
+        surplus.into_iter().filter(|(_, flows)| *flows > 0).collect()
     }
 
     /// The changes that bring the list to what is wanted, at the order's pace.
@@ -255,33 +275,30 @@ impl Run {
         wanted: &BTreeMap<BackendId, u64>,
         closed: &BTreeMap<BackendId, u64>,
     ) {
-        if matches!(self.progress, Progress::Ended(_)) {
+        if self.is_over() {
             return;
         }
         if !wanted.is_empty() {
             self.progress = Progress::Running;
             return;
         }
-        let done: u64 = closed.values().sum();
-        if done >= self.order.max {
-            return self.stop("as many flows were closed as one run may close");
-        }
-        match self.order.aim {
-            Aim::Level { tolerance } if surplus::excess(seats, tolerance).is_empty() => {
-                self.stop("the backends are balanced");
+        let total: u64 = closed.values().sum();
+        let done = |why: &str| Progress::Done(why.to_owned());
+        self.progress = match self.order.aim {
+            Aim::Level { tolerance } if surplus::excess(seats, tolerance, self.mean).is_empty() => {
+                done("the backends are balanced")
             }
-            Aim::Level { .. }
-                if self.quotas.iter().all(|(id, quota)| closed.get(id).unwrap_or(&0) >= quota) =>
-            {
-                self.stop("what was too much when the run began is closed");
+            _ if total >= self.order.max => done("as many flows were closed as one run may close"),
+            _ if total >= self.limit => {
+                done("three times what was too much is closed; who was closed has come back")
             }
             Aim::Empty { backend, .. } if seats.iter().any(|seat| seat.id == backend && seat.live == 0) => {
-                self.stop("the backend has no flow left");
+                done("the backend has no flow left")
             }
             Aim::Level { .. } | Aim::Empty { .. } => {
-                self.progress = Progress::Waiting("no other backend has room".to_owned());
+                Progress::Waiting("no other backend has room".to_owned())
             }
-        }
+        };
     }
 }
 

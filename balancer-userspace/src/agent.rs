@@ -11,6 +11,7 @@
 mod admission;
 mod answers;
 mod clock;
+mod closing;
 mod core;
 mod explain;
 mod flows;
@@ -56,6 +57,8 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let mut ticks = tokio::time::interval(agent.tick_period());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut steps = tokio::time::interval(closing::STEP);
+    steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         // Whoever is ready has the same chance: no flood of calls, signals or readings can keep the others waiting.
         tokio::select! {
@@ -65,6 +68,8 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
             Some(call) = inputs.calls.recv() => agent.answer(call),
             Some(event) = inputs.probes.recv() => agent.probed(event, &mut inputs.probes),
             Some(event) = inputs.samples.recv() => agent.sampled(event),
+            Some(event) = inputs.walks.recv() => agent.walked(event),
+            _ = steps.tick(), if agent.closing.is_busy() => agent.step_runs(),
             Some(event) = inputs.hops.recv() => agent.hopped(event, &mut inputs.hops),
             swept = inputs.sweeps.recv() => match swept {
                 Some(event) => agent.swept(event),

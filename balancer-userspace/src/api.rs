@@ -38,6 +38,8 @@ pub enum Call {
         backend: BackendName,
         /// Whether it takes no new flows.
         drain: bool,
+        /// With a drain: also closes its flows, at this pace.
+        pace: Option<wire::DrainRequest>,
         /// The backend afterwards.
         reply: Reply<wire::Backend>,
     },
@@ -51,6 +53,26 @@ pub enum Call {
         weight: Option<u32>,
         /// The backend afterwards.
         reply: Reply<wire::Backend>,
+    },
+    /// Closes flows so that every backend gets its share, or says which it would close.
+    Rebalance {
+        /// Who asks.
+        peer: Peer,
+        /// The order, checked by the server.
+        request: wire::RebalanceRequest,
+        /// The runs that were begun or planned.
+        reply: Reply<wire::Runs>,
+    },
+    /// Runs that close flows.
+    Runs(Reply<wire::Runs>),
+    /// Ends runs that close flows: those of a service, or all.
+    StopRuns {
+        /// Who asks.
+        peer: Peer,
+        /// Name of the service.
+        service: Option<String>,
+        /// Those that were going on.
+        reply: Reply<wire::Runs>,
     },
     /// Lists flows.
     Flows {

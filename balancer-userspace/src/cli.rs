@@ -15,6 +15,7 @@ mod log;
 mod man;
 mod output;
 mod preset;
+mod rebalance;
 mod reload;
 mod report;
 mod run;
@@ -80,6 +81,8 @@ enum Verb {
     /// Backends: list, drain, weigh.
     #[command(subcommand)]
     Backend(backend::Verb),
+    /// Closes surplus flows at a pace, most idle first, so that their clients connect again where there is room.
+    Rebalance(rebalance::Args),
     /// Flows.
     #[command(subcommand)]
     Flow(flow::Verb),
@@ -140,6 +143,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Status(args) => client(status::run(&args, &mut context))?,
         Verb::Service(verb) => client(service::run(&verb, &mut context))?,
         Verb::Backend(verb) => client(backend::run(verb, &mut context))?,
+        Verb::Rebalance(args) => client(rebalance::run(args, &mut context))?,
         Verb::Flow(verb) => client(flow::run(verb, &mut context))?,
         Verb::Preset(verb) => client(preset::run(verb, &mut context))?,
         Verb::Report(args) => client(report::run(args))?,

@@ -118,6 +118,8 @@ pub struct ServiceConfig {
     pub over_budget: OverBudget,
     /// Time in which a budget is given back after an outage.
     pub ramp: Duration,
+    /// How long a backend must have been down before its flows are closed; `None` keeps them.
+    pub close_down_after: Option<Duration>,
     /// Successful probes in a row before a backend is in rotation.
     pub rise: u32,
     /// Failed probes in a row before it is taken out.

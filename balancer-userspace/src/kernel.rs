@@ -26,7 +26,7 @@ pub use datapath::{
     Attachment, Datapath, Detached, Opened, Options, PinState, detach, pin_state, try_program,
 };
 pub use error::Error;
-pub use maps::{Counters, FlowKey, Flows, Layout, MapSource, Maps, Steering, TableUsage};
+pub use maps::{ClosingList, Counters, FlowKey, Flows, Layout, MapSource, Maps, Steering, TableUsage};
 pub use nexthop::{Discovered, HopEvent, Targets, Watcher, discover};
 pub use notice::Notice;
 pub use object::Object;

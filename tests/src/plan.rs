@@ -57,6 +57,10 @@ pub struct ServicePlan {
     pub panic: Option<&'static str>,
     /// `[service.ejection]`.
     pub ejection: Option<EjectionPlan>,
+    /// What becomes of the flows of a backend that is down.
+    pub when_down: Option<&'static str>,
+    /// After what time.
+    pub down_grace: Option<&'static str>,
     /// Probing.
     pub health: HealthPlan,
     /// `[service.telemetry]`, where it is not the preset's.

@@ -26,20 +26,25 @@ fn weight(seat: &Seat) -> f64 {
     each.max(seat.cost * seat.capacity)
 }
 
-fn level(seats: &[Seat]) -> Option<Level> {
+/// Load per capacity, were it even.
+pub(super) fn mean(seats: &[Seat]) -> f64 {
+    level(seats, 0.0).map_or(0.0, |level| level.mean)
+}
+
+fn level(seats: &[Seat], least: f64) -> Option<Level> {
     let balanced = || seats.iter().filter(|seat| seat.balanced);
     let capacity: f64 = balanced().map(|seat| seat.capacity).sum();
     if capacity <= 0.0 {
         return None;
     }
     let total: f64 = balanced().map(work).sum();
-    Some(Level { mean: total / capacity, heaviest: balanced().map(weight).fold(0.0, f64::max) })
+    Some(Level { mean: (total / capacity).max(least), heaviest: balanced().map(weight).fold(0.0, f64::max) })
 }
 
 /// Flows of each backend above its share and `tolerance` of that, whether or not others have room for them. Taking them
-/// away leaves no backend below its share.
-pub(super) fn excess(seats: &[Seat], tolerance: f64) -> BTreeMap<BackendId, u64> {
-    let Some(level) = level(seats) else { return BTreeMap::new() };
+/// away leaves no backend below its share. See [`surplus`] for `least`.
+pub(super) fn excess(seats: &[Seat], tolerance: f64, least: f64) -> BTreeMap<BackendId, u64> {
+    let Some(level) = level(seats, least) else { return BTreeMap::new() };
     let above = |seat: &Seat| {
         let share = level.mean * seat.capacity;
         let (bound, weight) = (share * (1.0 + tolerance), weight(seat));
@@ -58,11 +63,12 @@ pub(super) fn excess(seats: &[Seat], tolerance: f64) -> BTreeMap<BackendId, u64>
 /// Flows of each backend that a rebalancing may close now: its excess, but in all no more than `max`, and no more than
 /// the others have room for below their own shares and `tolerance`, and below their caps.
 ///
-/// The load is what new flows are steered by, so that a client that is closed comes back to a backend with room.
+/// The load is what new flows are steered by, so that a client that is closed comes back to a backend with room. Its
+/// mean is taken for `least` at least: what it was before clients were closed who have not come back.
 #[must_use]
-pub fn surplus(seats: &[Seat], tolerance: f64, max: u64) -> BTreeMap<BackendId, u64> {
-    let Some(level) = level(seats) else { return BTreeMap::new() };
-    let excess = excess(seats, tolerance);
+pub fn surplus(seats: &[Seat], tolerance: f64, max: u64, least: f64) -> BTreeMap<BackendId, u64> {
+    let Some(level) = level(seats, least) else { return BTreeMap::new() };
+    let excess = excess(seats, tolerance, least);
     let room = seats.iter().filter(|seat| seat.balanced && !excess.contains_key(&seat.id)).map(|seat| {
         let below = level.mean * seat.capacity * (1.0 + tolerance) - work(seat);
         let by_load = (below / level.heaviest.max(f64::MIN_POSITIVE)).max(0.0).floor() as u64;

@@ -31,11 +31,13 @@ impl Controller {
     #[must_use]
     pub fn dead(&self, service: ServiceId, grace: Duration, now: Moment) -> Vec<BackendId> {
         let Some(service) = self.service(service) else { return Vec::new() };
-        if !service.backends.iter().any(Backend::is_open) {
+        let is_down = |backend: &Backend| backend.health.state() == HealthState::Down;
+        if !service.backends.iter().any(|backend| backend.is_open() && !is_down(backend)) {
             return Vec::new();
         }
+        // In a panic probes are not believed.
         let is_dead = |backend: &&Backend| {
-            backend.health.state() == HealthState::Down && now.since(backend.health.since()) >= grace
+            is_down(backend) && !backend.panicked && now.since(backend.health.since()) >= grace
         };
         service.backends.iter().filter(is_dead).map(Backend::id).collect()
     }
@@ -65,7 +67,7 @@ fn seat(backend: &Backend, policy: Policy, live: u64) -> Seat {
         load,
         cost,
         open: backend.is_open(),
-        balanced: backend.in_rotation() && !backend.spec.standby,
+        balanced: backend.in_rotation() && !down && !backend.spec.standby,
         down,
         draining,
         cap: backend.spec.cap,

@@ -19,10 +19,21 @@ impl Agent {
     pub(super) fn answer(&mut self, call: Call) {
         match call {
             Call::Status(reply) => drop(reply.send(self.status().map_err(failed))),
-            Call::Drain { peer, backend, drain, reply } => {
-                let action = format!("{} {backend}", if drain { "drain" } else { "undrain" });
-                let done = self.for_operator(peer, &backend, &action, |agent| agent.drain(&backend, drain));
+            Call::Drain { peer, backend, drain, pace, reply } => {
+                let rate = pace.as_ref().map(|pace| format!(" at {}/s", pace.rate)).unwrap_or_default();
+                let action = format!("{} {backend}{rate}", if drain { "drain" } else { "undrain" });
+                let done = self.for_operator(peer, &backend, &action, |agent| match &pace {
+                    Some(pace) => agent.drain_at(&backend, pace),
+                    None => agent.drain(&backend, drain),
+                });
                 drop(reply.send(done));
+            }
+            Call::Rebalance { peer, request, reply } => {
+                drop(reply.send(self.rebalance_for(peer, &request)));
+            }
+            Call::Runs(reply) => drop(reply.send(Ok(self.runs()))),
+            Call::StopRuns { peer, service, reply } => {
+                drop(reply.send(self.stop_for(peer, service.as_deref())));
             }
             Call::Weight { peer, backend, weight, reply } => {
                 let weighed = weight.map_or_else(|| "--reset".to_owned(), |weight| weight.to_string());
@@ -39,12 +50,13 @@ impl Agent {
         }
     }
 
-    fn drain(&mut self, name: &BackendName, drain: bool) -> Result<wire::Backend, ApiError> {
+    pub(super) fn drain(&mut self, name: &BackendName, drain: bool) -> Result<wire::Backend, ApiError> {
         let (id, configured) = self.find(name)?;
         let differs = drain != configured;
         self.remember(name, |entry| entry.drain = differs.then_some(drain))?;
         self.controller.handle(Input::Drain { backend: id, drain }, clock::now());
         self.tick();
+        self.step_runs();
         self.one(id)
     }
 
@@ -68,7 +80,7 @@ impl Agent {
     }
 
     /// A configured backend, and whether the configuration drains it.
-    fn find(&self, name: &BackendName) -> Result<(BackendId, bool), ApiError> {
+    pub(super) fn find(&self, name: &BackendName) -> Result<(BackendId, bool), ApiError> {
         let missing = |what: String| ApiError::new(ErrorCode::NotFound, what);
         let service =
             self.config.services.iter().find(|service| service.name == name.service).ok_or_else(|| {
@@ -91,7 +103,7 @@ impl Agent {
         Ok((id, backend.drain))
     }
 
-    fn one(&self, id: BackendId) -> Result<wire::Backend, ApiError> {
+    pub(super) fn one(&self, id: BackendId) -> Result<wire::Backend, ApiError> {
         let backends = self.backends(&self.snapshot()).map_err(failed)?;
         let found = backends.into_iter().find(|(other, _)| *other == id);
         found
@@ -111,6 +123,8 @@ impl Agent {
             outcomes: self.outcomes(&snapshot, &backends)?,
             problems: Vec::new(),
             warnings: Vec::new(),
+            runs: self.runs_on(),
+            closed: self.closed_flows(),
             backends,
         };
         status.problems = self.problems(&snapshot, &status);

@@ -12,6 +12,7 @@ use balancer_control::{Command, Counts, Input, Moment, ServiceSteering};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
+use super::closing::Closing;
 use super::overrides::Overrides;
 use super::registry::Registry;
 use super::sweeping::{Order, SweepEvent};
@@ -43,6 +44,7 @@ pub(super) struct Agent {
     pub(super) lost: Option<String>,
     pub(super) steering: Steering,
     pub(super) counters: Counters,
+    pub(super) closing: Closing,
     /// For reading; the sweeper has the handle that writes.
     pub(super) flows: Flows,
     /// For walks of the whole tables, which take their time on a thread of their own.
@@ -102,6 +104,7 @@ impl Agent {
         }
         self.observe();
         self.let_go();
+        self.mind_dead();
     }
 
     /// Tells the controller what the program has counted.

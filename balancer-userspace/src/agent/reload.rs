@@ -79,6 +79,7 @@ impl Agent {
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
         self.end_overrides();
         self.repeat_overrides();
+        self.end_runs_of_removed_services();
         self.count();
         if let Err(error) = blocking(|| self.write_settings()) {
             self.doubt = Some(error.to_string());

@@ -13,6 +13,7 @@ use balancer_control::journal::Journal;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use super::closing::{Closing, Walked};
 use super::core::{Agent, Done, timeouts};
 use super::overrides::Overrides;
 use super::registry::Registry;
@@ -46,6 +47,7 @@ pub(super) struct Inputs {
     pub(super) samples: mpsc::Receiver<TelemetryEvent>,
     pub(super) hops: mpsc::Receiver<HopEvent>,
     pub(super) sweeps: mpsc::Receiver<SweepEvent>,
+    pub(super) walks: mpsc::Receiver<Walked>,
 }
 
 /// Opens the data path, fills its maps, attaches it, and only then listens.
@@ -63,6 +65,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     let (samples, sample_inbox) = mpsc::channel(QUEUE);
     let (hops, hop_inbox) = mpsc::channel(QUEUE);
     let (sweeps, sweep_inbox) = mpsc::channel(QUEUE);
+    let (walks, walk_inbox) = mpsc::channel(QUEUE);
     let (targets, target_inbox) = watch::channel(Targets::default());
 
     let opened = blocking(|| open(&options, &config)).map_err(with_shortcomings)?;
@@ -94,6 +97,8 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         lost: None,
         steering,
         counters: opened.maps.counters,
+        closing: Closing::new(opened.maps.closing, walks)
+            .context("failed to empty the list of flows to close")?,
         flows: reader,
         lister: Arc::new(Mutex::new(lister)),
         overrides,
@@ -131,6 +136,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         samples: sample_inbox,
         hops: hop_inbox,
         sweeps: sweep_inbox,
+        walks: walk_inbox,
     };
     Ok((agent, inputs))
 }
@@ -160,6 +166,7 @@ impl Agent {
         }
         self.repeat_overrides();
         self.count();
+        blocking(|| self.keep_all_flows()).context("failed to write what is to be closed")?;
         blocking(|| self.write_settings()).context("failed to write the settings")?;
         self.resync();
         if let Some(problem) = &self.doubt {

@@ -116,6 +116,35 @@ impl Client {
         self.send(Method::POST, &backend_path(backend, action), None).await
     }
 
+    /// `POST /v1/backends/{service}/{backend}/drain`, with a pace.
+    #[expect(clippy::missing_errors_doc, reason = "see `version`")]
+    pub async fn drain_at(
+        &self,
+        backend: &BackendName,
+        pace: &wire::DrainRequest,
+    ) -> Result<wire::Backend, ClientError> {
+        self.send(Method::POST, &backend_path(backend, "drain"), Some(serde_json::to_vec(pace)?)).await
+    }
+
+    /// `GET /v1/rebalance`.
+    #[expect(clippy::missing_errors_doc, reason = "see `version`")]
+    pub async fn runs(&self) -> Result<wire::Runs, ClientError> {
+        self.get("/v1/rebalance").await
+    }
+
+    /// `POST /v1/rebalance`.
+    #[expect(clippy::missing_errors_doc, reason = "see `version`")]
+    pub async fn rebalance(&self, request: &wire::RebalanceRequest) -> Result<wire::Runs, ClientError> {
+        self.send(Method::POST, "/v1/rebalance", Some(serde_json::to_vec(request)?)).await
+    }
+
+    /// `POST /v1/rebalance/stop`.
+    #[expect(clippy::missing_errors_doc, reason = "see `version`")]
+    pub async fn stop_runs(&self, service: Option<String>) -> Result<wire::Runs, ClientError> {
+        let body = serde_json::to_vec(&wire::StopRequest { service })?;
+        self.send(Method::POST, "/v1/rebalance/stop", Some(body)).await
+    }
+
     /// `PUT /v1/backends/{service}/{backend}/weight`.
     #[expect(clippy::missing_errors_doc, reason = "see `version`")]
     pub async fn weight(

@@ -1,5 +1,7 @@
 //! The routes of the API: each checks its request, asks the agent, and answers in JSON.
 
+mod closing;
+
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -51,6 +53,8 @@ fn router(calls: Calls) -> Router {
         .route("/v1/backends/{service}/{backend}/drain", post(drain))
         .route("/v1/backends/{service}/{backend}/undrain", post(undrain))
         .route("/v1/backends/{service}/{backend}/weight", put(weight))
+        .route("/v1/rebalance", get(closing::runs).post(closing::rebalance))
+        .route("/v1/rebalance/stop", post(closing::stop))
         .route("/v1/flows", get(flows))
         .route("/v1/explain", get(explain))
         .route("/v1/log", get(log))
@@ -110,8 +114,14 @@ async fn backends(State(calls): State<Calls>) -> Answer<Vec<wire::Backend>> {
 
 type Named = Path<(String, String)>;
 
-async fn drain(State(calls): State<Calls>, peer: Extension<UnixPeer>, named: Named) -> Answer<wire::Backend> {
-    set_drain(&calls, *peer, named, true).await
+async fn drain(
+    State(calls): State<Calls>,
+    peer: Extension<UnixPeer>,
+    named: Named,
+    body: Bytes,
+) -> Answer<wire::Backend> {
+    let pace = closing::pace(&body)?;
+    set_drain(&calls, *peer, named, true, pace).await
 }
 
 async fn undrain(
@@ -119,16 +129,23 @@ async fn undrain(
     peer: Extension<UnixPeer>,
     named: Named,
 ) -> Answer<wire::Backend> {
-    set_drain(&calls, *peer, named, false).await
+    set_drain(&calls, *peer, named, false, None).await
 }
 
-async fn set_drain(calls: &Calls, peer: UnixPeer, named: Named, drain: bool) -> Answer<wire::Backend> {
+async fn set_drain(
+    calls: &Calls,
+    peer: UnixPeer,
+    named: Named,
+    drain: bool,
+    pace: Option<wire::DrainRequest>,
+) -> Answer<wire::Backend> {
     let Path((service, backend)) = named;
     let action = if drain { "drain" } else { "undrain" };
-    tracing::info!(uid = peer.uid, pid = peer.pid, action, service, backend, "asked by API");
+    let rate = pace.as_ref().map(|pace| pace.rate);
+    tracing::info!(uid = peer.uid, pid = peer.pid, action, service, backend, rate, "asked by API");
     let backend = BackendName { service, backend };
     let peer = peer.into();
-    ask(calls, |reply| Call::Drain { peer, backend, drain, reply }).await.map(Json)
+    ask(calls, |reply| Call::Drain { peer, backend, drain, pace, reply }).await.map(Json)
 }
 
 async fn weight(
@@ -298,6 +315,7 @@ impl IntoResponse for ApiError {
         let status = match self.code {
             ErrorCode::Invalid => StatusCode::BAD_REQUEST,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
+            ErrorCode::Conflict => StatusCode::CONFLICT,
             ErrorCode::BadConfiguration => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::Busy => StatusCode::SERVICE_UNAVAILABLE,
             ErrorCode::Failed => StatusCode::INTERNAL_SERVER_ERROR,

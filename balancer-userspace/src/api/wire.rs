@@ -4,6 +4,7 @@
 //! Durations are seconds, addresses are text (`192.0.2.1:1883`, `[2001:db8::1]:1883`), shares and utilisation are 0.0
 //! to 1.0, counters start when the maps are made and never go back while those are pinned.
 
+mod closing;
 mod explain;
 mod log;
 mod words;
@@ -12,6 +13,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use closing::{
+    Closed, DEFAULT_MAX, DEFAULT_RATE, DrainRequest, MAX_RATE, Most, RebalanceRequest, Run, RunBackend,
+    RunKind, RunState, Runs, StopRequest,
+};
 pub use explain::{BackendFacts, Candidate, Condition, Explanation, Steering};
 pub use log::{Log, LogEntry, LogEvent, Share, SummaryRow};
 
@@ -53,6 +58,12 @@ pub struct Status {
     /// What is odd but may be meant, such as a VIP that no interface holds.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Rebalancings and paced drains that are going on.
+    #[serde(default)]
+    pub runs: Vec<Run>,
+    /// Flows that such runs have closed since the agent started.
+    #[serde(default)]
+    pub closed: Vec<Closed>,
 }
 
 /// The agent itself.
@@ -389,6 +400,8 @@ pub enum ErrorCode {
     Invalid,
     /// No such route, service or backend. HTTP 404.
     NotFound,
+    /// Something is going on, or so, that does not go with the request; nothing was changed. HTTP 409.
+    Conflict,
     /// The configuration has problems; nothing was changed. HTTP 422.
     BadConfiguration,
     /// The agent has too many requests waiting, or did not answer in time. HTTP 503.

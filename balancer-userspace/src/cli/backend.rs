@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use comfy_table::Table;
 
 use crate::api::BackendName;
-use crate::api::wire::{Backend, BackendState};
+use crate::api::wire::{Backend, BackendState, DrainRequest};
 
 use super::output::{self, ago, json, or_dash, percent, print};
-use super::{Context, Failure};
+use super::{Context, Failure, rebalance};
 
 /// Verbs of `backend`.
 #[derive(Debug, clap::Subcommand)]
@@ -19,11 +19,20 @@ pub(super) enum Verb {
         #[arg(value_name = "SERVICE")]
         service: Option<String>,
     },
-    /// Steers no new flows to a backend; those it has continue.
+    /// Steers no new flows to a backend; those it has continue, or are closed at a pace.
     Drain {
         /// The backend.
         #[arg(value_name = "SERVICE/BACKEND")]
         backend: BackendName,
+        /// Closes its flows, so many per second, most idle first: 50/s or 600/m.
+        #[arg(long, value_name = "RATE", value_parser = rebalance::rate)]
+        rate: Option<f64>,
+        /// Also when no other backend takes new flows.
+        #[arg(long, requires = "rate")]
+        force: bool,
+        /// Waits until the last flow is closed and shows how far it has come.
+        #[arg(long, requires = "rate")]
+        wait: bool,
     },
     /// Ends the drain of a backend.
     Undrain {
@@ -54,10 +63,30 @@ pub(super) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<(), Fai
             }
             if context.json { json(context.out, &backends)? } else { print(context.out, &table(&backends))? }
         }
-        Verb::Drain { backend } => {
+        Verb::Drain { backend, rate: None, .. } => {
             let after = context.client.drain(&backend, true).await?;
             changed(context, &after, |out| {
                 writeln!(out, "{backend} takes no new flows; it has {} live", after.live)
+            })?;
+        }
+        Verb::Drain { backend, rate: Some(rate), force, wait } => {
+            let after = context.client.drain_at(&backend, &DrainRequest { rate, force }).await?;
+            if wait {
+                let mut runs = context.client.runs().await?;
+                runs.runs.retain(|run| {
+                    run.service == backend.service && run.backend.as_ref() == Some(&backend.backend)
+                });
+                // The last of them is the one that was just begun.
+                runs.runs.drain(..runs.runs.len().saturating_sub(1));
+                return rebalance::wait(context, runs).await;
+            }
+            changed(context, &after, |out| {
+                writeln!(
+                    out,
+                    "{backend} takes no new flows; the {} it has are closed at {rate} per second; follow it with: \
+                     balancer rebalance status; end it with: balancer rebalance {} --stop",
+                    after.live, backend.service
+                )
             })?;
         }
         Verb::Undrain { backend } => {

@@ -136,7 +136,11 @@ const fn client(error: &ClientError) -> Exit {
         ClientError::Denied(_) => Exit::Privilege,
         ClientError::Refused(error) => match error.code {
             ErrorCode::BadConfiguration => Exit::Configuration,
-            ErrorCode::Invalid | ErrorCode::NotFound | ErrorCode::Busy | ErrorCode::Failed => Exit::Failed,
+            ErrorCode::Invalid
+            | ErrorCode::NotFound
+            | ErrorCode::Conflict
+            | ErrorCode::Busy
+            | ErrorCode::Failed => Exit::Failed,
         },
         ClientError::Version { .. }
         | ClientError::TimedOut

@@ -7,7 +7,7 @@ use crate::api::client::ClientError;
 use crate::api::wire::Status;
 
 use super::output::{ago, json, print};
-use super::{Context, Failure, backend, service};
+use super::{Context, Failure, backend, rebalance, service};
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -88,6 +88,9 @@ fn show(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     let tables: Vec<_> =
         status.tables.iter().map(|t| format!("{} {} of {}", t.name, t.used, t.capacity)).collect();
     writeln!(out, "flows {}", tables.join(", "))?;
+    for run in &status.runs {
+        writeln!(out, "{}", rebalance::line(run))?;
+    }
     for problem in &status.problems {
         writeln!(out, "problem: {problem}")?;
     }

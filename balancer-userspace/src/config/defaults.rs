@@ -32,6 +32,8 @@ pub(super) const TLS_HANDSHAKE_COST: u32 = 15;
 pub(super) const TLS_PORTS: [u16; 8] = [443, 5671, 8084, 8443, 8883, 8884, 61614, 61617];
 /// `service.ramp`
 pub(super) const RAMP: &str = "30s";
+/// `service.down_grace`
+pub(super) const DOWN_GRACE: &str = "30s";
 /// `service.backend.weight`
 pub(super) const WEIGHT: u32 = 100;
 

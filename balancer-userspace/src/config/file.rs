@@ -134,6 +134,15 @@ pub struct ServiceSection {
     /// `telemetry.interval`, but at least 12 s.
     #[schemars(extend("x-min" = "500ms", "x-max" = "1h"))]
     pub stale_after: Option<Span>,
+    /// What becomes of the flows of a backend whose probes fail. `keep`: nothing, they end when their ends end them.
+    /// `close`: each is closed at its next packet with data, so that its client connects again, once the backend has been
+    /// down for `down_grace`; not as long as no other backend takes new flows.
+    #[schemars(extend("default" = "keep"))]
+    pub when_down: Option<WhenDown>,
+    /// How long a backend must have been down before `when_down = "close"` closes its flows. A backend that comes back
+    /// earlier loses none.
+    #[schemars(extend("default" = defaults::DOWN_GRACE, "x-min" = "1s", "x-max" = "1h"))]
+    pub down_grace: Option<Span>,
     /// When fewer of the backends than this are up, and no standby is, probes are no longer believed: all that are not
     /// drained and have not used up a resource take new flows, but those whose SYNs fail. `"off"` believes probes always.
     #[schemars(extend("default" = defaults::PANIC))]
@@ -451,6 +460,10 @@ words!(
 words!(
     /// Values of `service.forward`.
     ForwardName { Nat = "nat" }
+);
+words!(
+    /// Values of `service.when_down`.
+    WhenDown { Keep = "keep", Close = "close" }
 );
 words!(
     /// Values of `service.health.kind`.

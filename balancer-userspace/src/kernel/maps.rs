@@ -1,9 +1,11 @@
 //! Typed handles to the maps, by the names of [`balancer_common::abi::names`].
 //!
-//! There are three of them, because three tasks use them, and each can be moved to its own thread:
-//! [`Steering`] is what the lower half writes, [`Flows`] is what the sweeper walks, [`Counters`] is read by anybody.
+//! There are four of them, because several tasks use them, and each can be moved to its own thread:
+//! [`Steering`] is what the lower half writes, [`Flows`] is what the sweeper walks, [`Counters`] is read by anybody,
+//! [`ClosingList`] is what closing runs write.
 //! All are views of the same kernel maps.
 
+mod closing;
 mod counters;
 mod flows;
 mod layout;
@@ -12,6 +14,7 @@ mod source;
 mod steering;
 mod table;
 
+pub use closing::ClosingList;
 pub use counters::{Counters, TableUsage};
 pub use flows::{FlowKey, Flows};
 pub use layout::Layout;
@@ -29,6 +32,8 @@ pub struct Maps {
     pub flows: Flows,
     /// What the program counts. Read only.
     pub counters: Counters,
+    /// Flows that are to be closed.
+    pub closing: ClosingList,
 }
 
 impl Maps {
@@ -42,6 +47,7 @@ impl Maps {
             steering: Steering::open(source)?,
             flows: Flows::open(source)?,
             counters: Counters::open(source)?,
+            closing: ClosingList::open(source)?,
         })
     }
 }

@@ -213,6 +213,8 @@ pub(crate) fn names_of_maps() -> impl Iterator<Item = &'static str> {
         names::FLOWS6,
         names::HALF_OPEN4,
         names::HALF_OPEN6,
+        names::CLOSING4,
+        names::CLOSING6,
         names::COUNTS,
         names::SERVICE_COUNTS,
         names::BACKEND_PACES,

@@ -114,7 +114,7 @@ const fn level(level: f64) -> Option<Value> {
 
 /// Every family, in the order of the page.
 pub(super) fn all() -> Vec<Family> {
-    [backends(), traffic(), services(), tables(), agent()].into_iter().flatten().collect()
+    [backends(), traffic(), services(), closing(), tables(), agent()].into_iter().flatten().collect()
 }
 
 fn backends() -> Vec<Family> {
@@ -272,6 +272,47 @@ fn services() -> Vec<Family> {
             help: "The last priority group that new flows are steered to",
             labels: "service",
             samples: |status| each(status, |s| u64::from(s.open_priority)),
+        },
+    ]
+}
+
+fn closed(status: &Status) -> Vec<Sample<'_>> {
+    (status.closed.iter())
+        .map(|c| Sample {
+            labels: vec![
+                ("service", c.service.as_str()),
+                ("backend", c.backend.as_str()),
+                ("reason", c.reason.word()),
+            ],
+            value: Value::Count(c.flows),
+        })
+        .collect()
+}
+
+fn listed(status: &Status) -> Vec<Sample<'_>> {
+    (status.runs.iter())
+        .map(|run| Sample {
+            labels: vec![("service", run.service.as_str()), ("reason", run.kind.word())],
+            value: Value::Count(run.listed),
+        })
+        .collect()
+}
+
+fn closing() -> Vec<Family> {
+    vec![
+        Family {
+            name: "balancer_flows_closed",
+            kind: Kind::Counter,
+            help: "Flows closed by order of the operator, since the agent started",
+            labels: "service, backend, reason",
+            samples: closed,
+        },
+        Family {
+            name: "balancer_flows_listed",
+            kind: Kind::Gauge,
+            help: "Flows that a rebalancing or drain closes at their next packet with data",
+            labels: "service, reason",
+            samples: listed,
         },
     ]
 }

@@ -139,6 +139,13 @@ pub(crate) fn status() -> wire::Status {
             wire::Outcome { service: Some("mqtt".to_owned()), outcome: "forward".to_owned(), packets: 100 },
             wire::Outcome { service: None, outcome: "not_ours".to_owned(), packets: 200 },
         ],
+        runs: vec![run(0.1, false)],
+        closed: vec![wire::Closed {
+            service: "mqtt".to_owned(),
+            backend: "broker-1".to_owned(),
+            reason: wire::RunKind::Rebalance,
+            flows: 5,
+        }],
         problems: vec!["mqtt/b2 is down: CONNECT: connection refused".to_owned()],
         warnings: vec!["no interface holds the VIP 192.0.2.10".to_owned()],
     }
@@ -153,7 +160,7 @@ fn answer(state: &mut wire::Status, call: Call) {
     // A client that has gone away does not take its answer.
     match call {
         Call::Status(reply) => drop(reply.send(Ok(state.clone()))),
-        Call::Drain { peer, backend, drain, reply } => {
+        Call::Drain { peer, backend, drain, pace: _, reply } => {
             assert_eq!(peer.uid, uid(), "the kernel says who asks");
             drop(reply.send(find(state, &backend).map(|found| {
                 found.state = if drain { BackendState::Draining } else { BackendState::Up };
@@ -177,6 +184,14 @@ fn answer(state: &mut wire::Status, call: Call) {
             let truncated = flows.len() > filter.limit;
             flows.truncate(filter.limit);
             drop(reply.send(Ok(wire::Flows { flows, truncated, looked_at: 3 })));
+        }
+        Call::Rebalance { peer: _, request, reply } => {
+            let runs = vec![run(request.to, request.dry_run)];
+            drop(reply.send(Ok(wire::Runs { runs })));
+        }
+        Call::Runs(reply) => drop(reply.send(Ok(wire::Runs { runs: state.runs.clone() }))),
+        Call::StopRuns { peer: _, service: _, reply } => {
+            drop(reply.send(Ok(wire::Runs { runs: std::mem::take(&mut state.runs) })));
         }
         Call::Explain { question, reply } => drop(reply.send(Ok(explanation(question)))),
         Call::Log { filter, reply } => drop(reply.send(Ok(log(&filter)))),
@@ -306,4 +321,32 @@ fn log(filter: &LogFilter) -> wire::Log {
     entries.drain(..entries.len().saturating_sub(filter.limit));
     let begins = Some("2026-01-31T14:00:00.000Z".to_owned());
     wire::Log { entries, truncated, begins, newest: 4, now: "2026-01-31T14:32:09.000Z".to_owned() }
+}
+
+/// A rebalancing to within `to`.
+pub(crate) fn run(to: f64, planned: bool) -> wire::Run {
+    wire::Run {
+        id: u64::from(!planned),
+        kind: wire::RunKind::Rebalance,
+        service: "mqtt".to_owned(),
+        backend: None,
+        to: Some(to),
+        rate: 10.0,
+        max: 100,
+        state: if planned { wire::RunState::Planned } else { wire::RunState::Running },
+        reason: String::new(),
+        done: false,
+        age_seconds: 3.0,
+        listed: 4,
+        closed: 5,
+        backends: vec![wire::RunBackend {
+            name: "broker-1".to_owned(),
+            live: 100,
+            share: 0.5,
+            load: 0.4,
+            planned: 9,
+            listed: 4,
+            closed: 5,
+        }],
+    }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use balancer_common::abi::MAX_STANDBY;
 use balancer_control::Policy;
 
-use crate::config::file::{BackendSection, ForwardName, OverBudgetName, PolicyName, ServiceSection};
+use crate::config::file::{
+    BackendSection, ForwardName, OverBudgetName, PolicyName, ServiceSection, WhenDown,
+};
 use crate::config::problem::{Findings, Place};
 use crate::config::value::{Name, Span};
 use crate::config::{BackendConfig, ServiceConfig, defaults};
@@ -60,10 +62,23 @@ pub(super) fn service(
         handshake_cost: section.handshake_cost.unwrap_or_else(|| budget::handshake_cost(port, &backends)),
         over_budget: section.over_budget.unwrap_or(OverBudgetName::Drop),
         ramp: span(section.ramp, defaults::RAMP),
+        close_down_after: close_down_after(&section, place, findings),
         rise,
         fall,
         backends,
     })
+}
+
+fn close_down_after(section: &ServiceSection, place: &Place, findings: &mut Findings) -> Option<Duration> {
+    match section.when_down.unwrap_or(WhenDown::Keep) {
+        WhenDown::Keep if section.down_grace.is_some() => {
+            findings
+                .warn(&place.key("down_grace"), "has no effect; add when_down = \"close\", or leave it out");
+            None
+        }
+        WhenDown::Keep => None,
+        WhenDown::Close => Some(span(section.down_grace, defaults::DOWN_GRACE)),
+    }
 }
 
 fn stale_after(value: Option<Span>, interval: Duration, place: &Place, findings: &mut Findings) -> Duration {

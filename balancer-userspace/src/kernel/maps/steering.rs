@@ -220,6 +220,22 @@ impl Steering {
         Ok(())
     }
 
+    /// Says which flows of each backend are to be closed: [`Backend::KEEP`], [`Backend::CLOSE_LISTED`] or
+    /// [`Backend::CLOSE_ALL`]. Ids that are not in use are ignored.
+    ///
+    /// # Errors
+    ///
+    /// When an id is out of range, or the map cannot be read or written.
+    pub fn put_closing(&mut self, changes: impl IntoIterator<Item = (BackendId, u8)>) -> Result<(), Error> {
+        for (id, closing) in changes {
+            let now = self.backend(id)?;
+            if now.present == 1 && now.closing != closing {
+                self.backends.set(u32::from(id.0), &Backend { closing, ..now })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the interfaces that packets may be redirected to.
     ///
     /// # Errors
@@ -236,7 +252,7 @@ impl Steering {
     ///
     /// Removals go from the outside in (port, endpoint, backend), additions from the inside out (backend, service,
     /// endpoint, port). A service that is added should have its ring and scores before. The hop of a backend whose
-    /// address stays the same is kept; that of another is unknown until [`Self::put_hops`].
+    /// address stays the same is kept, and so is what is to be closed of it; that of another is unknown until [`Self::put_hops`].
     ///
     /// # Errors
     ///
@@ -273,8 +289,9 @@ impl Steering {
                 None => Backend::default(),
                 Some(&(address, service)) => {
                     let same = now.present == 1 && (now.addr, now.port) == bytes(address);
-                    let hop = if same { now.hop } else { Hop::UNKNOWN };
-                    Backend::new(service, layout.vip(service)?, address, hop)
+                    let (hop, closing) =
+                        if same { (now.hop, now.closing) } else { (Hop::UNKNOWN, Backend::KEEP) };
+                    Backend { closing, ..Backend::new(service, layout.vip(service)?, address, hop) }
                 }
             };
             if wanted != now {
