@@ -23,6 +23,9 @@ pub use surplus::surplus;
 /// come back to where it was; and load that telemetry sees may be others' than those who are closed.
 const AGAIN: u64 = 3;
 
+/// Time after the last flow was closed before the backends are called balanced: until then clients are coming back.
+const SETTLED: Duration = Duration::from_secs(5);
+
 /// One backend, as a run needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seat {
@@ -124,6 +127,8 @@ pub struct Run {
     /// Flows that may be listed by now.
     credit: f64,
     stepped: Moment,
+    /// Flows closed by the last step, and when they became so many.
+    closed: (u64, Moment),
     progress: Progress,
 }
 
@@ -144,7 +149,17 @@ impl Run {
             }
         };
         let down = seats.iter().filter(|seat| seat.down).map(|seat| seat.id).collect();
-        Self { order, planned, limit, mean, down, credit: 1.0, stepped: now, progress: Progress::Running }
+        Self {
+            order,
+            planned,
+            limit,
+            mean,
+            down,
+            credit: 1.0,
+            stepped: now,
+            closed: (0, now),
+            progress: Progress::Running,
+        }
     }
 
     /// How far it has come.
@@ -205,7 +220,7 @@ impl Run {
         }
         let wanted = if self.is_over() { BTreeMap::new() } else { self.wanted(seats, closed) };
         let step = self.towards(&wanted, listed, room);
-        self.judge(seats, &wanted, closed);
+        self.judge(seats, &wanted, closed, now);
         step
     }
 
@@ -274,19 +289,28 @@ impl Run {
         seats: &[Seat],
         wanted: &BTreeMap<BackendId, u64>,
         closed: &BTreeMap<BackendId, u64>,
+        now: Moment,
     ) {
         if self.is_over() {
             return;
+        }
+        let total: u64 = closed.values().sum();
+        if total != self.closed.0 {
+            self.closed = (total, now);
         }
         if !wanted.is_empty() {
             self.progress = Progress::Running;
             return;
         }
-        let total: u64 = closed.values().sum();
+        let settled = total == 0 || now.since(self.closed.1) >= SETTLED;
         let done = |why: &str| Progress::Done(why.to_owned());
         self.progress = match self.order.aim {
             Aim::Level { tolerance } if surplus::excess(seats, tolerance, self.mean).is_empty() => {
-                done("the backends are balanced")
+                if settled {
+                    done("the backends are balanced")
+                } else {
+                    Progress::Waiting("clients that were closed are coming back".to_owned())
+                }
             }
             _ if total >= self.order.max => done("as many flows were closed as one run may close"),
             _ if total >= self.limit => {

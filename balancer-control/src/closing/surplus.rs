@@ -6,6 +6,9 @@ use balancer_common::abi::BackendId;
 
 use super::Seat;
 
+/// What sums of loads may be off by, in connections.
+const ROUNDING: f64 = 1e-6;
+
 /// The load of a service, in units of one backend's capacity.
 struct Level {
     /// Load per capacity, were it even.
@@ -51,9 +54,9 @@ pub(super) fn excess(seats: &[Seat], tolerance: f64, least: f64) -> BTreeMap<Bac
         if weight <= 0.0 || work(seat) <= bound {
             return 0;
         }
-        let enough = ((work(seat) - bound) / weight).ceil();
-        // A rounding error must not take the last one below the share.
-        let most = ((work(seat) - share) / weight + 1e-9).floor();
+        // A rounding error is no connection.
+        let enough = ((work(seat) - bound) / weight - ROUNDING).ceil();
+        let most = ((work(seat) - share) / weight + ROUNDING).floor();
         (enough.min(most) as u64).min(seat.live)
     };
     let balanced = seats.iter().filter(|seat| seat.balanced);
@@ -71,7 +74,7 @@ pub fn surplus(seats: &[Seat], tolerance: f64, max: u64, least: f64) -> BTreeMap
     let excess = excess(seats, tolerance, least);
     let room = seats.iter().filter(|seat| seat.balanced && !excess.contains_key(&seat.id)).map(|seat| {
         let below = level.mean * seat.capacity * (1.0 + tolerance) - work(seat);
-        let by_load = (below / level.heaviest.max(f64::MIN_POSITIVE)).max(0.0).floor() as u64;
+        let by_load = (below / level.heaviest.max(f64::MIN_POSITIVE) + ROUNDING).max(0.0).floor() as u64;
         by_load.min(seat.room())
     });
     let mut left = room.fold(0, u64::saturating_add).min(max);

@@ -72,8 +72,17 @@ fn who_has_not_come_back_is_no_reason_to_close_more() {
     let none = BTreeMap::new();
     assert_eq!(run.step(&seats, &none, &none, u64::MAX, at(1.0)).list, counts(&[(0, 160), (1, 160)]));
     let limbo = [seat(0, 440, 1.0), seat(1, 440, 1.0), seat(2, 0, 1.0)];
-    assert_eq!(run.step(&limbo, &none, &counts(&[(0, 160), (1, 160)]), u64::MAX, at(2.0)), Step::default());
-    assert!(run.is_over());
+    let closed = counts(&[(0, 160), (1, 160)]);
+    assert_eq!(run.step(&limbo, &none, &closed, u64::MAX, at(2.0)), Step::default());
+    assert!(matches!(run.progress(), Progress::Waiting(why) if why.contains("coming back")));
+    // Some came back to where they were.
+    let back = [seat(0, 460, 1.0), seat(1, 440, 1.0), seat(2, 300, 1.0)];
+    assert_eq!(run.step(&back, &none, &closed, u64::MAX, at(4.0)).list, counts(&[(0, 20)]));
+    let closed = counts(&[(0, 180), (1, 160)]);
+    run.step(&limbo, &none, &closed, u64::MAX, at(5.0));
+    assert!(!run.is_over());
+    run.step(&limbo, &none, &closed, u64::MAX, at(10.0));
+    assert_eq!(run.progress(), &Progress::Done("the backends are balanced".to_owned()));
 }
 
 #[test]
