@@ -213,6 +213,8 @@ fn an_alarm_of_the_cluster_slows_the_service_and_closes_nobody() {
     let service = service_of(&bench, 2);
     assert_eq!((open(&bench), service.pace), (vec![0, 1, 2], Some(50)));
     assert_eq!(service.alarm.unwrap().names, ["disk"]);
+    // A connection costs a fiftieth of a second.
+    assert_eq!(bench.paces.services[&ServiceId(0)].pace.charge, 20_000_000);
     for id in 0..2 {
         bench.sample(id, 4, utilisation(0.2));
     }
@@ -220,6 +222,7 @@ fn an_alarm_of_the_cluster_slows_the_service_and_closes_nobody() {
     assert!(words(&bench, 4).contains(&"alarm"));
     bench.sample(2, 6, utilisation(0.2));
     assert_eq!((service_of(&bench, 6).alarm, service_of(&bench, 6).pace), (None, None));
+    assert!(bench.paces.services.is_empty());
     // A source that falls silent raises nothing for ever.
     bench.sample(2, 8, alarm);
     bench.tick(21);
