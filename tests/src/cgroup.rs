@@ -88,6 +88,15 @@ impl CpuGroup {
         Ok(())
     }
 
+    /// Its processes.
+    ///
+    /// # Errors
+    /// The list could not be read.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let list = read(&self.counter_directory().join("cgroup.procs"))?;
+        list.lines().map(|line| line.parse().context("cgroup.procs has something else than ids")).collect()
+    }
+
     /// What counts its CPU time.
     #[must_use]
     pub fn meter(&self) -> Meter {

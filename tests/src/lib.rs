@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod bench;
 pub mod broker;
+pub mod brokers;
 pub mod capture;
 pub mod cgroup;
 pub mod demo;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod brokers;
 mod build;
 mod demo;
 mod docs;
@@ -32,6 +33,8 @@ enum Task {
     /// Measures the product.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Tries presets and probes on the real brokers, and installs those first; needs root.
+    Brokers(brokers::Args),
     /// Runs every check and test; needs root for the layers that touch the kernel.
     Test(test::Args),
     /// Runs the tests that depend on the kernel on each of Debian's kernels; needs root.
@@ -61,6 +64,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Build(args) => build::run(&workspace, args),
         Task::Demo(args) => demo::run(&workspace, args),
         Task::Bench(args) => bench::run(&workspace, args),
+        Task::Brokers(args) => brokers::run(&workspace, args),
         Task::Test(args) => test::run(&workspace, args),
         Task::Kernels(args) => kernels::run(&workspace, args),
         Task::Docs(args) => docs::run(&workspace, args),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-pub(crate) use self::compiler::Compiler;
+pub(crate) use self::{compiler::Compiler, programs::Package};
 use crate::workspace::Workspace;
 
 #[derive(clap::Args)]
@@ -59,6 +59,11 @@ pub(crate) fn programs(workspace: &Workspace) -> Result<()> {
 pub(crate) fn emulator(workspace: &Workspace) -> Result<()> {
     let missing = programs::missing(programs::EMULATOR);
     if missing.is_empty() { Ok(()) } else { programs::install(workspace, &missing) }
+}
+
+/// Debian packages, installed where they are missing. Their services are neither started nor enabled.
+pub(crate) fn packages(workspace: &Workspace, packages: &[Package], why: &str) -> Result<()> {
+    programs::install_packages(workspace, packages, why)
 }
 
 /// Where the programs that the tests run are.

@@ -57,7 +57,7 @@ pub(super) fn install(workspace: &Workspace, packages: &[&str], why: &str) -> Re
     apt("packages", install_command(&missing), &log)
 }
 
-fn is_installed(package: &str) -> bool {
+pub(super) fn is_installed(package: &str) -> bool {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat", "${db:Status-Status}\n", package]);
     process::output(&mut query).is_some_and(|status| status.lines().any(|line| line == "installed"))

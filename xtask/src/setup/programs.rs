@@ -83,6 +83,25 @@ pub(super) fn install(workspace: &Workspace, missing: &[&Program]) -> Result<()>
     }
 }
 
+/// A Debian package and the systemd unit that it enables.
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) service: Option<&'static str>,
+}
+
+pub(super) fn install_packages(workspace: &Workspace, packages: &[Package], why: &str) -> Result<()> {
+    let missing: Vec<_> = packages.iter().filter(|package| !apt::is_installed(package.name)).collect();
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    if !apt::is_there() {
+        bail!("this machine has no apt; install yourself what Debian calls {}", names.join(" "));
+    }
+    apt::install(workspace, &names, why)?;
+    missing.iter().filter_map(|package| package.service).try_for_each(keep_disabled)
+}
+
 /// A package enables its service for the next start of the machine; nobody asked for that here.
 fn keep_disabled(service: &str) -> Result<()> {
     if !Path::new("/run/systemd/system").exists() {

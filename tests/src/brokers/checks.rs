@@ -1,0 +1,207 @@
+//! What is looked at while a broker runs.
+
+use std::{
+    collections::VecDeque,
+    io::ErrorKind,
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use balancer_userspace::api::wire::{Backend, BackendState, Basis};
+use nix::sys::signal::Signal;
+
+use super::{
+    recipe::{Protocol, Recipe},
+    running::Running,
+    traffic::Traffic,
+};
+use crate::{
+    agent::Agent,
+    lab::{Lab, VIP4},
+    wait,
+};
+
+/// The service of the lab.
+pub(super) const SERVICE: &str = "brokers";
+/// Of the clients' network, in what `ss` prints.
+const CLIENTS: &str = "198.51.100.";
+/// CPU is compared over this time.
+const WINDOW: Duration = Duration::from_secs(3);
+/// Least utilisation that is worth comparing.
+const LEAST: f64 = 0.02;
+
+/// A lab with one broker and an agent.
+pub(super) struct Bench<'a> {
+    pub(super) recipe: &'static dyn Recipe,
+    pub(super) lab: &'a Lab,
+    pub(super) agent: Agent<'a>,
+    pub(super) running: Running<'a>,
+}
+
+impl Bench<'_> {
+    /// Where clients connect to.
+    pub(super) fn vip(&self) -> SocketAddr {
+        SocketAddr::new(VIP4.into(), self.recipe.protocol().port())
+    }
+
+    pub(super) fn backend(&self) -> Result<Backend> {
+        self.agent.control.backend(SERVICE, &self.lab.brokers[0].name)
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.recipe.patience()
+    }
+
+    pub(super) fn wait_up(&self) -> Result<()> {
+        wait::until_ok("the broker to be in rotation", self.patience(), || {
+            let backend = self.backend()?;
+            ensure!(backend.state == BackendState::Up, "it is {:?}: {}", backend.state, backend.reason);
+            ensure!(backend.ring_share > 0.0, "it has no share of the ring");
+            Ok(())
+        })
+    }
+
+    /// Clients work through the VIP. They are left running for the next check.
+    pub(super) fn client(&self) -> Result<(String, Traffic)> {
+        let (protocol, load) = (self.recipe.protocol(), self.recipe.load());
+        let traffic = Traffic::start(&self.lab.clients[0], self.vip(), protocol, load)?;
+        let seen = self.running.clients(CLIENTS)?;
+        ensure!(seen == u64::from(load.clients), "ss on the broker's host shows {seen} clients");
+        Ok((format!("{} clients, {}", load.clients, protocol.name()), traffic))
+    }
+
+    /// What the agent makes of the broker's telemetry is what the kernel says of the broker.
+    pub(super) fn telemetry(&self) -> Result<String> {
+        let mut cpu = CpuWatch::default();
+        let mut told = wait::until_ok("telemetry to agree with the kernel", Duration::from_secs(60), || {
+            let measured = cpu.look(&self.running)?;
+            let backend = self.backend()?;
+            if let Some(problem) = &backend.telemetry_problem {
+                bail!("{problem}");
+            }
+            ensure!(backend.basis == Basis::Level, "the score rests on {:?}", backend.basis);
+            Ok(format!("{}, {}", self.connections(&backend)?, self.cpu(&backend, measured)?))
+        })?;
+        if let Some(more) = self.recipe.cross_check(&self.running)? {
+            told = format!("{told}, {more}");
+        }
+        Ok(told)
+    }
+
+    fn connections(&self, backend: &Backend) -> Result<String> {
+        let clients = self.running.clients(CLIENTS)?;
+        match (self.recipe.tells_connections(), backend.broker_connections) {
+            (true, Some(told)) => {
+                ensure!(told == clients, "the broker tells of {told} clients, ss of {clients}");
+                Ok(format!("{told} connections as in ss"))
+            }
+            (false, None) => Ok("connections counted by the program".to_owned()),
+            (true, None) => bail!("the preset tells no connections"),
+            (false, Some(told)) => bail!("the preset tells {told} connections and is expected not to"),
+        }
+    }
+
+    fn cpu(&self, backend: &Backend, measured: f64) -> Result<String> {
+        let measured = measured / self.recipe.cores();
+        let told = backend.utilisation.context("no utilisation")?;
+        ensure!(measured > LEAST, "the broker does too little: {measured:.3}");
+        ensure!(
+            (told - measured).abs() < 0.03 + 0.3 * measured,
+            "utilisation is {told:.3}, and {measured:.3} by /proc"
+        );
+        let from = if self.recipe.tells_cpu() { "" } else { " (control group)" };
+        Ok(format!("utilisation {told:.2}{from}, {measured:.2} by /proc"))
+    }
+
+    /// The probe sees the broker hang, go on, die and come back; and clients are steered accordingly.
+    pub(super) fn probe(&mut self) -> Result<String> {
+        self.running.signal(Signal::SIGSTOP)?;
+        let hung = self.wait_down("hang");
+        let accepted = self.running.accepts();
+        self.running.signal(Signal::SIGCONT)?;
+        let hung = hung?;
+        accepted.context("the kernel no longer accepts connections for the stopped broker")?;
+        self.wait_up().context("after the hang")?;
+
+        let killed = Instant::now();
+        self.running.kill()?;
+        self.wait_down("die")?;
+        let died = killed.elapsed();
+        self.refuses_clients()?;
+        self.running.start_again()?;
+        let back = Instant::now();
+        self.wait_up().context("after the start")?;
+        self.serves()?;
+        Ok(format!(
+            "hang, death and return seen ({:.1}, {:.1} and {:.1} s)",
+            hung.as_secs_f64(),
+            died.as_secs_f64(),
+            back.elapsed().as_secs_f64()
+        ))
+    }
+
+    fn wait_down(&self, what: &str) -> Result<Duration> {
+        let since = Instant::now();
+        wait::until_ok(&format!("the agent to see the broker {what}"), self.patience(), || {
+            let backend = self.backend()?;
+            ensure!(backend.state == BackendState::Down, "it is {:?}: {}", backend.state, backend.reason);
+            Ok(since.elapsed())
+        })
+    }
+
+    /// Clients that come to the VIP are refused, as no broker takes them.
+    pub(super) fn refuses_clients(&self) -> Result<()> {
+        let to = self.vip();
+        wait::until_ok("clients to be refused", wait::PATIENCE, || {
+            let attempt = self.lab.clients[0]
+                .netns
+                .enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)))?;
+            match attempt {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+                other => bail!("a client that connects gets {other:?}"),
+            }
+        })
+    }
+
+    /// A few clients work through the VIP.
+    pub(super) fn serves(&self) -> Result<()> {
+        let load = super::Load { clients: 4, interval_ms: 10 };
+        let client = &self.lab.clients[0];
+        Traffic::start(client, self.vip(), self.recipe.protocol(), load)?.finish().map(|_| ())
+    }
+
+    /// The broker accepts connections and serves none: TCP believes in it, its own protocol does not.
+    pub(super) fn deaf(&self) -> Result<String> {
+        let backend = wait::until_ok("the probe to have its answer", self.patience(), || {
+            let backend = self.backend()?;
+            ensure!(backend.state == BackendState::Down, "it is {:?}", backend.state);
+            Ok(backend)
+        })?;
+        self.running.accepts()?;
+        self.refuses_clients()?;
+        ensure!(self.recipe.protocol() == Protocol::Mqtt, "only MQTT can be expected to be deaf");
+        Ok(format!("its port accepts; {}", backend.reason))
+    }
+}
+
+/// CPU time of a broker at the times it was looked at.
+#[derive(Default)]
+struct CpuWatch(VecDeque<(Instant, f64)>);
+
+impl CpuWatch {
+    /// Cores used over the last [`WINDOW`]; fails until that is known.
+    fn look(&mut self, running: &Running<'_>) -> Result<f64> {
+        let now = Instant::now();
+        let last = self.0.back().map(|(at, _)| now - *at);
+        ensure!(last.is_none_or(|last| last > Duration::from_millis(250)), "it was looked at a moment ago");
+        self.0.push_back((now, running.cpu_seconds()?));
+        while self.0.get(1).is_some_and(|(at, _)| now - *at >= WINDOW) {
+            self.0.pop_front();
+        }
+        let ((from, before), (to, after)) =
+            (*self.0.front().context("nothing yet")?, *self.0.back().context("nothing yet")?);
+        ensure!(to - from >= WINDOW, "it has been looked at for {:?}", to - from);
+        Ok((after - before) / (to - from).as_secs_f64())
+    }
+}
