@@ -108,6 +108,10 @@ pub struct TelemetryPlan {
     pub interval: Option<&'static str>,
     /// The control group on this machine that the broker runs in.
     pub cgroup: Option<String>,
+    /// As whom it is read.
+    pub username: Option<&'static str>,
+    /// File with the password.
+    pub password_file: Option<String>,
 }
 
 /// `[[service.backend]]`.

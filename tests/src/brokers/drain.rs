@@ -31,8 +31,8 @@ impl Bench<'_> {
         let accepts = self.running.accepts();
         ensure!(
             accepts.is_ok() == drain.accepts,
-            "expected a port that {}, and: {accepts:?}",
-            if drain.accepts { "accepts" } else { "refuses" }
+            "its port {}",
+            accepts.map_or_else(|error| format!("does not accept: {error:#}"), |()| "accepts".to_owned())
         );
         self.refuses_clients()?;
         match drain.end {

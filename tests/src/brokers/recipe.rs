@@ -62,6 +62,14 @@ pub trait Recipe: Sync {
         Load { clients: 20, interval_ms: 20 }
     }
 
+    /// As whom its telemetry is read, and the file that has the password.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    fn login(&self, _place: &Place<'_>) -> Result<Option<(&'static str, PathBuf)>> {
+        Ok(None)
+    }
+
     /// How it is told to take no new clients, and what follows.
     fn drain(&self) -> Option<Drain> {
         None
@@ -72,11 +80,11 @@ pub trait Recipe: Sync {
         Trial::Whole
     }
 
-    /// What else can be said of its telemetry, by the broker's own means.
+    /// What the broker's own tools say while `clients` are connected.
     ///
     /// # Errors
-    /// It does not agree.
-    fn cross_check(&self, _running: &Running<'_>) -> Result<Option<String>> {
+    /// They do not agree.
+    fn cross_check(&self, _running: &Running<'_>, _clients: u64) -> Result<Option<String>> {
         Ok(None)
     }
 }

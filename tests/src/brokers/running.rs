@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::signal::Signal;
 
 use super::{
@@ -44,14 +44,20 @@ impl<'a> Running<'a> {
             self.processes.push(process);
         }
         let what = format!("{} to serve clients", self.recipe.name());
-        wait::until_ok(&what, self.recipe.patience(), || self.ask()).with_context(|| self.log())
+        let served = wait::until_ok(&what, self.recipe.patience(), || match self.ended() {
+            true => Ok(Err(anyhow!("it ended"))),
+            false => self.ask().map(Ok),
+        });
+        served.and_then(|served| served).with_context(|| self.log())
+    }
+
+    /// Whether one of its processes has ended, after which no waiting helps.
+    fn ended(&mut self) -> bool {
+        self.processes.iter_mut().any(|process| process.check().is_err())
     }
 
     /// Fails while it serves nobody.
-    fn ask(&mut self) -> Result<()> {
-        for process in &mut self.processes {
-            process.check()?;
-        }
+    fn ask(&self) -> Result<()> {
         let (to, patience) = (self.address(), Duration::from_secs(5));
         match (self.recipe.trial(), self.recipe.protocol()) {
             (Trial::Deaf, _) => self.accepts(),
@@ -127,7 +133,7 @@ impl<'a> Running<'a> {
     /// The end of what it wrote.
     pub(super) fn log(&self) -> String {
         let text = self.processes.last().map(Process::log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().collect();
+        let lines: Vec<String> = text.lines().map(|line| line.chars().take(160).collect()).collect();
         format!("its log ends:\n{}", lines[lines.len().saturating_sub(15)..].join("\n"))
     }
 }

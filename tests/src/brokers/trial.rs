@@ -34,7 +34,7 @@ fn attempt(recipe: &'static dyn Recipe, programs: &Programs, out: &Path, row: &m
     let lab = Lab::new(LabOptions { brokers: 1, clients: 1 })?;
     let place = Place { host: &lab.brokers[0], directory: directory.clone(), programs };
     let running = Running::start(recipe, place, lab.serial)?;
-    let agent = Agent::start(&lab, &plan(recipe, &lab, &running))?;
+    let agent = Agent::start(&lab, &plan(recipe, &lab, &running)?)?;
     let mut bench = Bench { recipe, lab: &lab, agent, running };
     match recipe.trial() {
         Trial::Whole => whole(&mut bench, row),
@@ -73,7 +73,7 @@ fn whole(bench: &mut Bench<'_>, row: &mut Row) {
 }
 
 /// One service with the broker's preset, which supplies everything but how often the broker is asked.
-fn plan(recipe: &dyn Recipe, lab: &Lab, running: &Running<'_>) -> Plan {
+fn plan(recipe: &dyn Recipe, lab: &Lab, running: &Running<'_>) -> Result<Plan> {
     let cgroup = (!recipe.tells_cpu()).then(|| running.group());
     let backend = BackendPlan {
         name: lab.brokers[0].name.clone(),
@@ -81,6 +81,8 @@ fn plan(recipe: &dyn Recipe, lab: &Lab, running: &Running<'_>) -> Plan {
         telemetry: Some(TelemetryPlan { cgroup, ..TelemetryPlan::default() }),
         ..BackendPlan::default()
     };
+    let (username, password_file) = recipe.login(&running.place)?.unzip();
+    let password_file = password_file.map(|path| path.display().to_string());
     let service = ServicePlan {
         name: SERVICE.to_owned(),
         vip: VIP4.to_string(),
@@ -88,10 +90,15 @@ fn plan(recipe: &dyn Recipe, lab: &Lab, running: &Running<'_>) -> Plan {
         preset: Some(recipe.preset()),
         policy: "adaptive",
         health: HealthPlan { interval: "1s", timeout: "1s", ..HealthPlan::default() },
-        telemetry: Some(TelemetryPlan { interval: Some("1s"), ..TelemetryPlan::default() }),
+        telemetry: Some(TelemetryPlan {
+            interval: Some("1s"),
+            username,
+            password_file,
+            ..TelemetryPlan::default()
+        }),
         backend: vec![backend],
     };
-    Plan { service: vec![service], ..Plan::default() }
+    Ok(Plan { service: vec![service], ..Plan::default() })
 }
 
 /// Tries one broker for an ordinary test.

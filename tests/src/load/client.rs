@@ -166,6 +166,7 @@ impl Client {
                 Packet::SubAck(ack) if !ack.return_codes.contains(&SubscribeReasonCode::Failure) => {
                     return Ok(());
                 }
+                Packet::Publish(publish) if is_unasked(&publish) => {}
                 // Retained messages may overtake the SUBACK.
                 Packet::Publish(publish) if publish.topic == NAME_TOPIC => self.learn(flow, &publish),
                 other => return Err(Trouble::Refused(format!("{other:?}"))),
@@ -244,8 +245,13 @@ impl Client {
                 self.learn(flow, &publish);
                 Ok(())
             }
+            Packet::Publish(publish) if is_unasked(&publish) => Ok(()),
             Packet::Publish(publish) => {
                 self.came_back(&publish);
+                // Some brokers grant QoS 1 and deliver at QoS 0, which is not acknowledged.
+                if publish.qos == QoS::AtMostOnce {
+                    return Ok(());
+                }
                 flow.send(&[Packet::PubAck(PubAck::new(publish.pkid))]).await
             }
             Packet::PingResp => Ok(()),
@@ -360,6 +366,11 @@ impl Flow {
             Err(error) => Err(Trouble::Garbled(error)),
         }
     }
+}
+
+/// aMQTT sends what it retains of `$SYS` to everybody who subscribes to anything.
+fn is_unasked(publish: &Publish) -> bool {
+    publish.topic.starts_with("$SYS/")
 }
 
 /// Unique among the messages on the way, and never 1, which SUBSCRIBE uses.

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, thread::available_parallelism, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     brokers::{
@@ -92,12 +92,16 @@ impl Recipe for RabbitMq {
         Some(Drain { start, end: Some(end), accepts: false })
     }
 
-    fn cross_check(&self, running: &Running<'_>) -> Result<Option<String>> {
-        let list = ask(running, "rabbitmqctl", &["list_connections", "--silent", "pid"])?;
-        Ok(Some(format!(
-            "{} in rabbitmqctl list_connections, the probe's own included",
-            list.lines().count()
-        )))
+    /// The probe holds an MQTT session, and no AMQP connection.
+    fn cross_check(&self, running: &Running<'_>, clients: u64) -> Result<Option<String>> {
+        let (verb, own) = match self {
+            Self::Amqp => ("list_connections", 0),
+            Self::Mqtt => ("list_mqtt_connections", 1),
+        };
+        let list = ask(running, "rabbitmqctl", &[verb, "--silent", "--no-table-headers"])?;
+        let listed = list.lines().filter(|line| !line.is_empty()).count() as u64;
+        ensure!(listed == clients + own, "rabbitmqctl {verb} lists {listed} connections:\n{list}");
+        Ok(Some(format!("{listed} in rabbitmqctl {verb}")))
     }
 }
 
