@@ -89,6 +89,8 @@ fn plan(recipe: &dyn Recipe, lab: &Lab, running: &Running<'_>) -> Result<Plan> {
         port: recipe.protocol().port(),
         preset: Some(recipe.preset()),
         policy: "adaptive",
+        // There is but one backend: when its probe fails, it is to be out of rotation.
+        panic: Some("off"),
         health: HealthPlan { interval: "1s", timeout: "1s", ..HealthPlan::default() },
         telemetry: Some(TelemetryPlan {
             interval: Some("1s"),
@@ -97,6 +99,7 @@ fn plan(recipe: &dyn Recipe, lab: &Lab, running: &Running<'_>) -> Result<Plan> {
             ..TelemetryPlan::default()
         }),
         backend: vec![backend],
+        ..ServicePlan::default()
     };
     Ok(Plan { service: vec![service], ..Plan::default() })
 }

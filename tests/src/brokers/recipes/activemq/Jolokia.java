@@ -7,6 +7,7 @@ import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import org.jolokia.backend.BackendManager;
+import org.jolokia.config.ConfigKey;
 import org.jolokia.config.Configuration;
 import org.jolokia.http.HttpRequestHandler;
 import org.jolokia.restrictor.AllowAllRestrictor;
@@ -56,7 +57,7 @@ public final class Jolokia {
 
         private synchronized HttpRequestHandler handler() {
             if (handler == null) {
-                Configuration configuration = new Configuration();
+                Configuration configuration = new Configuration(ConfigKey.AGENT_ID, "lab");
                 LogHandler log = new Quiet();
                 BackendManager backend = new BackendManager(configuration, log, new AllowAllRestrictor());
                 handler = new HttpRequestHandler(configuration, backend, log);
