@@ -194,6 +194,12 @@ pub struct Control {
 }
 
 impl Control {
+    /// The program itself, for verbs that need no agent.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.binary
+    }
+
     /// Runs a client verb and returns its standard output.
     ///
     /// # Errors

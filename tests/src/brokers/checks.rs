@@ -8,8 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use balancer_userspace::api::wire::{Backend, BackendState, Basis};
+use balancer_userspace::{
+    api::wire::{Backend, BackendState, Basis},
+    preset::{Presets, SourceKind},
+};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::{
     recipe::{Protocol, Recipe},
@@ -19,7 +23,7 @@ use super::{
 use crate::{
     agent::Agent,
     lab::{Lab, VIP4},
-    wait,
+    netns, wait,
 };
 
 /// The service of the lab.
@@ -84,10 +88,37 @@ impl Bench<'_> {
             last = told.as_ref().map_or_else(|error| format!("{error:#}"), Clone::clone);
             told
         })?;
+        if let Some(read) = self.understood()? {
+            told = format!("{told}, {read} metrics by preset test");
+        }
         if let Some(more) = self.recipe.cross_check(&self.running, u64::from(self.recipe.load().clients))? {
             told = format!("{told}, {more}");
         }
         Ok(told)
+    }
+
+    /// How many metrics `balancer preset test` finds in what the broker says; all that are not optional must be there.
+    fn understood(&self) -> Result<Option<usize>> {
+        let presets = Presets::embedded();
+        let preset = presets.iter().find(|(preset, _)| preset.name == self.recipe.preset());
+        let (preset, _) = preset.context("there is no such preset")?;
+        if preset.source == SourceKind::None {
+            return Ok(None);
+        }
+        let mut command = self.lab.gateway.command(self.agent.control.program());
+        command.args(["preset", "test", &self.running.place.host.v4.to_string(), "--preset", &preset.name]);
+        if let Some((user, file)) = self.recipe.login(&self.running.place)? {
+            command.args(["--username", user, "--password-file"]).arg(file);
+        }
+        let said = netns::run(command.args(["--timeout", "10s", "--json"]))?;
+        let answer: Value =
+            serde_json::from_str(&said).context("preset test says something else than JSON")?;
+        let metrics = answer["metrics"].as_array().context("preset test names no metrics")?;
+        let found = metrics.iter().filter(|metric| metric["value"].is_number()).count();
+        let missing = metrics.iter().find(|m| m["value"].is_null() && m["optional"] == Value::Bool(false));
+        ensure!(missing.is_none(), "preset test misses {missing:?}");
+        ensure!(found > 0, "preset test found nothing: {said}");
+        Ok(Some(found))
     }
 
     fn agreement(&self, cpu: &mut CpuWatch) -> Result<String> {

@@ -100,17 +100,17 @@ const CASES: &[Case] = &[
     },
     Case {
         preset: "activemq-classic",
-        page: fixture!("activemq-classic.documented.json"),
+        page: fixture!("activemq-classic-5.17.2.json"),
         // 6 s of CPU time on two cores in 10 s.
-        changes: &[("20000000000", "26000000000"), ("\"Slave\": false", "\"Slave\": true")],
+        changes: &[("2390000000", "8390000000"), ("\"Slave\":false", "\"Slave\":true")],
         utilisation: Some(0.3),
         cores: Some(2.0),
-        connections: Some(8),
-        messages: Some(1201),
+        connections: Some(0),
+        messages: Some(13),
         resources: &[
-            (Resource::Memory, 0.4),
-            (Resource::Disk, 0.05),
-            (Resource::Descriptors, 82.0 / 20_000.0),
+            (Resource::Memory, 0.0),
+            (Resource::Disk, 0.0),
+            (Resource::Descriptors, 79.0 / 20_000.0),
         ],
         draining: true,
         ..NOTHING
@@ -185,14 +185,15 @@ const CASES: &[Case] = &[
     },
     Case {
         preset: "amqtt",
-        page: fixture!("amqtt.documented.sys.txt"),
+        page: fixture!("amqtt-0.12.1.sys.txt"),
+        changes: &[("cpu/percent 0.000", "cpu/percent 27.500")],
         utilisation: Some(0.275),
         cores: Some(1.0),
-        connections: Some(3),
-        messages: Some(55),
+        connections: Some(0),
+        messages: Some(2),
         ..NOTHING
     },
-    Case { preset: "aedes", page: fixture!("aedes.documented.sys.txt"), connections: Some(5), ..NOTHING },
+    Case { preset: "aedes", page: fixture!("aedes-cli-1.0.2.sys.txt"), connections: Some(0), ..NOTHING },
     Case {
         preset: "rmqtt",
         page: fixture!("rmqtt.documented.metrics"),

@@ -1,0 +1,9 @@
+//! The broker that every machine with the tests has; `cargo xtask brokers` tries the others.
+
+use balancer_tests::brokers::must_hold;
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn mosquitto_is_understood_and_followed() {
+    must_hold("mosquitto");
+}
