@@ -33,8 +33,9 @@ impl Recipe for Amqtt {
         Ok(vec![broker])
     }
 
+    /// It counts clients that it failed to take.
     fn tells_connections(&self) -> bool {
-        true
+        false
     }
 
     fn tells_cpu(&self) -> bool {

@@ -189,7 +189,6 @@ const CASES: &[Case] = &[
         changes: &[("cpu/percent 0.000", "cpu/percent 27.500")],
         utilisation: Some(0.275),
         cores: Some(1.0),
-        connections: Some(0),
         messages: Some(2),
         ..NOTHING
     },
