@@ -6,12 +6,13 @@
 
 use core::time::Duration;
 
+use crate::admission;
 use crate::backend::Backend;
 use crate::drain::DrainState;
 use crate::health::HealthState;
 use crate::load::SATURATED;
 use crate::service::Service;
-use crate::snapshot::{BackendState, Condition};
+use crate::snapshot::{BackendState, BudgetSnapshot, Condition};
 use crate::{Moment, Policy};
 
 /// What follows from a condition that holds.
@@ -49,6 +50,7 @@ pub(crate) fn of_backend(
         rule("waiting", Stays, None, waiting(backend, service)),
         rule("spared", Stays, exhausted, spared(backend)),
         rule("capped", Closes, None, capped(backend)),
+        rule("ramp", Stays, None, ramp(admission::backend_budget(backend, service, now))),
         rule("standby", Stays, None, standby(backend)),
         rule("not-probed", Stays, None, not_probed(backend)),
         rule("weight-override", Stays, None, weight_override(backend)),
@@ -70,6 +72,7 @@ pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
         rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service)),
         rule("takeover", Stays, None, takeover(service)),
         rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service)),
+        rule("service-ramp", Stays, None, ramp(admission::service_budget(service, now))),
         rule("on-standby", Stays, None, on_standby(service)),
         rule("counting", Stays, None, counting(service, now)),
         rule("ring-waits", Stays, None, ring_waits(service, now)),
@@ -157,6 +160,13 @@ fn spared(backend: &Backend) -> Option<String> {
 fn capped(backend: &Backend) -> Option<String> {
     let (live, cap) = (backend.history.live(), backend.spec.cap?);
     (live >= u64::from(cap)).then(|| format!("{live} live connections, and max_connections = {cap}"))
+}
+
+fn ramp(budget: Option<BudgetSnapshot>) -> Option<String> {
+    let BudgetSnapshot { rate, full } = budget?;
+    (rate < full).then(|| {
+        format!("{rate:.0} of {full:.0} new connections a second are admitted until the ramp has ended")
+    })
 }
 
 fn standby(backend: &Backend) -> Option<String> {

@@ -160,6 +160,14 @@ fn one_that_leaves_is_shown_as_not_probed() {
 }
 
 #[test]
+fn a_ramp_is_said_until_it_has_ended() {
+    let budget = |rate| ramp(Some(BudgetSnapshot { rate, full: 500.0 }));
+    let expected = "50 of 500 new connections a second are admitted until the ramp has ended";
+    assert_eq!(budget(50.0).as_deref(), Some(expected));
+    assert_eq!((budget(500.0), ramp(None)), (None, None));
+}
+
+#[test]
 fn words_are_unique_and_in_one_case() {
     let source = include_str!("../condition.rs");
     let words: Vec<&str> =

@@ -343,3 +343,19 @@ fn api_md_names_every_route() {
         );
     }
 }
+
+#[test]
+fn explain_md_names_every_condition() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/explain.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let controller = include_str!("../../../balancer-control/src/condition.rs");
+    let rules = controller.split("rule(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    // What the agent alone knows.
+    let words: Vec<_> = rules.chain(["telemetry-fails", "next-hop"]).collect();
+    assert!(words.len() >= 26, "{words:?}");
+    for word in &words {
+        assert!(page.contains(&format!("| `{word}` | ")), "{word} is not in docs/explain.md");
+    }
+    let listed = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(listed, words.len(), "docs/explain.md lists what there is not");
+}

@@ -97,6 +97,11 @@ fn takes(answer: &Explanation, facts: &BackendFacts) -> String {
         why.extend(facts.conditions.iter().filter(|c| c.closes).map(|c| c.condition.as_str()));
         return format!("it takes no new flows, because it is {}; {live}, which go on", why.join(" and "));
     }
+    if facts.conditions.iter().any(|condition| condition.condition == "waiting") {
+        return format!(
+            "it takes new flows, but is not asked while priority groups before it take them; {live}"
+        );
+    }
     if facts.standby {
         let needed = !answer.backends.iter().any(|other| other.open && !other.standby);
         let when = if needed { "as no backend of the ring does" } else { "but is not asked while others do" };
