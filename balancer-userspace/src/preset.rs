@@ -12,6 +12,7 @@
 //!                                └─ drain    where it says that it wants no new clients
 //! ```
 
+mod cores;
 mod file;
 mod meaning;
 mod reference;
@@ -23,8 +24,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+pub use cores::Cores;
 pub use meaning::{
-    AlarmRule, AlarmScope, AlarmWhen, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity,
+    AlarmRule, AlarmScope, AlarmWhen, Condition, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity,
     ResourceKind, ResourceRule, TimeUnit, Unknown,
 };
 pub use reference::reference;

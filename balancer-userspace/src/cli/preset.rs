@@ -1,5 +1,7 @@
 //! `balancer preset`
 
+mod answer;
+mod place;
 mod show;
 mod test;
 

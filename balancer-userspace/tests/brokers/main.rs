@@ -4,6 +4,7 @@
 mod agent_check;
 mod authority;
 mod hostile;
+mod hostile_json;
 mod local;
 mod mosquitto;
 mod probe;
