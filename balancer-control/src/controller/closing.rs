@@ -23,7 +23,7 @@ impl Controller {
     pub fn seats(&self, service: ServiceId, live: impl Fn(BackendId) -> u64) -> Option<Vec<Seat>> {
         let service = self.service(service)?;
         let configured = service.backends.iter().filter(|backend| !backend.spec.leaving);
-        Some(configured.map(|backend| seat(backend, service.spec.policy, live(backend.id()))).collect())
+        Some(configured.map(|backend| seat(backend, service, live(backend.id()))).collect())
     }
 
     /// Backends of a service whose probes have failed for `grace` at least; none as long as no other backend of it takes
@@ -47,9 +47,9 @@ impl Controller {
     }
 }
 
-fn seat(backend: &Backend, policy: Policy, live: u64) -> Seat {
+fn seat(backend: &Backend, service: &Service, live: u64) -> Seat {
     let weight = f64::from(backend.weight());
-    let (capacity, load, cost) = match policy {
+    let (capacity, load, cost) = match service.spec.policy {
         Policy::Adaptive => {
             let capacity = backend.capacity * backend.bias();
             (capacity, from_q32(backend.score.predict(live)), from_q32(backend.score.delta))
@@ -67,7 +67,8 @@ fn seat(backend: &Backend, policy: Policy, live: u64) -> Seat {
         load,
         cost,
         open: backend.is_open(),
-        balanced: backend.in_rotation() && !down && !backend.spec.standby,
+        // Those of a group that is not asked stand by.
+        balanced: backend.in_rotation() && !down && service.fallback.asks(backend),
         down,
         draining,
         cap: backend.spec.cap,

@@ -164,6 +164,7 @@ fn memory(used: f64) -> Sample {
 }
 
 mod bad_input;
+mod closing;
 mod fallback;
 mod outliers;
 mod rotation;

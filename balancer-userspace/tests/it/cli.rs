@@ -114,6 +114,31 @@ fn backends_are_drained_and_weighed() {
 }
 
 #[test]
+fn a_rebalancing_is_planned_begun_followed_and_stopped() {
+    let fake = Fake::start();
+    let planned = "\
+rebalancing of mqtt to 25.0% at 10/s: planned
+BACKEND  LIVE  SHARE   LOAD  WOULD CLOSE  LISTED  CLOSED
+mqtt/b1   100  50.0%  0.400            9       4       5
+";
+    assert_eq!(answer(&fake, &["rebalance", "mqtt", "--to", "25%", "--dry-run"]), planned);
+    let begun = answer(&fake, &["rebalance", "mqtt", "--to", "25%", "--rate", "10/s"]);
+    assert!(begun.contains("running for 3.0s") && begun.contains("balancer rebalance --stop"), "{begun}");
+    let runs: wire::Runs = json(&fake, &["rebalance", "status"]);
+    assert_eq!(runs.runs, [fake::run(0.1, false)]);
+    let stopped: wire::Runs = json(&fake, &["rebalance", "--stop"]);
+    assert_eq!(stopped.runs, [fake::run(0.1, false)]);
+    assert_eq!(answer(&fake, &["rebalance", "mqtt", "--stop"]), "nothing was going on\n");
+    let nothing = "nothing has been rebalanced or drained at a pace since the agent started\n";
+    assert_eq!(answer(&fake, &["rebalance", "status"]), nothing);
+    let drained = answer(&fake, &["backend", "drain", "mqtt/b1", "--rate", "50/s"]);
+    assert!(
+        drained.starts_with("mqtt/b1 takes no new flows; the 7 it has are closed at 50 per second"),
+        "{drained}"
+    );
+}
+
+#[test]
 fn a_backend_can_be_named_by_its_address() {
     let after: wire::Backend = json(&Fake::start(), &["backend", "drain", "amqp/[2001:db8::11]:5672"]);
     assert_eq!(after.state, wire::BackendState::Draining);
@@ -240,11 +265,20 @@ fn exit_1_for_what_the_agent_refuses() {
 #[test]
 fn exit_2_for_usage() {
     let fake = Fake::start();
-    let rows: [&[&str]; 14] = [
+    let rows: [&[&str]; 23] = [
         &[],
         &["bakend", "list"],
         &["backend"],
         &["backend", "drain", "b1"],
+        &["backend", "drain", "mqtt/b1", "--rate", "0/s"],
+        &["backend", "drain", "mqtt/b1", "--rate", "fast"],
+        &["backend", "drain", "mqtt/b1", "--force"],
+        &["backend", "drain", "mqtt/b1", "--wait"],
+        &["rebalance"],
+        &["rebalance", "mqtt", "--to", "10"],
+        &["rebalance", "mqtt", "--to", "0.5%"],
+        &["rebalance", "mqtt", "--to", "10%", "--max", "101%"],
+        &["rebalance", "mqtt", "--to", "10%", "--stop"],
         &["backend", "weight", "mqtt/b1"],
         &["backend", "weight", "mqtt/b1", "0"],
         &["backend", "weight", "mqtt/b1", "5", "--reset"],
@@ -399,6 +433,7 @@ fn completions_and_pages_name_every_verb() {
         "balancer",
         "balancer-status",
         "balancer-backend-drain",
+        "balancer-rebalance",
         "balancer-explain",
         "balancer-log",
         "balancer-run",

@@ -142,7 +142,7 @@ pub(crate) fn status() -> wire::Status {
         runs: vec![run(0.1, false)],
         closed: vec![wire::Closed {
             service: "mqtt".to_owned(),
-            backend: "broker-1".to_owned(),
+            backend: "b1".to_owned(),
             reason: wire::RunKind::Rebalance,
             flows: 5,
         }],
@@ -340,7 +340,7 @@ pub(crate) fn run(to: f64, planned: bool) -> wire::Run {
         listed: 4,
         closed: 5,
         backends: vec![wire::RunBackend {
-            name: "broker-1".to_owned(),
+            name: "b1".to_owned(),
             live: 100,
             share: 0.5,
             load: 0.4,

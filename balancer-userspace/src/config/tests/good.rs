@@ -138,6 +138,17 @@ fn the_probe_lends_its_login_to_the_subscription() {
 }
 
 #[test]
+fn flows_of_a_dead_backend_are_kept_unless_the_file_says_otherwise() {
+    let of = |lines: &str| good(&BASE.replace("port = 1883\n", &format!("port = 1883\n{lines}")));
+    let after = |lines: &str| of(lines).config.services[0].close_down_after;
+    assert_eq!((after(""), after("when_down = \"keep\"\n")), (None, None));
+    assert_eq!(after("when_down = \"close\"\n"), Some(Duration::from_secs(30)));
+    assert_eq!(after("when_down = \"close\"\ndown_grace = \"5s\"\n"), Some(Duration::from_secs(5)));
+    let warnings = lines(&of("down_grace = \"5s\"\n").warnings);
+    assert!(warnings.contains("down_grace: has no effect; add when_down = \"close\""), "{warnings}");
+}
+
+#[test]
 fn oddities_are_warnings() {
     let warnings = good(&BASE.replace("preset = \"mosquitto\"\n", "")).warnings;
     assert_eq!(warnings.len(), 1);
