@@ -152,6 +152,27 @@ fn hops_survive_a_sync_unless_the_address_moves() {
 
 #[test]
 #[ignore = "needs root and BPF"]
+fn what_is_closed_survives_a_sync_and_a_hop_unless_the_address_moves() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut maps = site.open().maps.steering;
+        let mut layout = layout();
+        maps.sync(&layout).unwrap();
+        let all =
+            [(BackendId(4), Backend::CLOSE_LISTED), (BackendId(5), Backend::CLOSE_ALL), (BackendId(77), 1)];
+        maps.put_closing(all).unwrap();
+        let hop = Hop { ifindex: 2, ..Hop::UNKNOWN };
+        maps.put_hops(&[(BackendId(4), hop)]).unwrap();
+        let moved = layout.backends.get_mut(&BackendId(5)).unwrap();
+        moved.0 = address("10.0.0.99:21883");
+        maps.sync(&layout).unwrap();
+        let found = [4, 5, 77].map(|id| maps.backend(BackendId(id)).unwrap().closing);
+        assert_eq!(found, [Backend::CLOSE_LISTED, Backend::KEEP, Backend::KEEP]);
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
 fn settings_keep_what_describes_the_maps() {
     in_namespace(|| {
         let site = Site::new();

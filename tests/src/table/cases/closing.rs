@@ -155,7 +155,8 @@ fn successor(net: Net) -> Scenario {
     let mut s = chosen("a successor on the same tuple", world, &talk);
     s.cut(&talk, "data", Tcp::data(1001, 5001, b"data"));
     s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
-    s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardReply);
+    // The SYN was steered anew, so that this answers it.
+    s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardReply).counts(0).answered = 1;
     s.request(&talk, "ACK", Tcp::ack(1001, 5001), Outcome::ForwardPromoted);
     s.flow(&talk, 0, 1001);
     s.request(&talk, "data", Tcp::data(1001, 5001, b"data"), Outcome::ForwardRequest);
