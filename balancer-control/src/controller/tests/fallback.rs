@@ -183,6 +183,19 @@ fn the_next_group_opens_when_too_few_of_the_first_are_left() {
 }
 
 #[test]
+fn a_group_that_waits_is_no_place_for_what_a_rebalancing_closes() {
+    let mut bench = up(Policy::Adaptive, vec![of_priority(0, 0), of_priority(1, 0), of_priority(2, 1)]);
+    let balanced = |bench: &Bench| {
+        let seats = bench.controller.seats(ServiceId(0), |_| 5).unwrap();
+        seats.iter().filter(|seat| seat.balanced).map(|seat| seat.id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(balanced(&bench), [0, 1]);
+    bench.give(Input::Drain { backend: BackendId(0), drain: true }, 2);
+    bench.give(Input::Drain { backend: BackendId(1), drain: true }, 2);
+    assert_eq!(balanced(&bench), [2]);
+}
+
+#[test]
 fn a_start_does_not_send_flows_to_the_second_group() {
     let mut bench = Bench::new(Policy::Adaptive, vec![of_priority(0, 0), of_priority(1, 1)]);
     rise(&mut bench, 1, 1);
