@@ -69,6 +69,7 @@ pub(crate) fn of_backend(
 pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
     let rules = [
         rule("no-backend", Closes, None, no_backend(service)),
+        rule("too-few-ready", Closes, None, too_few_ready(service)),
         rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service)),
         rule("takeover", Stays, None, takeover(service)),
         rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service)),
@@ -114,6 +115,16 @@ fn waiting(backend: &Backend, service: &Service) -> Option<String> {
         format!(
             "priority {} waits, new flows go to priority {} and before; asked only when nobody there takes one",
             backend.spec.priority, service.fallback.open_to
+        )
+    })
+}
+
+fn too_few_ready(service: &Service) -> Option<String> {
+    (!service.opened).then(|| {
+        format!(
+            "{} of the {} backends of min_ready are ready: new flows are refused until so many have been",
+            service.ready(),
+            service.spec.protection.min_ready
         )
     })
 }

@@ -33,6 +33,8 @@ pub(crate) struct Service {
     /// What brokers raise for their whole cluster.
     pub(crate) alarm: Option<Alarm>,
     pub(crate) ring: RingKeeper,
+    /// Whether enough backends have been ready at once. Stays set.
+    pub(crate) opened: bool,
     /// As last asked for.
     pub(crate) steering: Option<ServiceSteering>,
     /// Whether it has a backend in rotation, and since when.
@@ -50,6 +52,7 @@ impl Service {
             fallback: Fallback::default(),
             alarm: None,
             ring: RingKeeper::default(),
+            opened: false,
             steering: None,
             ramp: Ramp::default(),
         }
@@ -81,6 +84,8 @@ impl Service {
                 backend.health.adopt(HealthState::Down, now);
             } else if flags & ScoreFlags::READY != 0 {
                 backend.health.adopt(HealthState::Up, now);
+                // Only a service that was open has ready backends in the maps.
+                self.opened = true;
             }
         }
         let Some(ring) = ring.filter(|_| self.spec.policy == Policy::Adaptive) else { return };
@@ -102,13 +107,16 @@ impl Service {
             self.cost = cost;
         }
         self.protect(now);
+        self.opened |= self.ready() >= self.spec.protection.min_ready as usize;
+        let closed = if self.opened { 0 } else { ScoreFlags::READY };
         for backend in &mut self.backends {
             backend.ramp.follow(backend.is_back(), now);
         }
         self.ramp.follow(self.backends.iter().any(Backend::is_back), now);
         for backend in &mut self.backends {
             let (score, basis) = score(backend, &self.spec, self.cost, now);
-            backend.score = Score { flags: backend.flags(), cap: backend.spec.cap.unwrap_or(0), ..score };
+            let flags = backend.flags() & !closed;
+            backend.score = Score { flags, cap: backend.spec.cap.unwrap_or(0), ..score };
             backend.basis = basis;
         }
         score::doubt(&mut self.backends, self.spec.policy);
@@ -117,6 +125,11 @@ impl Service {
         let steering_changed = self.steering != steering;
         self.steering = steering;
         (ring_changed, steering_changed)
+    }
+
+    /// Backends that probes and drains leave in rotation, without standbys.
+    pub(crate) fn ready(&self) -> usize {
+        self.backends.iter().filter(|backend| backend.in_rotation() && !backend.spec.standby).count()
     }
 
     /// Decides who is closed to new flows, and who is open all the same. Each decision bears on the others, so they are

@@ -80,6 +80,7 @@ fn protection() -> impl Strategy<Value = Protection> {
         prop::option::of(0_u32..1000),
     )
         .prop_map(|(ejection, panic, takeover, alarm_rate)| Protection {
+            min_ready: 0,
             ejection,
             panic,
             takeover,

@@ -13,6 +13,7 @@ mod answers;
 mod clock;
 mod closing;
 mod core;
+mod discovery;
 mod explain;
 mod flows;
 mod interfaces;
@@ -70,6 +71,7 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
             Some(event) = inputs.samples.recv() => agent.sampled(event),
             Some(event) = inputs.walks.recv() => agent.walked(event),
             _ = steps.tick(), if agent.closing.is_busy() => agent.step_runs(),
+            Some(event) = inputs.discoveries.recv() => agent.discovered(event),
             Some(event) = inputs.hops.recv() => agent.hopped(event, &mut inputs.hops),
             swept = inputs.sweeps.recv() => match swept {
                 Some(event) => agent.swept(event),

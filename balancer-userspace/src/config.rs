@@ -5,6 +5,7 @@
 
 mod check;
 mod defaults;
+pub mod discovery;
 mod document;
 pub mod file;
 pub mod health;
@@ -22,12 +23,13 @@ use std::time::Duration;
 use balancer_common::abi::{BackendId, ServiceId};
 use balancer_control::{Admission, BackendSpec, Budget, Model, Policy, Protection, ServiceSpec, maglev};
 
-pub use check::{Checked, check};
+pub use check::{Checked, Discovered, check, check_with};
+pub use discovery::DiscoveryConfig;
 pub use file::{AttachMode, ForwardName as Forward, LogLevel, MetricNames, OverBudgetName as OverBudget};
 pub use health::{
     AmqpVersion, DrainCheck, DrainQuestion, DrainWhen, HealthCheck, HealthConfig, MqttLogin, MqttVersion,
 };
-pub use load::{LoadError, load};
+pub use load::{LoadError, load, load_with};
 pub use problem::Problem;
 pub use reference::reference;
 pub use telemetry::{HttpAuth, JsonDocument, LocalTarget, Meaning, SourceConfig, TelemetryConfig};
@@ -124,7 +126,10 @@ pub struct ServiceConfig {
     pub rise: u32,
     /// Failed probes in a row before it is taken out.
     pub fall: u32,
-    /// At least one, in the order of the file; of the VIP's address family.
+    /// Where more backends are found.
+    pub discovery: Option<DiscoveryConfig>,
+    /// In the order of the file, and after them what was found; of the VIP's address family. At least one without a
+    /// discovery.
     pub backends: Vec<BackendConfig>,
 }
 
@@ -149,6 +154,10 @@ pub struct BackendConfig {
     pub standby: bool,
     /// Takes no new flows.
     pub drain: bool,
+    /// Where it is, for people.
+    pub zone: Option<String>,
+    /// Whether it was found and is not in the file.
+    pub discovered: bool,
     /// How its health is probed.
     pub health: HealthConfig,
     /// Where its load is read.

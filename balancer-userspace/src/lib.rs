@@ -4,6 +4,7 @@
 //! - [`api`]: the control API on the unix socket, server and client.
 //! - [`cli`]: the command line.
 //! - [`config`]: the file, checked into a [`config::Config`].
+//! - [`discovery`]: which backends a service has, where a registry says so.
 //! - [`doctor`]: what would keep the balancer from working.
 //! - `history`: the decision log.
 //! - [`kernel`]: the program, its maps, and the network around them.
@@ -19,6 +20,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod discovery;
 pub mod doctor;
 mod history;
 pub mod kernel;

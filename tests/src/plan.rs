@@ -55,6 +55,10 @@ pub struct ServicePlan {
     pub stale_after: Option<&'static str>,
     /// When probes are no longer believed.
     pub panic: Option<&'static str>,
+    /// Backends that must be ready before the service opens.
+    pub min_ready: Option<u32>,
+    /// `[service.discovery]`.
+    pub discovery: Option<DiscoveryPlan>,
     /// `[service.ejection]`.
     pub ejection: Option<EjectionPlan>,
     /// What becomes of the flows of a backend that is down.
@@ -90,6 +94,19 @@ impl Default for HealthPlan {
     fn default() -> Self {
         Self { kind: None, port: None, interval: "300ms", timeout: "300ms", rise: 1, fall: 2 }
     }
+}
+
+/// `[service.discovery]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiscoveryPlan {
+    /// Where backends are found.
+    pub kind: &'static str,
+    /// The files.
+    pub files: Vec<String>,
+    /// Time from one look to the next.
+    pub refresh: &'static str,
+    /// How long one that vanished is drained before it leaves.
+    pub hold_down: &'static str,
 }
 
 /// `[service.ejection]`.

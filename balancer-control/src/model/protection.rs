@@ -62,6 +62,8 @@ pub struct Protection {
     /// Most new connections per second of the whole service while brokers raise an alarm of their cluster; `None` goes
     /// on as usual.
     pub alarm_rate: Option<u32>,
+    /// Backends that must take new flows before the service opens for the first time; 0 opens at once.
+    pub min_ready: u32,
 }
 
 impl Default for Protection {
@@ -73,6 +75,7 @@ impl Default for Protection {
             panic: Some(Percent(50)),
             takeover: Percent(50),
             alarm_rate: Some(50),
+            min_ready: 0,
         }
     }
 }

@@ -194,6 +194,7 @@ impl Agent {
                     alarms: service.alarm.as_ref().map(|alarm| alarm.names.clone()).unwrap_or_default(),
                     alarm_rate: service.pace,
                     open_priority: service.open_to,
+                    discovery: self.discovery(&service.name),
                 }
             })
             .collect()
@@ -259,6 +260,8 @@ impl Agent {
             broker_connections: sample.and_then(|sample| sample.connections),
             telemetry_problem: self.silent.get(&known.id).cloned().or_else(|| known.refused.clone()),
             next_hop: self.hop_text(known.id),
+            zone: configured.and_then(|backend| backend.zone.clone()),
+            discovered: configured.is_some_and(|backend| backend.discovered),
             leaving: known.leaving,
             conditions: known
                 .conditions
@@ -314,6 +317,7 @@ impl Agent {
             ));
         }
         oddities.extend(self.noted());
+        oddities.extend(self.undiscovered());
         oddities.extend(self.history.problem());
         oddities
     }
@@ -334,8 +338,10 @@ impl Agent {
             problems.push(format!("service {} has no backend that takes new flows", service.name));
         }
         for service in &snapshot.services {
-            let alarming =
-                service.conditions.iter().filter(|c| matches!(c.word, "panic" | "alarm" | "takeover"));
+            let alarming = service
+                .conditions
+                .iter()
+                .filter(|c| matches!(c.word, "panic" | "alarm" | "takeover" | "too-few-ready"));
             problems
                 .extend(alarming.map(|condition| format!("service {}: {}", service.name, condition.reason)));
         }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 
 use super::closing::Closing;
+use super::discovery::Discoveries;
 use super::overrides::Overrides;
 use super::registry::Registry;
 use super::sweeping::{Order, SweepEvent};
@@ -31,6 +32,9 @@ use crate::telemetry::TelemetryEvent;
 pub(super) struct Agent {
     pub(super) options: Options,
     pub(super) config: Config,
+    /// The text of the configuration file in force.
+    pub(super) text: String,
+    pub(super) discoveries: Discoveries,
     pub(super) configured_at: Moment,
     /// What is odd about the configuration or the machine, for people.
     pub(super) warnings: Vec<String>,

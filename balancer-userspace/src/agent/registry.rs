@@ -15,6 +15,8 @@ use crate::config::Config;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Registry {
     services: BTreeMap<SocketAddr, ServiceId>,
+    /// Those of the configuration, which stay although they have no backend.
+    configured: BTreeSet<ServiceId>,
     backends: BTreeMap<(ServiceId, SocketAddr), Entry>,
     /// Where the search for a free backend id begins: ids are used in turn, so that one is not used again at once.
     next: u16,
@@ -80,8 +82,10 @@ impl Registry {
     pub(super) fn follow(&self, config: &Config, limit: u32) -> Result<Self, RegistryError> {
         let mut next = self.clone();
         next.backends.values_mut().for_each(|entry| entry.leaving = true);
+        next.configured.clear();
         for service in &config.services {
             let id = next.service(service.vip, limit)?;
+            next.configured.insert(id);
             for backend in &service.backends {
                 let entry = next.backend(id, backend.address)?;
                 entry.name.clone_from(&backend.name);
@@ -167,7 +171,7 @@ impl Registry {
     pub(super) fn forget(&mut self, gone: &BTreeSet<BackendId>) {
         self.backends.retain(|_, entry| !(entry.leaving && gone.contains(&entry.id)));
         let used: BTreeSet<ServiceId> = self.backends.keys().map(|(service, _)| *service).collect();
-        self.services.retain(|_, id| used.contains(id));
+        self.services.retain(|_, id| used.contains(id) || self.configured.contains(id));
     }
 
     /// The controller's view: the configuration, and after it what is leaving.

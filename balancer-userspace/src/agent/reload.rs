@@ -41,7 +41,7 @@ impl Agent {
     }
 
     fn load(&self) -> Result<Checked, ApiError> {
-        config::load(&self.options.config).map_err(|error| match error {
+        config::load_with(&self.options.config, &self.discoveries.found()).map_err(|error| match error {
             LoadError::Read { .. } => ApiError::new(ErrorCode::BadConfiguration, error.to_string()),
             LoadError::Bad { path, problems } => ApiError {
                 code: ErrorCode::BadConfiguration,
@@ -51,8 +51,8 @@ impl Agent {
         })
     }
 
-    fn adopt_configuration(&mut self, checked: Checked) -> Result<Reload, ApiError> {
-        let Checked { config, warnings } = checked;
+    pub(super) fn adopt_configuration(&mut self, checked: Checked) -> Result<Reload, ApiError> {
+        let Checked { config, warnings, text } = checked;
         let fixed = needs_restart(&self.config, &config);
         if !fixed.is_empty() {
             return Err(ApiError {
@@ -73,7 +73,8 @@ impl Agent {
         }
         let changes = changes(&self.config, &config);
         self.registry = registry;
-        self.config = config;
+        (self.config, self.text) = (config, text);
+        self.discoveries.follow(&self.config);
         logging::set(self.config.agent.log);
         self.configured_at = clock::now();
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());

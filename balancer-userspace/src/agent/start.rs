@@ -15,13 +15,15 @@ use tracing::{info, warn};
 
 use super::closing::{Closing, Walked};
 use super::core::{Agent, Done, timeouts};
+use super::discovery::Discoveries;
 use super::overrides::Overrides;
 use super::registry::Registry;
 use super::sweeping::{self, SweepEvent};
 use super::watchers::Watchers;
 use super::{Options, blocking, clock};
 use crate::api::{self, CALL_QUEUE, Call};
-use crate::config::{Checked, Config};
+use crate::config::{self, Checked, Config};
+use crate::discovery::DiscoveryEvent;
 use crate::doctor::shortcomings;
 use crate::history::History;
 use crate::kernel::net::Net;
@@ -45,6 +47,7 @@ pub(super) struct Inputs {
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) probes: mpsc::Receiver<ProbeEvent>,
     pub(super) samples: mpsc::Receiver<TelemetryEvent>,
+    pub(super) discoveries: mpsc::Receiver<DiscoveryEvent>,
     pub(super) hops: mpsc::Receiver<HopEvent>,
     pub(super) sweeps: mpsc::Receiver<SweepEvent>,
     pub(super) walks: mpsc::Receiver<Walked>,
@@ -52,7 +55,12 @@ pub(super) struct Inputs {
 
 /// Opens the data path, fills its maps, attaches it, and only then listens.
 pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, Inputs)> {
-    let Checked { config, warnings } = checked;
+    let (discoveries, discovery_inbox) = mpsc::channel(QUEUE);
+    let mut discoveries = Discoveries::load(&checked.config.agent.socket, discoveries);
+    // What an earlier agent had found holds until an answer says otherwise. Where it no longer fits, the file stands.
+    let checked = config::check_with(&checked.text, &discoveries.found()).unwrap_or(checked);
+    let Checked { config, warnings, text } = checked;
+    discoveries.follow(&config);
     // Looked at first, so that a wrong name and a socket or port in use are found before anything is changed.
     check_interfaces(&config)?;
     let socket = api::socket::Socket::bind(&config.agent.socket)?;
@@ -114,6 +122,8 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         done: Done::default(),
         period: config.agent.tick,
         journal: Journal::default(),
+        text,
+        discoveries,
         history: History::open(
             config.agent.history.as_deref(),
             u64::from(config.agent.history_mib) << 20,
@@ -134,6 +144,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         calls: call_inbox,
         probes: probe_inbox,
         samples: sample_inbox,
+        discoveries: discovery_inbox,
         hops: hop_inbox,
         sweeps: sweep_inbox,
         walks: walk_inbox,

@@ -158,6 +158,28 @@ pub struct Service {
     /// The last priority group that new flows are steered to.
     #[serde(default)]
     pub open_priority: u8,
+    /// Where more backends are found; absent without a discovery.
+    #[serde(default)]
+    pub discovery: Option<Discovery>,
+}
+
+/// Where the backends of a service are found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Discovery {
+    /// What is asked.
+    pub source: String,
+    /// Backends that the last good answer has.
+    pub backends: usize,
+    /// Backends that good answers lack, and that are drained before they leave.
+    pub missing: usize,
+    /// Age of the last good answer; absent before the first.
+    pub answer_age_seconds: Option<f64>,
+    /// Answers that were not used, since the agent started.
+    pub failures: u64,
+    /// Why the last answer is not in force, if it is not.
+    pub problem: Option<String>,
+    /// Why single backends of the last good answer were not taken.
+    pub refused: Vec<String>,
 }
 
 /// How new flows are steered.
@@ -236,6 +258,12 @@ pub struct Backend {
     pub telemetry_problem: Option<String>,
     /// Interface and neighbour that its packets are sent to; absent while the kernel knows no neighbour.
     pub next_hop: Option<String>,
+    /// Where it is.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Whether it was found, and is not in the file.
+    #[serde(default)]
+    pub discovered: bool,
     /// Whether it was removed from the configuration: it serves the flows that it has, and is neither probed nor read.
     #[serde(default)]
     pub leaving: bool,

@@ -2,16 +2,23 @@
 
 use comfy_table::Table;
 
-use crate::api::wire::Service;
+use crate::api::client::ClientError;
+use crate::api::wire::{ApiError, Backend, Discovery, ErrorCode, Service};
 
-use super::output::{self, json, print};
-use super::{Context, Failure};
+use super::output::{self, ago, json, print};
+use super::{Context, Failure, backend};
 
 /// Verbs of `service`.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
     /// Lists the services.
     List,
+    /// Shows one service: where its backends come from, and each of them.
+    Show {
+        /// The service.
+        #[arg(value_name = "SERVICE")]
+        service: String,
+    },
 }
 
 pub(super) async fn run(verb: &Verb, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -20,8 +27,54 @@ pub(super) async fn run(verb: &Verb, context: &mut Context<'_>) -> Result<(), Fa
             let services = context.client.services().await?;
             if context.json { json(context.out, &services)? } else { print(context.out, &table(&services))? }
         }
+        Verb::Show { service } => show(service, context).await?,
     }
     Ok(())
+}
+
+async fn show(name: &str, context: &mut Context<'_>) -> Result<(), Failure> {
+    let status = context.client.status().await?;
+    let Some(service) = status.services.iter().find(|service| service.name == name) else {
+        let known: Vec<&str> = status.services.iter().map(|service| service.name.as_str()).collect();
+        let message = format!("no service {name}; there are: {}", known.join(", "));
+        return Err(ClientError::Refused(ApiError::new(ErrorCode::NotFound, message)).into());
+    };
+    let backends: Vec<Backend> =
+        status.backends.iter().filter(|backend| backend.service == name).cloned().collect();
+    if context.json {
+        return Ok(json(context.out, &serde_json::json!({ "service": service, "backends": backends }))?);
+    }
+    print(context.out, &table(std::slice::from_ref(service)))?;
+    writeln!(context.out)?;
+    writeln!(context.out, "{}", origin(service, &backends))?;
+    for refused in service.discovery.iter().flat_map(|discovery| &discovery.refused) {
+        writeln!(context.out, "not taken: {refused}")?;
+    }
+    writeln!(context.out)?;
+    print(context.out, &backend::table(&backends))?;
+    Ok(())
+}
+
+/// Where the backends come from, in one line.
+fn origin(service: &Service, backends: &[Backend]) -> String {
+    let own = backends.iter().filter(|backend| !backend.discovered && !backend.leaving).count();
+    let Some(discovery) = &service.discovery else {
+        return format!("backends: {own} from the configuration");
+    };
+    format!("backends: {own} from the configuration; {}", found(discovery))
+}
+
+/// What a discovery has found, in one line.
+pub(super) fn found(discovery: &Discovery) -> String {
+    let age = discovery.answer_age_seconds;
+    let age = age
+        .map_or_else(|| "no good answer yet".to_owned(), |age| format!("last good answer {} ago", ago(age)));
+    let missing = match discovery.missing {
+        0 => String::new(),
+        n => format!(" and {n} draining that it lacks"),
+    };
+    let problem = discovery.problem.as_ref().map_or_else(String::new, |problem| format!("; {problem}"));
+    format!("{} from {}{missing}, {age}{problem}", discovery.backends, discovery.source)
 }
 
 pub(super) fn table(services: &[Service]) -> Table {

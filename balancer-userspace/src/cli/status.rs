@@ -91,6 +91,11 @@ fn show(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     for run in &status.runs {
         writeln!(out, "{}", rebalance::line(run))?;
     }
+    for service in &status.services {
+        if let Some(discovery) = &service.discovery {
+            writeln!(out, "discovery of {}: {}", service.name, service::found(discovery))?;
+        }
+    }
     for problem in &status.problems {
         writeln!(out, "problem: {problem}")?;
     }

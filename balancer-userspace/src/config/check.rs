@@ -2,6 +2,8 @@
 
 mod across;
 mod budget;
+mod discovery;
+mod found;
 mod health;
 mod protection;
 mod service;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 use balancer_common::abi::{DEFAULT_FLOWS4, DEFAULT_FLOWS6, DEFAULT_SERVICES};
 use serde_json::Value;
+
+pub use self::found::Discovered;
 
 use super::document::Document;
 use super::file::{AgentSection, AttachMode, DatapathSection, File, LogLevel};
@@ -29,6 +33,8 @@ pub struct Checked {
     pub config: Config,
     /// Oddities that do not keep it from being used.
     pub warnings: Vec<Problem>,
+    /// The text of the file.
+    pub text: String,
 }
 
 /// Checks the text of a configuration file. Reads nothing else but the directory of presets that it names.
@@ -37,16 +43,26 @@ pub struct Checked {
 ///
 /// Every problem, in the order of the file.
 pub fn check(text: &str) -> Result<Checked, Vec<Problem>> {
+    check_with(text, &Discovered::new())
+}
+
+/// Checks the text together with what was discovered for its services.
+///
+/// # Errors
+///
+/// Every problem, in the order of the file; those of discovered backends at the service.
+pub fn check_with(text: &str, discovered: &Discovered) -> Result<Checked, Vec<Problem>> {
     let document = Document::parse(text)?;
     let mut findings = Findings::default();
     let fitting = shape::fit_table(shape::schema(), document.root(), &Place::default(), &mut findings);
-    let file = read(fitting);
+    let mut file = read(fitting);
+    found::add(&mut file, discovered);
     let config = config(file, &mut findings);
     let mut problems: Vec<_> = findings.errors.iter().map(|finding| document.problem(finding)).collect();
     problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
     if problems.is_empty() {
         let warnings = findings.warnings.iter().map(|finding| document.problem(finding)).collect();
-        return Ok(Checked { config, warnings });
+        return Ok(Checked { config, warnings, text: text.to_owned() });
     }
     Err(problems)
 }

@@ -57,6 +57,19 @@ pub(super) const WEBSOCKET_PATH: &str = "/mqtt";
 /// `service.health.interval` over the default of `service.health.jitter`.
 pub(super) const JITTER_PART: u32 = 10;
 
+/// `service.discovery.refresh`
+pub(super) const DISCOVERY_REFRESH: &str = "10s";
+/// `service.discovery.timeout`
+pub(super) const DISCOVERY_TIMEOUT: &str = "5s";
+/// `service.discovery.hold_down`
+pub(super) const HOLD_DOWN: &str = "30s";
+/// `service.discovery.min`
+pub(super) const DISCOVERY_MIN: u32 = 1;
+/// `service.discovery.max`
+pub(super) const DISCOVERY_MAX: u32 = 256;
+/// `service.min_ready`
+pub(super) const MIN_READY: u32 = 0;
+
 /// `service.telemetry.interval`
 pub(super) const TELEMETRY_INTERVAL: &str = "2s";
 /// `service.telemetry.timeout`

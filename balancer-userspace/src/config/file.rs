@@ -13,8 +13,30 @@ use super::value::{
     ShareOrOff, Span, Statuses, Url,
 };
 
+/// Declares an enum whose variants are words of the file.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+        #[expect(missing_docs, reason = "the words are explained where they are used as values")]
+        pub enum $name {
+            $(#[serde(rename = $word)] $variant),+
+        }
+
+        impl $name {
+            /// The word in the file.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+mod discovery;
 mod protection;
 
+pub use discovery::{DiscoveryKind, DiscoverySection};
 pub use protection::EjectionSection;
 
 /// The whole file.
@@ -179,7 +201,13 @@ pub struct ServiceSection {
     pub health: HealthSection,
     /// Where the load of the backends is read.
     pub telemetry: TelemetrySection,
-    /// One table per backend. At least one that is not a standby.
+    /// Backends that must be ready before the service takes its first flow; until then all are refused. Once it is open
+    /// it stays so. With 0 it opens at once.
+    #[schemars(range(min = 0, max = 4095), extend("default" = defaults::MIN_READY))]
+    pub min_ready: Option<u32>,
+    /// Where more backends are found.
+    pub discovery: Option<DiscoverySection>,
+    /// One table per backend. At least one that is not a standby, unless there is a `discovery`.
     pub backend: Vec<BackendSection>,
 }
 
@@ -410,28 +438,16 @@ pub struct BackendSection {
     /// Takes no new flows; those it has continue.
     #[schemars(extend("default" = false))]
     pub drain: Option<bool>,
+    /// Where it is, for people: shown by `balancer backend list`.
+    pub zone: Option<String>,
+    /// Its kind, if it is another than the service's.
+    pub preset: Option<String>,
     /// What is different from the service's `telemetry`, key by key.
     pub telemetry: TelemetrySection,
-}
-
-/// Declares an enum whose variants are words of the file.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-        #[expect(missing_docs, reason = "the words are explained where they are used as values")]
-        pub enum $name {
-            $(#[serde(rename = $word)] $variant),+
-        }
-
-        impl $name {
-            /// The word in the file.
-            #[must_use]
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-    };
+    /// Whether it was found, and is not in the file.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) discovered: bool,
 }
 
 words!(

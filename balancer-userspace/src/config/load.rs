@@ -6,7 +6,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::{
-    Checked, Config, DrainQuestion, HealthCheck, HealthConfig, HttpAuth, Problem, SourceConfig, check,
+    Checked, Config, Discovered, DrainQuestion, HealthCheck, HealthConfig, HttpAuth, Problem, SourceConfig,
+    check_with,
 };
 use crate::tls::TlsConfig;
 
@@ -40,10 +41,19 @@ pub enum LoadError {
 ///
 /// [`LoadError::Bad`] with every problem, or [`LoadError::Read`].
 pub fn load(path: &Path) -> Result<Checked, LoadError> {
+    load_with(path, &Discovered::new())
+}
+
+/// Reads a configuration file and checks it together with what was discovered for its services.
+///
+/// # Errors
+///
+/// [`LoadError::Bad`] with every problem, or [`LoadError::Read`].
+pub fn load_with(path: &Path, discovered: &Discovered) -> Result<Checked, LoadError> {
     let read = |source| LoadError::Read { path: path.to_owned(), source };
     let text = read_text(path).map_err(read)?;
     let bad = |problems| LoadError::Bad { path: path.to_owned(), problems };
-    let mut checked = check(&text).map_err(bad)?;
+    let mut checked = check_with(&text, discovered).map_err(bad)?;
     let problems = secrets(&checked.config, &mut checked.warnings);
     if problems.is_empty() { Ok(checked) } else { Err(bad(problems)) }
 }

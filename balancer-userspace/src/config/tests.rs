@@ -1,6 +1,7 @@
 //! What the configuration takes, what it refuses, and in which words.
 
 mod bad;
+mod discovery;
 mod documents;
 mod good;
 mod health;

@@ -70,6 +70,7 @@ impl Reader {
             Self::of::<Address>(),
             Self::of::<Endpoint>(),
             Self::of::<Listen>(),
+            Self::of::<NameServer>(),
             Self::of::<Share>(),
             Self::of::<ShareOrOff>(),
             Self::of::<RateOrOff>(),
@@ -251,6 +252,24 @@ impl Text for Listen {
     }
 }
 
+/// A name server: an IP address, and its port if that is not 53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameServer(pub SocketAddr);
+
+impl Text for NameServer {
+    const FORMAT: &'static str = "name server";
+    const EXAMPLE: &'static str = "10.0.0.53";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let address =
+            text.parse::<SocketAddr>().or_else(|_no_port| text.parse().map(|ip| SocketAddr::new(ip, 53)));
+        match address {
+            Ok(address) if address.port() != 0 && !address.ip().is_unspecified() => Ok(Self(address)),
+            _ => Err(format!("{text:?} is not a name server; write \"10.0.0.53\" or \"127.0.0.1:5353\"")),
+        }
+    }
+}
+
 /// 64 bits in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashKey(pub u64);
@@ -387,6 +406,7 @@ text!(Rate);
 text!(Address);
 text!(Endpoint);
 text!(Listen);
+text!(NameServer);
 text!(Share);
 text!(ShareOrOff);
 text!(RateOrOff);

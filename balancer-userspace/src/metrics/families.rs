@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::api::wire::{Backend, BackendState, Service, Status, Table, Traffic};
+use crate::api::wire::{Backend, BackendState, Discovery, Service, Status, Table, Traffic};
 
 /// Labels of a sample.
 type Labels<'a> = Vec<(&'static str, &'a str)>;
@@ -228,6 +228,14 @@ fn traffic() -> Vec<Family> {
     ]
 }
 
+fn discovered(status: &Status, value: fn(&Discovery) -> Option<Value>) -> Vec<Sample<'_>> {
+    fn of(service: &Service, value: fn(&Discovery) -> Option<Value>) -> Option<Sample<'_>> {
+        let value = value(service.discovery.as_ref()?)?;
+        Some(Sample { labels: vec![("service", service.name.as_str())], value })
+    }
+    status.services.iter().filter_map(|service| of(service, value)).collect()
+}
+
 fn services() -> Vec<Family> {
     fn each(status: &Status, value: fn(&Service) -> u64) -> Vec<Sample<'_>> {
         let sample = |s: &'_ Service| Value::Count(value(s));
@@ -244,6 +252,34 @@ fn services() -> Vec<Family> {
             help: "Backends of the service",
             labels: "service",
             samples: |status| each(status, |s| s.backends as u64),
+        },
+        Family {
+            name: "balancer_discovery_backends",
+            kind: Kind::Gauge,
+            help: "Backends in the last good answer of the discovery, absent without one",
+            labels: "service",
+            samples: |status| discovered(status, |d| Some(Value::Count(d.backends as u64))),
+        },
+        Family {
+            name: "balancer_discovery_missing_backends",
+            kind: Kind::Gauge,
+            help: "Backends that good answers lack, drained before they leave",
+            labels: "service",
+            samples: |status| discovered(status, |d| Some(Value::Count(d.missing as u64))),
+        },
+        Family {
+            name: "balancer_discovery_answer_age_seconds",
+            kind: Kind::Gauge,
+            help: "Age of the last good answer, absent before the first",
+            labels: "service",
+            samples: |status| discovered(status, |d| d.answer_age_seconds.map(Value::Level)),
+        },
+        Family {
+            name: "balancer_discovery_failures",
+            kind: Kind::Counter,
+            help: "Answers of the discovery that were not used, since the agent started",
+            labels: "service",
+            samples: |status| discovered(status, |d| Some(Value::Count(d.failures))),
         },
         Family {
             name: "balancer_service_backends_up",

@@ -3,6 +3,7 @@
 
 mod agent_check;
 mod authority;
+mod discovery;
 mod hostile;
 mod hostile_json;
 mod local;

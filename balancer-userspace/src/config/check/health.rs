@@ -164,7 +164,7 @@ fn url(address: SocketAddr, path: &str, encrypted: bool) -> String {
 }
 
 /// Credentials of an HTTP request: user name, password file, token file.
-fn http_auth(
+pub(super) fn http_auth(
     (username, password_file, token_file): (&Option<String>, &Option<Path>, &Option<Path>),
     tls: Option<TlsConfig>,
     place: &Place,

@@ -16,6 +16,7 @@ pub(super) fn protection(section: &ServiceSection, place: &Place, findings: &mut
         ejection: ejection(&section.ejection, &place.key("ejection"), findings),
         panic: section.panic.unwrap_or_else(|| default::<ShareOrOff>(defaults::PANIC)).0,
         takeover: share(section.takeover, defaults::TAKEOVER),
+        min_ready: section.min_ready.unwrap_or(defaults::MIN_READY),
         alarm_rate: section.alarm_rate.unwrap_or_else(|| default::<RateOrOff>(defaults::ALARM_RATE)).0,
     }
 }

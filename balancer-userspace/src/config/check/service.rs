@@ -15,7 +15,7 @@ use crate::config::value::{Name, Span};
 use crate::config::{BackendConfig, ServiceConfig, defaults};
 use crate::preset::{Preset, Presets};
 
-use super::{budget, default, health, protection, span, telemetry};
+use super::{budget, default, discovery, health, protection, span, telemetry};
 
 /// What is known of the brokers of a service.
 #[derive(Clone, Copy)]
@@ -48,6 +48,10 @@ pub(super) fn service(
     let (rise, fall) =
         (section.health.rise.unwrap_or(defaults::RISE), section.health.fall.unwrap_or(defaults::FALL));
     budget::check(&section, place, findings);
+    let endpoint = vip.zip(port).map(|(vip, port)| SocketAddr::new(vip.0, port));
+    let discovery = section.discovery.as_ref();
+    let discovery = discovery
+        .and_then(|section| discovery::discovery(section, endpoint, &place.key("discovery"), findings));
     Some(ServiceConfig {
         name: name.map(|Name(name)| name)?,
         vip: SocketAddr::new(vip?.0, port?),
@@ -65,6 +69,7 @@ pub(super) fn service(
         close_down_after: close_down_after(&section, place, findings),
         rise,
         fall,
+        discovery,
         backends,
     })
 }
@@ -126,6 +131,10 @@ fn backends(
     let backends: Vec<_> = (section.backend.iter().enumerate())
         .filter_map(|(i, backend)| self::backend(section, known, backend, vip, &all.index(i), findings))
         .collect();
+    // What a registry says is not the file's fault.
+    if section.discovery.is_some() {
+        return backends;
+    }
     if section.backend.is_empty() {
         findings.error(&all, "no backend; add a [[service.backend]] with an address");
     } else if !backends.is_empty() && backends.iter().all(|backend| backend.standby) {
@@ -172,6 +181,12 @@ fn backend(
             "a standby comes after every priority group; leave out priority, or standby",
         );
     }
+    let own = section.preset.as_deref();
+    let preset = match own {
+        Some(_) => preset(own, known.presets, place, findings),
+        None => known.preset,
+    };
+    let known = Known { preset, ..known };
     let health =
         health::health(service, known.preset, address, &place_of_service(place).key("health"), findings);
     let sections = telemetry::Sections {
@@ -194,6 +209,8 @@ fn backend(
         priority: section.priority.unwrap_or(defaults::PRIORITY),
         max_connection_rate: section.max_connection_rate.map(|rate| rate.per_second),
         standby: section.standby.unwrap_or(false),
+        zone: section.zone.clone(),
+        discovered: section.discovered,
         drain: section.drain.unwrap_or(false),
         health,
         telemetry,

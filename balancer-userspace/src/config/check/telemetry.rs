@@ -161,7 +161,7 @@ impl Target<'_> {
 
     /// Keys of the service that mean one place cannot be right for several backends.
     fn shared(&self, findings: &mut Findings) {
-        if self.service.backend.len() < 2 {
+        if self.service.backend.len() < 2 && self.service.discovery.is_none() {
             return;
         }
         let all = self.sections.service;

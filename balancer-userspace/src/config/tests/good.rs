@@ -284,7 +284,13 @@ fn protection_has_defaults_and_can_be_turned_off() {
         "port = 1883\npanic = \"off\"\ntakeover = \"100%\"\nalarm_rate = \"off\"\nejection = { enabled = false }",
         1,
     );
-    let off = Protection { ejection: None, panic: None, takeover: Percent::new(100), alarm_rate: None };
+    let off = Protection {
+        ejection: None,
+        panic: None,
+        takeover: Percent::new(100),
+        alarm_rate: None,
+        min_ready: 0,
+    };
     assert_eq!(service(&text).protection, off);
     let text = BASE.replacen("port = 1883", "port = 1883\nejection = { most = \"50%\", min_syns = 3 }", 1)
         + "priority = 2\n";

@@ -1,0 +1,187 @@
+//! Backends that are found at run time: from answers to the configuration in force.
+//!
+//! What was found is kept beside the socket, so that an agent that starts while the registry is away drains nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::clock;
+use super::core::Agent;
+use crate::api::wire;
+use crate::config::discovery::DiscoveryConfig;
+use crate::config::{Config, Discovered};
+use crate::discovery::{self, DiscoveryEvent, DiscoveryTask, Entry, Grounds, Roster};
+
+/// The discoveries of all services that have one, by name.
+#[derive(Debug)]
+pub(super) struct Discoveries {
+    path: PathBuf,
+    rosters: BTreeMap<String, Roster>,
+    running: BTreeMap<String, (DiscoveryConfig, DiscoveryTask)>,
+    events: mpsc::Sender<DiscoveryEvent>,
+    /// Why what was found is not in force, if it is not. It is tried again with the next answer.
+    refused: Option<String>,
+}
+
+impl Discoveries {
+    /// Continues from what an earlier agent with this socket has left. A file that cannot be read is as good as none:
+    /// the registries are asked at once.
+    pub(super) fn load(socket: &Path, events: mpsc::Sender<DiscoveryEvent>) -> Self {
+        let path = socket.with_extension("discovered.json");
+        let remembered = read(&path).unwrap_or_else(|error| {
+            warn!("{}: what was discovered before cannot be read: {error}", path.display());
+            BTreeMap::new()
+        });
+        let rosters = remembered.into_iter().map(|(service, found)| (service, Roster::remembered(found)));
+        Self { path, rosters: rosters.collect(), running: BTreeMap::new(), events, refused: None }
+    }
+
+    /// What was found, for the check of a configuration.
+    pub(super) fn found(&self) -> Discovered {
+        let members = |roster: &Roster| roster.members().map(|(entry, gone)| (entry.clone(), gone)).collect();
+        self.rosters.iter().map(|(service, roster)| (service.clone(), members(roster))).collect()
+    }
+
+    /// Asks for the services of `config` that want it, and for no others. Questions that stay the same go on.
+    pub(super) fn follow(&mut self, config: &Config) {
+        let wanted: BTreeMap<&str, &DiscoveryConfig> = (config.services.iter())
+            .filter_map(|service| Some((service.name.as_str(), service.discovery.as_ref()?)))
+            .collect();
+        self.running.retain(|name, (running, _)| wanted.get(name.as_str()) == Some(&&*running));
+        self.rosters.retain(|name, _| wanted.contains_key(name.as_str()));
+        for (name, wanted) in wanted {
+            self.rosters.entry(name.to_owned()).or_default();
+            if !self.running.contains_key(name) {
+                let task = discovery::spawn(name.to_owned(), wanted.clone(), self.events.clone());
+                self.running.insert(name.to_owned(), (wanted.clone(), task));
+            }
+        }
+    }
+
+    fn store(&self) {
+        let found: BTreeMap<&str, Vec<&Entry>> = (self.rosters.iter())
+            .map(|(service, roster)| (service.as_str(), roster.members().map(|(entry, _)| entry).collect()))
+            .collect();
+        if let Err(error) = write(&self.path, &found) {
+            warn!("{}: what was discovered cannot be written down: {error}", self.path.display());
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<BTreeMap<String, Vec<Entry>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(path: &Path, found: &BTreeMap<&str, Vec<&Entry>>) -> io::Result<()> {
+    let unfinished = path.with_extension("json.new");
+    std::fs::write(&unfinished, serde_json::to_vec_pretty(found)?)?;
+    std::fs::rename(&unfinished, path)
+}
+
+impl Agent {
+    /// Takes in an answer. What it changes is applied as a reload is.
+    pub(super) fn discovered(&mut self, event: DiscoveryEvent) {
+        let DiscoveryEvent { service, result } = event;
+        let grounds = self.grounds(&service);
+        let Some((config, _)) = self.discoveries.running.get(&service) else { return };
+        let Some((roster, grounds)) = self.discoveries.rosters.get_mut(&service).zip(grounds) else { return };
+        let before = roster.problem().map(str::to_owned);
+        let changed = match result {
+            Ok(entries) => {
+                let admitted = discovery::admit(entries, &grounds);
+                roster.answered(admitted, config.min, config.hold_down, clock::now())
+            }
+            Err(why) => roster.failed(why),
+        };
+        match (before, roster.problem()) {
+            (before, Some(problem)) if before.as_deref() != Some(problem) => {
+                warn!("discovery of {service}: {problem}");
+            }
+            (Some(_), None) => info!("discovery of {service} has an answer again"),
+            (None | Some(_), _) => {}
+        }
+        if changed || self.discoveries.refused.is_some() {
+            self.apply_discovered(&service);
+        }
+        if changed {
+            self.discoveries.store();
+        }
+    }
+
+    fn apply_discovered(&mut self, service: &str) {
+        let checked = crate::config::check_with(&self.text, &self.discoveries.found());
+        let applied = match checked {
+            Ok(checked) if checked.config == self.config => Ok(Vec::new()),
+            Ok(checked) => self.adopt_configuration(checked).map(|reload| reload.changes).map_err(|error| {
+                if error.problems.is_empty() { error.message } else { error.problems.join("; ") }
+            }),
+            Err(problems) => {
+                Err(problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; "))
+            }
+        };
+        self.discoveries.refused = match applied {
+            Ok(changes) => {
+                changes.iter().for_each(|change| info!("discovery of {service}: {change}"));
+                None
+            }
+            Err(why) => {
+                if self.discoveries.refused.as_ref() != Some(&why) {
+                    warn!("what was discovered for {service} cannot be used, and changes nothing: {why}");
+                }
+                Some(why)
+            }
+        };
+    }
+
+    /// What a backend of `service` must fit.
+    fn grounds(&self, service: &str) -> Option<Grounds> {
+        let own = self.config.services.iter().find(|one| one.name == service)?;
+        let others = self.config.services.iter().filter(|one| one.name != service);
+        let addresses = others.flat_map(|one| &one.backends).map(|backend| backend.address);
+        let configured = own.backends.iter().filter(|backend| !backend.discovered);
+        Some(Grounds {
+            vip: own.vip.ip(),
+            vips: self.config.services.iter().map(|one| one.vip.ip()).collect(),
+            own: configured.map(|backend| backend.address).collect::<BTreeSet<SocketAddr>>(),
+            others: addresses.collect(),
+        })
+    }
+
+    /// Where the backends of a service come from, if it has a discovery.
+    pub(super) fn discovery(&self, service: &str) -> Option<wire::Discovery> {
+        let (config, _) = self.discoveries.running.get(service)?;
+        let roster = self.discoveries.rosters.get(service)?;
+        Some(wire::Discovery {
+            source: config.words(),
+            backends: roster.members().filter(|(_, missing)| !missing).count(),
+            missing: roster.members().filter(|(_, missing)| *missing).count(),
+            answer_age_seconds: roster.last_answer().map(|at| clock::now().since(at).as_secs_f64()),
+            failures: roster.failures(),
+            problem: roster.problem().map(str::to_owned).or_else(|| self.discoveries.refused.clone()),
+            refused: roster.refused().to_vec(),
+        })
+    }
+
+    /// What is wrong with discoveries, for people.
+    pub(super) fn undiscovered(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for (service, roster) in &self.discoveries.rosters {
+            let problem = roster.problem().into_iter().map(str::to_owned);
+            let refused = roster.refused().iter().map(|why| format!("not taken: {why}"));
+            all.extend(problem.chain(refused).map(|why| format!("discovery of {service}: {why}")));
+        }
+        all.extend(
+            self.discoveries.refused.iter().map(|why| format!("what was discovered cannot be used: {why}")),
+        );
+        all
+    }
+}
