@@ -29,6 +29,7 @@ fn section(entry: &Entry, missing: bool) -> BackendSection {
         weight: entry.weight,
         cores: entry.cores,
         max_connections: entry.max_connections,
+        max_connection_rate: None,
         priority: entry.priority,
         standby: entry.standby.then_some(true),
         drain: missing.then_some(true),
