@@ -120,7 +120,8 @@ fn waiting(backend: &Backend, service: &Service) -> Option<String> {
 }
 
 fn too_few_ready(service: &Service) -> Option<String> {
-    (!service.opened).then(|| {
+    let asked = service.spec.protection.min_ready > 0;
+    (asked && !service.opened).then(|| {
         format!(
             "{} of the {} backends of min_ready are ready: new flows are refused until so many have been",
             service.ready(),

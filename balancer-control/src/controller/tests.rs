@@ -166,6 +166,7 @@ fn memory(used: f64) -> Sample {
 mod bad_input;
 mod closing;
 mod fallback;
+mod opening;
 mod outliers;
 mod rotation;
 

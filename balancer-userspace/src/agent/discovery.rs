@@ -63,6 +63,12 @@ impl Discoveries {
         }
     }
 
+    /// Notes that what is known cannot be used, so that the next answer is applied even if it says the same.
+    pub(super) fn refuse(&mut self, why: String) {
+        warn!("what was discovered before cannot be used: {why}");
+        self.refused = Some(why);
+    }
+
     fn store(&self) {
         let found: BTreeMap<&str, Vec<&Entry>> = (self.rosters.iter())
             .map(|(service, roster)| (service.as_str(), roster.members().map(|(entry, _)| entry).collect()))

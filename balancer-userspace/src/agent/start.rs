@@ -58,7 +58,13 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     let (discoveries, discovery_inbox) = mpsc::channel(QUEUE);
     let mut discoveries = Discoveries::load(&checked.config.agent.socket, discoveries);
     // What an earlier agent had found holds until an answer says otherwise. Where it no longer fits, the file stands.
-    let checked = config::check_with(&checked.text, &discoveries.found()).unwrap_or(checked);
+    let checked = match config::check_with(&checked.text, &discoveries.found()) {
+        Ok(with) => Checked { warnings: checked.warnings, ..with },
+        Err(problems) => {
+            discoveries.refuse(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+            checked
+        }
+    };
     let Checked { config, warnings, text } = checked;
     discoveries.follow(&config);
     // Looked at first, so that a wrong name and a socket or port in use are found before anything is changed.

@@ -48,7 +48,7 @@ fn unknown_keys_name_the_nearest() {
         "name = \"b2\"",
         "name = \"b2\"\nxyzzy = 1",
         "line 14: service[mqtt].backend[b2].xyzzy: unknown key; known here are address, cores, drain, \
-         max_connection_rate, max_connections, name, priority, standby, telemetry, weight",
+         max_connection_rate, max_connections, name, preset, priority, standby, telemetry, weight, zone",
     );
     refused_with("[agnet]\n", "line 15: agnet: unknown key; did you mean \"agent\"?");
     let found = problems(&BASE.replace("[[service", "[[services"));

@@ -1,0 +1,67 @@
+//! A service that waits for enough backends.
+
+use super::*;
+
+fn waiting(n: u16, min_ready: u32) -> Model {
+    let probed = |id| BackendSpec { probed: true, ..backend(id) };
+    let mut service = service(Policy::RoundRobin, (0..n).map(probed).collect());
+    service.protection.min_ready = min_ready;
+    Model { services: vec![service] }
+}
+
+/// Probes a backend until it is up.
+fn come_up(bench: &mut Bench, id: u16) {
+    for _ in 0..2 {
+        bench.give(Input::Probe { backend: BackendId(id), result: ProbeResult::Up }, 1);
+    }
+}
+
+fn open(bench: &Bench) -> usize {
+    bench.scores.as_ref().expect("scores").0.iter().filter(|score| score.is_open(0)).count()
+}
+
+fn waits(bench: &Bench) -> Option<String> {
+    let conditions = bench.controller.snapshot(at(1)).services.remove(0).conditions;
+    conditions
+        .into_iter()
+        .find(|condition| condition.word == "too-few-ready")
+        .map(|condition| condition.reason)
+}
+
+#[test]
+fn it_opens_with_enough_ready_backends_and_stays_open() {
+    let mut bench = Bench::default();
+    bench.give(Input::Model(waiting(3, 2)), 0);
+    come_up(&mut bench, 0);
+    assert_eq!(open(&bench), 0);
+    assert!(waits(&bench).is_some_and(|why| why.starts_with("1 of the 2 backends of min_ready are ready")));
+    come_up(&mut bench, 1);
+    assert_eq!((open(&bench), waits(&bench)), (2, None));
+    let why = || "connection refused".to_owned();
+    for _ in 0..3 {
+        bench.give(Input::Probe { backend: BackendId(1), result: ProbeResult::Down(why()) }, 2);
+    }
+    assert_eq!((open(&bench), waits(&bench)), (1, None));
+}
+
+#[test]
+fn an_adopted_service_is_open() {
+    let mut bench = Bench::default();
+    bench.give(Input::Model(waiting(2, 2)), 0);
+    come_up(&mut bench, 0);
+    come_up(&mut bench, 1);
+    let scores = bench.scores.take().expect("scores");
+    let mut next = Bench::default();
+    next.controller.handle(Input::Model(waiting(2, 2)), at(5));
+    next.give(Input::Adopt { scores, rings: Vec::new() }, 5);
+    assert_eq!((open(&next), waits(&next)), (2, None));
+}
+
+#[test]
+fn without_a_minimum_it_is_open_from_the_start() {
+    let mut bench = Bench::default();
+    bench.controller.handle(Input::Model(waiting(1, 0)), at(0));
+    assert_eq!(waits(&bench), None);
+    come_up(&mut bench, 0);
+    assert_eq!(open(&bench), 1);
+}
