@@ -1,24 +1,18 @@
 //! The demo: real brokers and real clients, and what life does to them.
 
-mod chart;
 mod page;
 mod report;
 mod script;
 mod stage;
-mod table;
-mod watch;
 
-use std::{
-    fs,
-    io::Write,
-    path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{fs, io::Write, path::PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
 
 pub use report::Report;
+
+use crate::interrupt;
 
 /// Steers several hundred MQTT clients to three Mosquitto with unequal CPU, and does to them what life does: loads one
 /// broker, restarts one, drains one, kills the agent and starts it again, reloads the configuration.
@@ -41,16 +35,12 @@ pub struct Options {
     pub out: PathBuf,
 }
 
-/// Set by the first Ctrl-C.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 /// Runs the demo. Says whether every promise held.
 ///
 /// # Errors
 /// The lab could not be set up, a step of the script did not come about, or it was interrupted.
 pub fn run(options: &Options) -> Result<bool> {
-    // Everything must end in the order that removes it, so Ctrl-C only sets a flag that waiting looks at.
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("failed to catch Ctrl-C")?;
+    interrupt::catch()?;
     let report = script::play(options)?;
     if options.json {
         let text = serde_json::to_string_pretty(&report).context("failed to write the result")?;
@@ -67,13 +57,6 @@ fn write_files(options: &Options, report: &Report, page: &str) -> Result<()> {
     for (name, text) in [("demo.json", result.as_str()), ("demo.html", page)] {
         let path = options.out.join(name);
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
-    }
-    Ok(())
-}
-
-fn check_interrupted() -> Result<()> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        bail!("interrupted");
     }
     Ok(())
 }

@@ -5,7 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::lab::{Host, Lab};
+use crate::{
+    broker::Broker,
+    lab::{Host, Lab},
+};
 
 /// One configuration.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -201,6 +204,29 @@ impl ServicePlan {
     pub fn v6(lab: &Lab, policy: &'static str) -> Self {
         let backend = lab.brokers.iter().map(|host| BackendPlan::new(host, host.socket6())).collect();
         Self::new("tcp6", Lab::VIP6, policy, backend)
+    }
+
+    /// A service of Mosquitto brokers on the VIP's IPv4 address, with the preset, and with the CPU of each broker's own
+    /// control group, read once per `interval`.
+    #[must_use]
+    pub fn mosquitto(
+        lab: &Lab,
+        name: &str,
+        policy: &'static str,
+        brokers: &[Broker<'_>],
+        interval: &'static str,
+    ) -> Self {
+        let mut service = Self::v4(lab, policy);
+        name.clone_into(&mut service.name);
+        service.preset = Some("mosquitto");
+        service.health =
+            HealthPlan { interval: "500ms", timeout: "500ms", rise: 1, fall: 3, ..HealthPlan::default() };
+        service.telemetry = Some(TelemetryPlan { interval: Some(interval), ..TelemetryPlan::default() });
+        for (backend, broker) in service.backend.iter_mut().zip(brokers) {
+            let cgroup = Some(broker.group().counter_directory().display().to_string());
+            backend.telemetry = Some(TelemetryPlan { cgroup, ..TelemetryPlan::default() });
+        }
+        service
     }
 
     fn new(name: &str, vip: std::net::SocketAddr, policy: &'static str, backend: Vec<BackendPlan>) -> Self {

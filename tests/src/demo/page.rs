@@ -4,7 +4,11 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 
-use super::{chart::draw, report::Report, stage::Phase, watch::Moment};
+use super::{report::Report, stage::Phase};
+use crate::scene::{
+    chart::{Mark, by_broker, draw},
+    watch::Moment,
+};
 
 const STYLE: &str = "body{font-family:sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}\
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:left}\
@@ -12,24 +16,15 @@ td.n{text-align:right}.held{color:#060}.broken{color:#b00;font-weight:bold}svg{m
 
 /// Renders the page.
 pub(super) fn render(report: &Report, phases: &[Phase], history: &[Moment]) -> Result<String> {
+    let marks: Vec<Mark> = phases.iter().map(|phase| Mark { name: phase.name, at: phase.start }).collect();
+    let connections = by_broker(history, |moment, broker| Some(moment.brokers[broker].connections as f64));
+    let cpu = by_broker(history, |moment, broker| Some(moment.brokers[broker].cpu * 100.0));
+    let score =
+        by_broker(history, |moment, broker| moment.brokers[broker].said.as_ref().map(|said| said.score));
     let charts = [
-        draw(
-            "Connections of each broker, as the clients say",
-            "connections",
-            phases,
-            history,
-            |moment, broker| Some(moment.brokers[broker].connections as f64),
-        )?,
-        draw("CPU of each broker, of what it may use", "%", phases, history, |moment, broker| {
-            Some(moment.brokers[broker].cpu * 100.0)
-        })?,
-        draw(
-            "Score of each broker: the lowest gets the next flow",
-            "score",
-            phases,
-            history,
-            |moment, broker| moment.brokers[broker].said.as_ref().map(|said| said.score),
-        )?,
+        draw("Connections of each broker, as the clients say", "connections", &marks, &connections)?,
+        draw("CPU of each broker, of what it may use", "%", &marks, &cpu)?,
+        draw("Score of each broker: the lowest gets the next flow", "score", &marks, &score)?,
     ];
     let mut page = String::new();
     write(&mut page, report, &charts).context("failed to write the page")?;
@@ -108,8 +103,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        demo::watch::{Said, Sight},
         load::Records,
+        scene::watch::{Said, Sight},
     };
 
     /// The agent is dead in the middle.

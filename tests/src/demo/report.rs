@@ -7,11 +7,13 @@ use serde::Serialize;
 use super::{
     script::{DRAINED, LOADED, RESTARTED},
     stage::Phase,
-    watch::Moment,
 };
-use crate::load::{
-    Records,
-    wire::{Broken, Probe},
+use crate::{
+    load::{
+        Records,
+        wire::{Broken, Probe},
+    },
+    scene::watch::Moment,
 };
 
 /// A SYN that was not answered is sent again after a second, so a handshake that took longer had a gap.

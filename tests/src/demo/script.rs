@@ -6,12 +6,13 @@ use anyhow::{Context, Result};
 use balancer_userspace::api::wire::BackendState;
 
 use super::{
-    Options, check_interrupted, page,
+    Options, page,
     report::Report,
     stage::{SERVICE, Scale, Stage},
     write_files,
 };
 use crate::{
+    interrupt,
     lab::{Lab, LabOptions},
     load::wire::Order,
     wait,
@@ -83,7 +84,7 @@ fn load_one(stage: &mut Stage<'_>, scale: Scale) -> Result<()> {
         |stage| {
             let control = stage.agent.control.clone();
             wait::until_ok("telemetry to show it", Duration::from_secs(30), || {
-                check_interrupted()?;
+                interrupt::check()?;
                 let backends = control.status()?.backends;
                 let (loaded, others): (Vec<_>, Vec<_>) =
                     backends.iter().partition(|backend| backend.name == name);
@@ -188,7 +189,7 @@ fn keep(lab: &Lab, agent: &crate::agent::Agent<'_>) {
     eprintln!("  {}", agent.control.command_line(&["status"]));
     eprintln!("  nsenter --net={}", lab.gateway.path().display());
     eprintln!("  nsenter --net={}", lab.clients[0].netns.path().display());
-    while check_interrupted().is_ok() {
+    while interrupt::check().is_ok() {
         thread::sleep(Duration::from_millis(200));
     }
 }

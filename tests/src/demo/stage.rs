@@ -1,25 +1,21 @@
 //! Everything that takes part, and the phases it has gone through.
 
-use std::{
-    collections::BTreeMap,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 
-use super::{
-    check_interrupted,
-    watch::{Scene, Watch},
-};
 use crate::{
     agent::Agent,
     broker::Broker,
+    interrupt,
     lab::Lab,
     load::{Load, wire::Group},
-    plan::{HealthPlan, Plan, ServicePlan, TelemetryPlan},
+    plan::{Plan, ServicePlan},
     process::Process,
+    scene::{
+        screen::Screen,
+        watch::{Scene, Watch},
+    },
 };
 
 /// The service of the demo.
@@ -98,7 +94,7 @@ impl<'a> Stage<'a> {
         let sights =
             brokers.iter().zip(CORES).map(|(b, cores)| (b.name().to_owned(), cores, b.group().meter()));
         let scene = Scene { brokers: sights.collect(), control: agent.control.clone(), book: load.book() };
-        let watch = Watch::start(scene)?;
+        let watch = Watch::start(scene, Some(Screen::new()))?;
         Ok(Self { watch, load, agent, brokers, plan, phases: Vec::new(), look: scale.look })
     }
 
@@ -109,7 +105,7 @@ impl<'a> Stage<'a> {
         what: &str,
         act: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        check_interrupted()?;
+        interrupt::check()?;
         self.watch.caption(&format!("{name}: {what}"));
         let start = self.watch.now();
         let counts =
@@ -156,12 +152,7 @@ impl<'a> Stage<'a> {
 
     /// Gives people time to look, and telemetry time to tell.
     pub(super) fn look(&self) -> Result<()> {
-        let end = Instant::now() + self.look;
-        while Instant::now() < end {
-            check_interrupted()?;
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        interrupt::pass(self.look)
     }
 
     /// Something that wants all the CPU of a broker's cgroup.
@@ -174,17 +165,10 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Adaptive, with Mosquitto's preset, and the CPU of each broker's own control group.
+/// Adaptive, by readings twice a second.
 fn plan(lab: &Lab, brokers: &[Broker<'_>]) -> Plan {
-    let mut service = ServicePlan::v4(lab, "adaptive");
-    SERVICE.clone_into(&mut service.name);
-    service.preset = Some("mosquitto");
-    service.health =
-        HealthPlan { interval: "500ms", timeout: "500ms", rise: 1, fall: 3, ..HealthPlan::default() };
-    service.telemetry = Some(TelemetryPlan { interval: Some("500ms"), ..TelemetryPlan::default() });
-    for (backend, broker) in service.backend.iter_mut().zip(brokers) {
-        let cgroup = Some(broker.group().counter_directory().display().to_string());
-        backend.telemetry = Some(TelemetryPlan { cgroup, ..TelemetryPlan::default() });
+    Plan {
+        service: vec![ServicePlan::mosquitto(lab, SERVICE, "adaptive", brokers, "500ms")],
+        ..Plan::default()
     }
-    Plan { service: vec![service], ..Plan::default() }
 }

@@ -134,6 +134,7 @@ impl Client {
     }
 
     async fn connect(&self, to: SocketAddr) -> Result<Flow, Trouble> {
+        let start = Instant::now();
         let stream = timeout(CONNECT_PATIENCE, TcpStream::connect(to)).await;
         let stream = stream.map_err(|_elapsed| Trouble::NoHandshake)??;
         stream.set_nodelay(true)?;
@@ -142,6 +143,7 @@ impl Client {
             Flow { stream, input: BytesMut::new(), broker: None, heard: now, asked: now, owed: false };
         let greeting = timeout(CONNECT_PATIENCE, self.greet(&mut flow)).await;
         greeting.map_err(|_elapsed| Trouble::NoHandshake)??;
+        self.office.say(&Line::Established { client: self.id, took: start.elapsed().as_secs_f64() });
         Ok(flow)
     }
 

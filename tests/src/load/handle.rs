@@ -26,6 +26,8 @@ pub struct Records {
     pub totals: Totals,
     /// Group and broker of each flow, in order.
     pub flows: Vec<(String, String)>,
+    /// How long each flow took to be established, seconds, in order.
+    pub connects: Vec<f64>,
     /// Broken flows, in order.
     pub broken: Vec<Broken>,
     /// Causes of connections that were not established.
@@ -54,6 +56,7 @@ impl Records {
                 *self.live.entry(broker.clone()).or_default() += 1;
                 self.flows.push((group, broker));
             }
+            Line::Established { took, .. } => self.connects.push(took),
             Line::Broken(broken) => {
                 if let Some(live) = broken.broker.as_ref().and_then(|name| self.live.get_mut(name)) {
                     *live -= 1;

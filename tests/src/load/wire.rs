@@ -42,6 +42,13 @@ pub struct Group {
 pub enum Line {
     /// Four times a second, and once more at the end.
     Totals(Totals),
+    /// A client has an established flow: its connection is accepted and its subscriptions hold.
+    Established {
+        /// Which client.
+        client: u32,
+        /// Seconds since the start of the TCP handshake.
+        took: f64,
+    },
     /// A client has an established flow and knows its broker.
     Connected {
         /// When.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 use balancer_userspace::api::wire::BackendState;
 
-use super::table::Screen;
+use super::screen::Screen;
 use crate::{
     agent::Control,
     cgroup::Meter,
@@ -23,59 +23,59 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// What is watched.
 #[derive(Debug)]
-pub(super) struct Scene {
+pub(crate) struct Scene {
     /// Names, cores and meters of the brokers.
-    pub(super) brokers: Vec<(String, f64, Meter)>,
+    pub(crate) brokers: Vec<(String, f64, Meter)>,
     /// The agent's client.
-    pub(super) control: Control,
+    pub(crate) control: Control,
     /// The clients' reports.
-    pub(super) book: Book,
+    pub(crate) book: Book,
 }
 
 /// What was seen at one moment.
 #[derive(Clone, Debug)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     /// Seconds since the start of the watch.
-    pub(super) at: f64,
+    pub(crate) at: f64,
     /// Whether the agent answered.
-    pub(super) agent: bool,
+    pub(crate) agent: bool,
     /// The clients' counts.
-    pub(super) totals: Totals,
+    pub(crate) totals: Totals,
     /// Messages that came back in the last second.
-    pub(super) message_rate: f64,
+    pub(crate) message_rate: f64,
     /// In the order of the scene.
-    pub(super) brokers: Vec<Sight>,
+    pub(crate) brokers: Vec<Sight>,
 }
 
 /// One broker at one moment.
 #[derive(Clone, Debug)]
-pub(super) struct Sight {
+pub(crate) struct Sight {
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Cores it may use.
-    pub(super) cores: f64,
+    pub(crate) cores: f64,
     /// Clients that have a flow to it, as they say.
-    pub(super) connections: u64,
+    pub(crate) connections: u64,
     /// Use of its cores since the moment before, 0.0 to 1.0.
-    pub(super) cpu: f64,
+    pub(crate) cpu: f64,
     /// What the agent says, while it runs.
-    pub(super) said: Option<Said>,
+    pub(crate) said: Option<Said>,
 }
 
 /// What the agent says of a broker.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
+pub(crate) struct Said {
     /// Live connections by its count.
-    pub(super) live: u64,
+    pub(crate) live: u64,
     /// Its score.
-    pub(super) score: f64,
+    pub(crate) score: f64,
     /// Its state.
-    pub(super) state: BackendState,
+    pub(crate) state: BackendState,
 }
 
 /// A running watch, ended on drop.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     start: Instant,
     history: Arc<Mutex<Vec<Moment>>>,
     caption: Arc<Mutex<String>>,
@@ -84,8 +84,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Starts watching, and showing what is seen on standard error.
-    pub(super) fn start(scene: Scene) -> Result<Self> {
+    /// Starts watching, and showing on `screen` what is seen.
+    pub(crate) fn start(scene: Scene, mut screen: Option<Screen>) -> Result<Self> {
         let start = Instant::now();
         let history: Arc<Mutex<Vec<Moment>>> = Arc::default();
         let caption: Arc<Mutex<String>> = Arc::default();
@@ -93,10 +93,11 @@ impl Watch {
         let (past, words, end) = (Arc::clone(&history), Arc::clone(&caption), Arc::clone(&stop));
         let look = move || {
             let mut eye = Eye { start, before: Vec::new(), received: (start, 0) };
-            let mut screen = Screen::new();
             while !end.load(Ordering::Relaxed) {
                 let moment = eye.look(&scene);
-                screen.show(&lock(&words), &moment);
+                if let Some(screen) = &mut screen {
+                    screen.show(&lock(&words), &moment);
+                }
                 lock(&past).push(moment);
                 thread::park_timeout(INTERVAL);
             }
@@ -107,17 +108,17 @@ impl Watch {
     }
 
     /// Seconds since the start.
-    pub(super) fn now(&self) -> f64 {
+    pub(crate) fn now(&self) -> f64 {
         self.start.elapsed().as_secs_f64()
     }
 
     /// Says what is going on.
-    pub(super) fn caption(&self, words: &str) {
+    pub(crate) fn caption(&self, words: &str) {
         words.clone_into(&mut lock(&self.caption));
     }
 
     /// Everything seen so far.
-    pub(super) fn history(&self) -> Vec<Moment> {
+    pub(crate) fn history(&self) -> Vec<Moment> {
         lock(&self.history).clone()
     }
 }

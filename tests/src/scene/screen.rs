@@ -1,4 +1,4 @@
-//! The table that refreshes while the demo runs.
+//! The table that refreshes while a lab runs.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::watch::{Moment, Sight};
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Standard error.
-pub(super) struct Screen {
+pub(crate) struct Screen {
     term: Term,
     drawn: usize,
     caption: String,
@@ -19,12 +19,17 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { term: Term::stderr(), drawn: 0, caption: String::new(), last_plain: None }
     }
 
+    /// Whether it is a terminal, which can show a table that refreshes.
+    pub(crate) fn can_redraw(&self) -> bool {
+        self.term.is_term()
+    }
+
     /// Shows one moment. What cannot be shown is not worth an end.
-    pub(super) fn show(&mut self, caption: &str, moment: &Moment) {
+    pub(crate) fn show(&mut self, caption: &str, moment: &Moment) {
         let _ = if self.term.is_term() { self.redraw(caption, moment) } else { self.append(caption, moment) };
     }
 

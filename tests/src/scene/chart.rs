@@ -1,0 +1,111 @@
+//! Charts over time, as SVG.
+
+use anyhow::{Result, anyhow};
+use plotters::prelude::*;
+
+use super::watch::{Moment, Sight};
+
+const SIZE: (u32, u32) = (1_000, 320);
+
+/// Told apart by hue and by lightness.
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 90, 181),
+    RGBColor(220, 50, 32),
+    RGBColor(230, 160, 0),
+    RGBColor(0, 140, 90),
+    RGBColor(120, 60, 160),
+    RGBColor(110, 110, 110),
+];
+
+/// A moment with a name, at which something began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    /// One or two words.
+    pub(crate) name: &'static str,
+    /// Seconds since the start.
+    pub(crate) at: f64,
+}
+
+/// What is drawn of one thing: its name, and values over seconds. Where there is none, its line has a gap.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    /// As the legend calls it.
+    pub(crate) name: String,
+    /// In order of time.
+    pub(crate) points: Vec<(f64, Option<f64>)>,
+}
+
+/// `value` of each broker over time.
+pub(crate) fn by_broker(history: &[Moment], value: impl Fn(&Moment, usize) -> Option<f64>) -> Vec<Series> {
+    let brokers = history.last().map(|moment| moment.brokers.as_slice()).unwrap_or_default();
+    let series = |(index, broker): (usize, &Sight)| Series {
+        name: broker.name.clone(),
+        points: history.iter().map(|moment| (moment.at, value(moment, index))).collect(),
+    };
+    brokers.iter().enumerate().map(series).collect()
+}
+
+/// Draws lines over time.
+pub(crate) fn draw(title: &str, unit: &str, marks: &[Mark], series: &[Series]) -> Result<String> {
+    let mut svg = String::new();
+    draw_on(&mut svg, title, unit, marks, series).map_err(|error| anyhow!("failed to draw: {error}"))?;
+    Ok(svg)
+}
+
+fn draw_on(
+    svg: &mut String,
+    title: &str,
+    unit: &str,
+    marks: &[Mark],
+    series: &[Series],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let points = || series.iter().flat_map(|series| &series.points);
+    let values = points().filter_map(|(_, value)| *value);
+    let top = values.fold(0.0, f64::max).max(f64::MIN_POSITIVE) * 1.15;
+    // The legend stands to the right of the lines.
+    let end = points().map(|(at, _)| *at).fold(1.0, f64::max) * 1.12;
+
+    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 18))
+        .margin(10)
+        .x_label_area_size(35)
+        .y_label_area_size(55)
+        .build_cartesian_2d(0.0..end, 0.0..top)?;
+    chart.configure_mesh().light_line_style(TRANSPARENT).x_desc("seconds").y_desc(unit).draw()?;
+    for mark in marks {
+        chart.draw_series([PathElement::new([(mark.at, 0.0), (mark.at, top)], BLACK.mix(0.4))])?;
+        chart.draw_series([Text::new(mark.name, (mark.at, top * 0.99), ("sans-serif", 12))])?;
+    }
+    for (index, Series { name, points }) in series.iter().enumerate() {
+        let colour = COLOURS[index % COLOURS.len()];
+        for (nth, line) in lines(points).into_iter().enumerate() {
+            let series = chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
+            if nth == 0 {
+                series
+                    .label(name.as_str())
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+            }
+        }
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::MiddleRight)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
+    area.present()?;
+    drop(chart);
+    drop(area);
+    Ok(())
+}
+
+/// Unbroken stretches of values.
+fn lines(points: &[(f64, Option<f64>)]) -> Vec<Vec<(f64, f64)>> {
+    points
+        .split(|(_, value)| value.is_none())
+        .filter(|line| !line.is_empty())
+        .map(|line| line.iter().filter_map(|(at, value)| value.map(|value| (*at, value))).collect())
+        .collect()
+}
