@@ -168,8 +168,10 @@ impl Backend {
     }
 
     /// Brings everything that depends on time up to date.
-    pub(crate) fn settle(&mut self, service: &ServiceSpec, now: Moment) {
-        self.load.settle(&self.history, service.gateways, service.stale_after, now);
+    /// `cost` is that of one connection as utilisation of a backend of mean capacity.
+    pub(crate) fn settle(&mut self, service: &ServiceSpec, cost: f64, now: Moment) {
+        let each = cost / self.capacity * f64::from(service.gateways.max(1));
+        self.load.settle(&self.history, service.gateways, each, service.stale_after, now);
         let last = self.sample.as_ref().map(|sample| sample.taken);
         if last.is_some_and(|taken| now.since(taken) > FORGET_AFTER.max(service.stale_after)) {
             // A source that has fallen silent closes nobody for ever.

@@ -11,6 +11,10 @@ use crate::ewma::{Ewma, alpha};
 use crate::history::History;
 use crate::{Moment, Sample};
 
+mod quick;
+
+use quick::Quick;
+
 /// Time constant of utilisation, messages and connections. Shorter ones follow noise, longer ones heavy clients too late:
 /// `docs/balance.md`.
 const LEVEL_TAU: Duration = Duration::from_secs(20);
@@ -92,6 +96,7 @@ pub(crate) struct Load {
     utilisation_taken: Option<Moment>,
     utilisation: Ewma,
     own: Ewma,
+    quick: Quick,
     message_rate: Ewma,
     connections: Ewma,
     /// When and how many messages were last counted.
@@ -127,9 +132,17 @@ impl Load {
     }
 
     /// Takes in the readings that wait. `gateways` is how many share the service.
-    pub(crate) fn settle(&mut self, history: &History, gateways: u32, stale_after: Duration, now: Moment) {
+    /// `cost` is what one connection through this gateway adds to the utilisation of the backend, as far as is known.
+    pub(crate) fn settle(
+        &mut self,
+        history: &History,
+        gateways: u32,
+        cost: f64,
+        stale_after: Duration,
+        now: Moment,
+    ) {
         for sample in core::mem::take(&mut self.pending) {
-            self.observe(&sample, history, gateways, stale_after);
+            self.observe(&sample, history, gateways, cost, stale_after);
         }
         if self.taken.is_some_and(|taken| now.since(taken) > FORGET_AFTER.max(stale_after)) {
             *self = Self { usual_rate: self.usual_rate, watched: self.watched, ..Self::default() };
@@ -205,7 +218,14 @@ impl Load {
         ]
     }
 
-    fn observe(&mut self, sample: &Sample, history: &History, gateways: u32, stale_after: Duration) {
+    fn observe(
+        &mut self,
+        sample: &Sample,
+        history: &History,
+        gateways: u32,
+        cost: f64,
+        stale_after: Duration,
+    ) {
         let previous = self.taken.replace(sample.taken);
         let gap = previous.map(|previous| sample.taken.since(previous));
         let afresh = gap.is_none_or(|gap| gap > stale_after) || self.is_restart(sample);
@@ -240,11 +260,22 @@ impl Load {
             self.message_rate.update(rate, weight);
         }
         if let Some(utilisation) = sample.utilisation {
-            self.utilisation.update(utilisation, weight);
-            self.own.update(own, weight);
+            self.average(Level { utilisation, own }, gap.filter(|_| !afresh), weight, cost);
             if let (Some(rate), Some(gap)) = (rate, gap) {
                 self.learn(rate, utilisation, gap);
             }
+        }
+    }
+
+    fn average(&mut self, reading: Level, gap: Option<Duration>, weight: f64, cost: f64) {
+        self.utilisation.update(reading.utilisation, weight);
+        self.own.update(reading.own, weight);
+        let (Some(utilisation), Some(own)) = (self.utilisation.get(), self.own.get()) else { return };
+        if let Some(Level { utilisation, own }) =
+            self.quick.observe(reading, gap, Level { utilisation, own }, cost)
+        {
+            self.utilisation.update(utilisation, 1.0);
+            self.own.update(own, 1.0);
         }
     }
 
@@ -302,6 +333,7 @@ impl Load {
     fn forget_level(&mut self) {
         self.utilisation = Ewma::default();
         self.own = Ewma::default();
+        self.quick = Quick::default();
         self.message_rate = Ewma::default();
         self.connections = Ewma::default();
         self.population = None;

@@ -101,7 +101,7 @@ impl Service {
     /// Brings scores, ring and steering up to date. Returns whether the ring and the steering changed.
     pub(crate) fn tick(&mut self, now: Moment) -> (bool, bool) {
         for backend in &mut self.backends {
-            backend.settle(&self.spec, now);
+            backend.settle(&self.spec, self.cost, now);
         }
         if let Some(cost) = fleet::estimate(&mut self.backends, self.spec.stale_after, now) {
             self.cost = cost;
@@ -203,9 +203,7 @@ impl Service {
 
     fn wanted_steering(&self) -> ServiceSteering {
         let (draw, draws) = match self.spec.policy {
-            // Three candidates bound a backend's share of new flows by three times its share of the ring, and find a
-            // good one nearly as often as a look at all of them.
-            Policy::Adaptive => (Draw::Hash, 3),
+            Policy::Adaptive => (Draw::Hash, self.fair_draws()),
             Policy::LeastConn => (Draw::Hash, 2),
             Policy::WeightedCpu | Policy::RoundRobin => (Draw::Counter, 1),
             Policy::Random => (Draw::Random, 1),
@@ -222,6 +220,17 @@ impl Service {
             adopt: self.spec.policy == Policy::Maglev,
             standby: standby.take(MAX_STANDBY).collect(),
         }
+    }
+
+    /// Three candidates bound a backend's share of new flows by three times its share of the ring, and find a good one
+    /// nearly as often as a look at all of them. Where backends are few, four keep that bound too, and fill an empty one
+    /// sooner.
+    fn fair_draws(&self) -> u8 {
+        let bounded = |draws: u8| {
+            let shares = self.backends.iter().map(|backend| self.ring.share(backend.id()));
+            shares.map(|p| (p, 1.0 - (1.0 - p).powi(i32::from(draws)))).all(|(p, most)| most <= 3.0 * p)
+        };
+        if bounded(MAX_DRAWS) { MAX_DRAWS } else { 3 }
     }
 
     /// Moments at which time alone changes something.

@@ -193,7 +193,7 @@ fn a_controller_without_a_model_closes_everything() {
 #[test]
 fn each_policy_draws_in_its_own_way() {
     for (policy, draw, draws, adopt) in [
-        (Policy::Adaptive, Draw::Hash, 3, false),
+        (Policy::Adaptive, Draw::Hash, 4, false),
         (Policy::LeastConn, Draw::Hash, 2, false),
         (Policy::WeightedCpu, Draw::Counter, 1, false),
         (Policy::RoundRobin, Draw::Counter, 1, false),
@@ -205,6 +205,22 @@ fn each_policy_draws_in_its_own_way() {
         assert_eq!(bench.steering, Some(ServiceSteering { draw, draws, adopt, standby }), "{policy:?}");
         assert_eq!(bench.slots().into_keys().collect::<Vec<_>>(), [0], "a standby has no slots");
         assert!(bench.open(0) && bench.open(1));
+    }
+}
+
+/// However low its score, no backend is to get more than three times its share of new flows.
+#[test]
+fn draws_are_as_many_as_bound_every_backend_by_three_times_its_share() {
+    for (weights, draws) in [
+        (vec![100, 100, 100], 4),
+        (vec![200, 200, 100], 4),
+        (vec![100; 5], 4),
+        (vec![100; 6], 3),
+        (vec![100, 100, 200, 400], 3),
+    ] {
+        let backends = weights.iter().zip(0..).map(|(&weight, id)| BackendSpec { weight, ..backend(id) });
+        let bench = Bench::new(Policy::Adaptive, backends.collect());
+        assert_eq!(bench.steering.map(|steering| steering.draws), Some(draws), "{weights:?}");
     }
 }
 

@@ -66,7 +66,7 @@ fn run(backends: &mut [Backend], readings: &[(u64, Option<u64>, f64)]) -> Moment
                 ..Sample::default()
             };
             backend.sampled(sample, &service(), at(second));
-            backend.settle(&service(), at(second));
+            backend.settle(&service(), 1e-4, at(second));
         }
     }
     at(60)

@@ -14,6 +14,8 @@ struct Bench {
     history: History,
     second: u64,
     opened: u64,
+    /// What a connection is taken to cost.
+    cost: f64,
 }
 
 impl Bench {
@@ -23,7 +25,7 @@ impl Bench {
         self.opened += opened;
         self.history.record(Counts { live, opened: self.opened, ..Counts::default() }, at(self.second));
         self.load.offer(&Sample { taken: at(self.second), ..sample });
-        self.load.settle(&self.history, 1, STALE, at(self.second));
+        self.load.settle(&self.history, 1, self.cost, STALE, at(self.second));
     }
 
     fn level(&self) -> Option<Level> {
@@ -48,7 +50,7 @@ fn the_first_reading_counts_as_it_is() {
 #[test]
 fn what_the_filter_has_not_seen_the_count_adds() {
     let cost = 0.002;
-    let mut bench = Bench::default();
+    let mut bench = Bench { cost, ..Bench::default() };
     bench.read(100, 0, utilisation(100.0 * cost));
     let mut before = 100.0;
     for step in 1..=40_u64 {
@@ -169,9 +171,9 @@ fn after_three_minutes_of_silence_everything_is_forgotten() {
     for step in 0..10 {
         bench.read(100, 0, Sample { messages: Some(1000 * step), ..utilisation(0.25) });
     }
-    bench.load.settle(&bench.history, 1, STALE, at(bench.second + 180));
+    bench.load.settle(&bench.history, 1, 0.0, STALE, at(bench.second + 180));
     assert_ne!(bench.load.work(), Work::default());
-    bench.load.settle(&bench.history, 1, STALE, at(bench.second + 181));
+    bench.load.settle(&bench.history, 1, 0.0, STALE, at(bench.second + 181));
     assert_eq!(bench.load.work(), Work::default());
 }
 

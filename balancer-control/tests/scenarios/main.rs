@@ -3,6 +3,7 @@
 use balancer_control::snapshot::{BackendState, Basis};
 use balancer_control::{EjectionSpec, Input, Policy, Protection};
 
+mod join;
 mod plant;
 
 use balancer_common::abi::BackendId;

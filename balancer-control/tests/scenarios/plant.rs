@@ -241,6 +241,15 @@ impl Plant {
         self.brokers[index].alive = true;
     }
 
+    /// Clients of one kind that stay, evenly over some seconds.
+    pub(crate) fn arrive(&mut self, clients: u64, seconds: u64, messages_per_second: f64) {
+        self.setup.rates = (messages_per_second, messages_per_second, 1);
+        for second in 0..seconds {
+            self.crowd(clients * (second + 1) / seconds - clients * second / seconds);
+            self.run(1, |_| {});
+        }
+    }
+
     pub(crate) fn seen(&self, index: usize) -> BackendSnapshot {
         self.controller.snapshot(self.now()).services[0].backends[index].clone()
     }
@@ -262,7 +271,7 @@ impl Plant {
         }
         // Poisson arrivals of so short a step are nearly always none or one.
         self.arrivals_due += self.setup.arrivals * STEP * self.exponential();
-        while self.arrivals_due >= 1.0 {
+        while self.arrivals_due > 0.999_999 {
             self.arrivals_due -= 1.0;
             self.connect(micros);
         }
