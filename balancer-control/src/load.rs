@@ -96,6 +96,8 @@ pub(crate) struct Load {
     utilisation_taken: Option<Moment>,
     utilisation: Ewma,
     own: Ewma,
+    /// How long the level has been averaged.
+    averaged: Duration,
     quick: Quick,
     message_rate: Ewma,
     connections: Ewma,
@@ -250,7 +252,10 @@ impl Load {
         // A source reports the mean since its last reading, unless that was of another run of the broker.
         let (weight, own) = match (gap, previous) {
             (Some(gap), Some(from)) if !afresh => {
-                (alpha(gap, LEVEL_TAU), history.mean_live(from, sample.taken))
+                // The first readings count alike, or the very first would be believed for as long as the average lasts.
+                self.averaged = self.averaged.saturating_add(gap);
+                let part = gap.as_secs_f64() / (self.averaged + gap).as_secs_f64();
+                (alpha(gap, LEVEL_TAU).max(part), history.mean_live(from, sample.taken))
             }
             _ => (1.0, connected),
         };
@@ -333,6 +338,7 @@ impl Load {
     fn forget_level(&mut self) {
         self.utilisation = Ewma::default();
         self.own = Ewma::default();
+        self.averaged = Duration::ZERO;
         self.quick = Quick::default();
         self.message_rate = Ewma::default();
         self.connections = Ewma::default();

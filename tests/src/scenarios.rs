@@ -36,6 +36,9 @@ use crate::{
 /// Repeats of every policy in every scenario, unless told otherwise.
 const REPEATS: u32 = 3;
 
+/// Everything that was measured, in the directory `--out`.
+const RUNS: &str = "scenarios.json";
+
 /// What `--quick` plays: the product's policy and the three of the thesis.
 const QUICK: [&str; 4] = [OURS, "least-conn", "weighted-cpu", "round-robin"];
 
@@ -64,6 +67,9 @@ pub struct Options {
     /// Chooses the order of the runs.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Plays only what is missing in the result in the directory `--out`, and adds to it.
+    #[arg(long)]
+    pub resume: bool,
     /// Directory for the charts and the result.
     #[arg(long, value_name = "DIR", default_value = "balancer-scenarios")]
     pub out: PathBuf,
@@ -87,14 +93,16 @@ struct Turn {
 /// A name is wrong, the lab could not be set up, a run failed twice, or it was interrupted.
 pub fn run(options: &Options) -> Result<()> {
     interrupt::catch()?;
-    let turns = turns(options)?;
+    let mut turns = turns(options)?;
     fs::create_dir_all(&options.out).with_context(|| format!("failed to make {}", options.out.display()))?;
+    let mut results = if options.resume { read_runs(&options.out)? } else { Results::default() };
+    turns.retain(|turn| results.of(turn.case.name, turn.policy).len() < turn.repeat as usize);
     let lab = Lab::new(LabOptions::default()).context("failed to set the lab up")?;
     // Whatever else the machine does, the brokers and their clients go first.
     let _preferred = Preferred::enter(lab.serial, "scenarios")?;
-    let (results, shown) = play_all(options, &lab, &turns)?;
+    play_all(options, &lab, &turns, &mut results)?;
     if let Some(docs) = options.docs.as_ref().filter(|_| results.is_whole()) {
-        page::write(&results, &shown, options.seed, docs)?;
+        page::write(&results, options.seed, docs)?;
     }
     let mut out = std::io::stdout();
     if options.json {
@@ -159,13 +167,11 @@ fn find_policy(name: &str) -> Result<&'static str> {
     })
 }
 
-/// Plays all turns, telling how far it is. Returns, beside the results, the runs that are drawn in the documentation:
-/// the first of each policy.
-fn play_all(options: &Options, lab: &Lab, turns: &[Turn]) -> Result<(Results, Vec<page::Shown>)> {
+/// Plays all turns, telling how far it is.
+fn play_all(options: &Options, lab: &Lab, turns: &[Turn], results: &mut Results) -> Result<()> {
     let started = Instant::now();
     let all: f64 = turns.iter().map(|turn| turn.case.seconds()).sum();
     eprintln!("{} runs, about {:.0} minutes", turns.len(), all / 60.0);
-    let (mut results, mut shown) = (Results::default(), Vec::new());
     let mut done = 0.0;
     for (index, turn) in turns.iter().enumerate() {
         let Turn { case, policy, repeat } = *turn;
@@ -173,16 +179,13 @@ fn play_all(options: &Options, lab: &Lab, turns: &[Turn]) -> Result<(Results, Ve
         let played = play_one(lab, turn, &title)?;
         write_chart(options, turn, &played)?;
         results.add(case, policy, played.run.clone());
-        write_runs(&options.out, &results)?;
+        write_runs(&options.out, results)?;
         done += case.seconds();
         let left = started.elapsed().mul_f64((all - done) / done);
         eprintln!("{title}: {}; {}", page::line(&played.run), time_left(left));
-        if repeat == 1 {
-            shown.push(page::Shown { case: case.name, policy, history: played.history, marks: played.marks });
-        }
     }
     eprintln!("charts of the runs are in {}", options.out.display());
-    Ok((results, shown))
+    Ok(())
 }
 
 /// A run that fails for a reason of the machine's is played again, once.
@@ -199,16 +202,23 @@ fn write_chart(options: &Options, turn: &Turn, played: &Played) -> Result<()> {
     let Turn { case, policy, repeat } = turn;
     let cpu = by_broker(&played.history, |moment, broker| Some(moment.brokers[broker].cpu * 100.0));
     let title = format!("{} under {policy}: CPU of each broker, of its quota", case.name);
-    let svg = draw(&title, "%", &played.marks, &cpu)?;
+    let svg = draw(&title, "%", &played.run.marks, &cpu)?;
     let path = options.out.join(format!("{}-{policy}-{repeat}.svg", case.name.to_lowercase()));
     fs::write(&path, svg).with_context(|| format!("failed to write {}", path.display()))
 }
 
-/// Written after every run: an interrupted series is not lost.
+/// Written after every run: an interrupted series is resumed.
 fn write_runs(out: &Path, results: &Results) -> Result<()> {
-    let path = out.join("scenarios.json");
-    let text = serde_json::to_string_pretty(&results.runs()).context("failed to write the runs")?;
+    let path = out.join(RUNS);
+    let text = serde_json::to_string_pretty(results).context("failed to write the runs")?;
     fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
+}
+
+fn read_runs(out: &Path) -> Result<Results> {
+    let path = out.join(RUNS);
+    let text = fs::read_to_string(&path);
+    let text = text.with_context(|| format!("--resume: failed to read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("--resume: {} is not a result", path.display()))
 }
 
 fn time_left(left: Duration) -> String {

@@ -16,7 +16,8 @@ td.n{text-align:right}.held{color:#060}.broken{color:#b00;font-weight:bold}svg{m
 
 /// Renders the page.
 pub(super) fn render(report: &Report, phases: &[Phase], history: &[Moment]) -> Result<String> {
-    let marks: Vec<Mark> = phases.iter().map(|phase| Mark { name: phase.name, at: phase.start }).collect();
+    let marks: Vec<Mark> =
+        phases.iter().map(|phase| Mark { name: phase.name.to_owned(), at: phase.start }).collect();
     let connections = by_broker(history, |moment, broker| Some(moment.brokers[broker].connections as f64));
     let cpu = by_broker(history, |moment, broker| Some(moment.brokers[broker].cpu * 100.0));
     let score =

@@ -6,28 +6,13 @@ use anyhow::{Context, Result};
 
 use super::{
     case::{CASES, Case},
-    result::{OURS, POLICIES, Results, Run, deviation},
+    result::{OURS, POLICIES, Results, Run},
 };
-use crate::scene::{
-    chart::{Mark, Series, draw},
-    watch::Moment,
-};
+use crate::scene::chart::{Series, draw};
 
 /// What is the same whatever the figures are.
 const BEFORE: &str = include_str!("page/before.md");
 const AFTER: &str = include_str!("page/after.md");
-
-/// Moments that a line of the charts is averaged over: each has half a second.
-const SMOOTH: usize = 6;
-
-/// A run that is drawn.
-#[derive(Clone, Debug)]
-pub(super) struct Shown {
-    pub(super) case: &'static str,
-    pub(super) policy: &'static str,
-    pub(super) history: Vec<Moment>,
-    pub(super) marks: Vec<Mark>,
-}
 
 /// One run in one line.
 pub(super) fn line(run: &Run) -> String {
@@ -50,7 +35,7 @@ pub(super) fn summary(results: &Results) -> String {
 }
 
 /// Writes scenarios.md and its charts into the folder `docs`.
-pub(super) fn write(results: &Results, shown: &[Shown], seed: u64, docs: &Path) -> Result<()> {
+pub(super) fn write(results: &Results, seed: u64, docs: &Path) -> Result<()> {
     let images = docs.join("images");
     fs::create_dir_all(&images).with_context(|| format!("failed to make {}", images.display()))?;
     let mut charts = String::new();
@@ -58,7 +43,7 @@ pub(super) fn write(results: &Results, shown: &[Shown], seed: u64, docs: &Path) 
         let file = format!("scenarios-{}.svg", case.name.to_lowercase());
         let title = format!("{}: standard deviation of the brokers' CPU over time", case.name);
         let path = images.join(&file);
-        fs::write(&path, spread(case, &title, shown)?)
+        fs::write(&path, spread(results, case, &title)?)
             .with_context(|| format!("failed to write {}", path.display()))?;
         let _ = writeln!(charts, "![{title}](images/{file})\n");
     }
@@ -75,26 +60,17 @@ pub(super) fn write(results: &Results, shown: &[Shown], seed: u64, docs: &Path) 
     Ok(())
 }
 
-/// The chart of one scenario: a line per policy.
-fn spread(case: &Case, title: &str, shown: &[Shown]) -> Result<String> {
-    let of_case: Vec<&Shown> = shown.iter().filter(|shown| shown.case == case.name).collect();
-    let in_order = POLICIES.iter().filter_map(|policy| of_case.iter().find(|shown| shown.policy == *policy));
-    let series: Vec<Series> = in_order
-        .clone()
-        .map(|shown| {
-            let deviations = shown.history.windows(SMOOTH).filter_map(|window| {
-                let mean = |broker: usize| {
-                    window.iter().map(|moment| moment.brokers[broker].cpu).sum::<f64>() / SMOOTH as f64
-                };
-                let last = window.last()?;
-                let cpu: Vec<f64> = (0..last.brokers.len()).map(|broker| 100.0 * mean(broker)).collect();
-                Some((last.at, Some(deviation(&cpu))))
-            });
-            Series { name: shown.policy.to_owned(), points: deviations.collect() }
-        })
-        .collect();
-    let marks = in_order.clone().next().map(|shown| shown.marks.clone()).unwrap_or_default();
-    draw(title, "percentage points", &marks, &series)
+/// The chart of one scenario: a line per policy, of its first run.
+fn spread(results: &Results, case: &Case, title: &str) -> Result<String> {
+    let first = |policy: &'static str| Some((policy, results.of(case.name, policy).first()?));
+    let runs: Vec<(&str, &Run)> = results.policies(case.name).filter_map(first).collect();
+    let series = |(policy, run): &(&str, &Run)| Series {
+        name: (*policy).to_owned(),
+        points: run.over_time.iter().map(|(at, deviation)| (*at, Some(*deviation))).collect(),
+    };
+    let series: Vec<Series> = runs.iter().map(series).collect();
+    let marks = runs.first().map(|(_, run)| run.marks.as_slice()).unwrap_or_default();
+    draw(title, "percentage points", marks, &series)
 }
 
 /// Median and range of the deviation, by policy and scenario.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::case::{CASES, Case};
+use crate::scene::chart::Mark;
 
 /// The product's own policy.
 pub(super) const OURS: &str = "adaptive";
@@ -14,7 +15,7 @@ pub(super) const POLICIES: [&str; 6] =
     [OURS, "least-conn", "weighted-cpu", "round-robin", "random", "maglev"];
 
 /// One run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Run {
     /// Standard deviation over the brokers of the CPU that each used of its own quota, percentage points.
     pub(super) stddev_cpu: f64,
@@ -44,11 +45,16 @@ pub(super) struct Run {
     pub(super) flows_broken: u64,
     /// How long the run took, with setting up.
     pub(super) seconds: f64,
+    /// The deviation over time, seconds and percentage points.
+    pub(super) over_time: Vec<(f64, f64)>,
+    /// When what began.
+    pub(super) marks: Vec<Mark>,
 }
 
 /// All runs so far, by scenario and policy, in order.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Results(BTreeMap<&'static str, BTreeMap<&'static str, Vec<Run>>>);
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Results(BTreeMap<String, BTreeMap<String, Vec<Run>>>);
 
 /// What `--json` prints of the runs of one policy in one scenario: a value per repeat.
 #[derive(Debug, Serialize)]
@@ -62,8 +68,9 @@ struct Repeats {
 }
 
 impl Results {
-    pub(super) fn add(&mut self, case: &Case, policy: &'static str, run: Run) {
-        self.0.entry(case.name).or_default().entry(policy).or_default().push(run);
+    pub(super) fn add(&mut self, case: &Case, policy: &str, run: Run) {
+        let policies = self.0.entry(case.name.to_owned()).or_default();
+        policies.entry(policy.to_owned()).or_default().push(run);
     }
 
     /// The runs of one policy in one scenario, in order.
@@ -111,16 +118,11 @@ impl Results {
             messages_lost: runs.iter().map(|run| run.messages_lost).collect(),
             bound: runs.iter().map(|run| round(run.bound)).collect(),
         };
-        let policies = |policies: &BTreeMap<&'static str, Vec<Run>>| -> BTreeMap<&'static str, Repeats> {
-            policies.iter().map(|(policy, runs)| (*policy, repeats(runs))).collect()
+        let policies = |policies: &BTreeMap<String, Vec<Run>>| -> BTreeMap<String, Repeats> {
+            policies.iter().map(|(policy, runs)| (policy.clone(), repeats(runs))).collect()
         };
-        let all: BTreeMap<_, _> = self.0.iter().map(|(case, runs)| (*case, policies(runs))).collect();
+        let all: BTreeMap<_, _> = self.0.iter().map(|(case, runs)| (case.clone(), policies(runs))).collect();
         serde_json::json!(all)
-    }
-
-    /// Everything that was measured.
-    pub(super) fn runs(&self) -> serde_json::Value {
-        serde_json::json!(self.0)
     }
 }
 
@@ -148,12 +150,12 @@ pub(super) fn percentile(values: &[f64], part: f64) -> f64 {
     values[rank.saturating_sub(1).min(last)]
 }
 
-/// The least deviation between equal brokers when those that had `before` keep it, and what was added until `after` may
-/// be put anywhere: it fills the emptiest first, up to one level.
-pub(super) fn bound(before: &[f64], after: &[f64]) -> f64 {
-    let mut filled = before.to_vec();
+/// The least deviation between equal brokers when those that have `kept` keep it, and `added` may be put anywhere: it
+/// fills the emptiest first, up to one level.
+pub(super) fn bound(kept: &[f64], added: f64) -> f64 {
+    let mut filled = kept.to_vec();
     filled.sort_by(f64::total_cmp);
-    let mut left = (after.iter().sum::<f64>() - before.iter().sum::<f64>()).max(0.0);
+    let mut left = added;
     for full in 1..=filled.len() {
         let level = filled[0];
         let next = filled.get(full).copied().unwrap_or(f64::INFINITY);
@@ -171,14 +173,12 @@ mod tests {
     #[test]
     fn the_bound_fills_the_emptiest_first() {
         // 30 points are not enough to fill the third broker up to the others.
-        assert_eq!(bound(&[45.0, 45.0, 0.0], &[50.0, 50.0, 20.0]), deviation(&[45.0, 45.0, 30.0]));
+        assert_eq!(bound(&[45.0, 45.0, 0.0], 30.0), deviation(&[45.0, 45.0, 30.0]));
         // 120 points are: all end at 70.
-        assert!(bound(&[50.0, 40.0, 0.0], &[90.0, 80.0, 40.0]) < 1e-9);
+        assert!(bound(&[50.0, 40.0, 0.0], 120.0) < 1e-9);
         // Some to the third, and then to both.
-        assert!(
-            (bound(&[50.0, 20.0, 0.0], &[60.0, 30.0, 10.0]) - deviation(&[50.0, 25.0, 25.0])).abs() < 1e-9
-        );
-        assert_eq!(bound(&[30.0, 10.0], &[20.0, 10.0]), 10.0);
+        assert!((bound(&[50.0, 20.0, 0.0], 30.0) - deviation(&[50.0, 25.0, 25.0])).abs() < 1e-9);
+        assert_eq!(bound(&[30.0, 10.0], 0.0), 10.0);
     }
 
     #[test]

@@ -31,12 +31,11 @@ const SERVICE: &str = "mqtt";
 /// A broker that is full takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A run and what is needed to draw it.
+/// A run, and all that was seen of it.
 #[derive(Debug)]
 pub(super) struct Played {
     pub(super) run: Run,
     pub(super) history: Vec<Moment>,
-    pub(super) marks: Vec<Mark>,
 }
 
 /// Plays one scenario under one policy.
@@ -54,7 +53,7 @@ pub(super) fn play(
         interrupt::check()?;
         stage.go(step).with_context(|| format!("in the step {step:?}"))?;
     }
-    let Stage { watch, load, agent, brokers, looks, marks, .. } = stage;
+    let Stage { watch, load, agent, brokers, looks, marks, kept, kinds, .. } = stage;
     let live = load.book().read(|records| records.live.clone());
     let history = watch.history();
     drop(watch);
@@ -63,7 +62,15 @@ pub(super) fn play(
     let names: Vec<String> = brokers.iter().map(|broker| broker.name().to_owned()).collect();
     let mut run = describe(&looks, &names, &records, &live)?;
     run.seconds = started.elapsed().as_secs_f64();
-    Ok(Played { run, history, marks })
+    if let Some(kept) = kept.filter(|_| case.rivals) {
+        // Utilisation follows messages; what one costs is the same on equal brokers.
+        let each = run.cpu.iter().sum::<f64>() / rate(&kinds, &records.flows);
+        let kept: Vec<f64> = kept.iter().map(|rate| rate * each).collect();
+        run.bound = result::bound(&kept, run.cpu.iter().sum::<f64>() - kept.iter().sum::<f64>());
+    }
+    run.over_time = over_time(&history);
+    run.marks = marks;
+    Ok(Played { run, history })
 }
 
 fn describe(
@@ -73,13 +80,12 @@ fn describe(
     live: &BTreeMap<String, u64>,
 ) -> Result<Run> {
     let last = looks.last().context("the scenario never looks")?;
-    let before = looks.iter().take_while(|look| !look.joined).last().map(|look| look.cpu.clone());
     let totals = &records.totals;
     Ok(Run {
         stddev_cpu: result::deviation(&last.cpu),
         max_cpu: last.cpu.iter().copied().fold(0.0, f64::max),
         cores: last.cores,
-        bound: before.filter(|_| last.joined).map_or(0.0, |before| result::bound(&before, &last.cpu)),
+        bound: 0.0,
         cpu: last.cpu.clone(),
         cpu_before: looks.iter().rev().nth(1).map(|look| look.cpu.clone()).unwrap_or_default(),
         connections: names.iter().map(|name| live.get(name).copied().unwrap_or(0)).collect(),
@@ -90,14 +96,32 @@ fn describe(
         messages_held_back: totals.held_back,
         flows_broken: totals.broken,
         seconds: 0.0,
+        over_time: Vec::new(),
+        marks: Vec::new(),
     })
+}
+
+/// The deviation over time, averaged over a few moments, which have half a second each.
+fn over_time(history: &[Moment]) -> Vec<(f64, f64)> {
+    const SMOOTH: usize = 6;
+    let spread = |window: &[Moment]| {
+        let brokers = 0..window[0].brokers.len();
+        let mean = |broker: usize| window.iter().map(|m| m.brokers[broker].cpu).sum::<f64>() / SMOOTH as f64;
+        let cpu: Vec<f64> = brokers.map(|broker| 100.0 * mean(broker)).collect();
+        (window[SMOOTH - 1].at, result::deviation(&cpu))
+    };
+    history.windows(SMOOTH).map(spread).collect()
+}
+
+/// Messages per second of flows, each of the group that its kind is named after.
+fn rate<'a>(kinds: &[Kind], flows: impl IntoIterator<Item = &'a (String, String)>) -> f64 {
+    let of = |(name, _): &(String, String)| kinds.iter().find(|kind| kind.name == name);
+    flows.into_iter().filter_map(of).map(|kind| 1_000.0 / kind.interval_ms as f64).sum()
 }
 
 /// CPU over a while in which nobody connected.
 #[derive(Debug)]
 struct Look {
-    /// Whether the last broker was there.
-    joined: bool,
     /// Of what each broker may use, %.
     cpu: Vec<f64>,
     /// Of all brokers together.
@@ -113,9 +137,12 @@ struct Stage<'a> {
     brokers: Vec<Broker<'a>>,
     plan: Plan,
     cores: [f64; 3],
-    joined: bool,
     looks: Vec<Look>,
     marks: Vec<Mark>,
+    /// Kinds of clients so far.
+    kinds: Vec<Kind>,
+    /// Messages per second of the clients that each broker had at the join.
+    kept: Option<Vec<f64>>,
 }
 
 impl<'a> Stage<'a> {
@@ -142,14 +169,25 @@ impl<'a> Stage<'a> {
             brokers.iter().zip(case.cores).map(|(b, cores)| (b.name().to_owned(), cores, b.group().meter()));
         let scene = Scene { brokers: sights.collect(), control: agent.control.clone(), book: load.book() };
         let watch = Watch::start(scene, screen)?;
-        let (cores, joined) = (case.cores, !case.joins());
-        Ok(Self { watch, load, agent, brokers, plan, cores, joined, looks: Vec::new(), marks: Vec::new() })
+        Ok(Self {
+            watch,
+            load,
+            agent,
+            brokers,
+            plan,
+            cores: case.cores,
+            looks: Vec::new(),
+            marks: Vec::new(),
+            kinds: Vec::new(),
+            kept: None,
+        })
     }
 
     fn go(&mut self, step: &Step) -> Result<()> {
         match *step {
             Step::Arrive(kind, clients, per_second) => {
                 self.mark(kind.name);
+                self.kinds.push(kind);
                 self.arrive(kind, clients, per_second)
             }
             Step::Look(seconds) => {
@@ -168,7 +206,7 @@ impl<'a> Stage<'a> {
     }
 
     fn mark(&mut self, name: &'static str) {
-        self.marks.push(Mark { name, at: self.watch.now() });
+        self.marks.push(Mark { name: name.to_owned(), at: self.watch.now() });
     }
 
     fn arrive(&mut self, kind: Kind, clients: u32, per_second: u32) -> Result<()> {
@@ -196,7 +234,7 @@ impl<'a> Stage<'a> {
         });
         let used: Vec<f64> = used.collect();
         let cpu = used.iter().zip(self.cores).map(|(used, cores)| 100.0 * used / cores).collect();
-        self.looks.push(Look { joined: self.joined, cpu, cores: used.iter().sum() });
+        self.looks.push(Look { cpu, cores: used.iter().sum() });
         Ok(())
     }
 
@@ -204,8 +242,11 @@ impl<'a> Stage<'a> {
         let broker = self.brokers.last_mut().context("there are no brokers")?;
         broker.start_again()?;
         let name = broker.name().to_owned();
+        let flows = self.load.records().flows;
+        let kept =
+            |broker: &Broker<'_>| rate(&self.kinds, flows.iter().filter(|(_, name)| name == broker.name()));
+        self.kept = Some(self.brokers.iter().map(kept).collect());
         self.agent.reload(&self.plan)?;
-        self.joined = true;
         self.agent.control.wait_state(SERVICE, &name, BackendState::Up)
     }
 

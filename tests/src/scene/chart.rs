@@ -2,6 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::watch::{Moment, Sight};
 
@@ -18,10 +19,10 @@ const COLOURS: [RGBColor; 6] = [
 ];
 
 /// A moment with a name, at which something began.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Mark {
     /// One or two words.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// Seconds since the start.
     pub(crate) at: f64,
 }
@@ -76,7 +77,7 @@ fn draw_on(
     chart.configure_mesh().light_line_style(TRANSPARENT).x_desc("seconds").y_desc(unit).draw()?;
     for mark in marks {
         chart.draw_series([PathElement::new([(mark.at, 0.0), (mark.at, top)], BLACK.mix(0.4))])?;
-        chart.draw_series([Text::new(mark.name, (mark.at, top * 0.99), ("sans-serif", 12))])?;
+        chart.draw_series([Text::new(mark.name.clone(), (mark.at, top * 0.99), ("sans-serif", 12))])?;
     }
     for (index, Series { name, points }) in series.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
