@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod kernels;
 mod process;
+mod scenarios;
 mod setup;
 mod simulate;
 mod test;
@@ -43,6 +44,8 @@ enum Task {
     Docs(docs::Args),
     /// Runs the controller and its rivals against simulated brokers, and writes docs/balance.md.
     Simulate(simulate::Args),
+    /// Plays three scenarios on real brokers under every policy, and writes docs/scenarios.md; needs root.
+    Scenarios(scenarios::Args),
     /// Runs what continuous integration runs.
     Ci,
 }
@@ -69,6 +72,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Kernels(args) => kernels::run(&workspace, args),
         Task::Docs(args) => docs::run(&workspace, args),
         Task::Simulate(args) => simulate::run(&workspace, args),
+        Task::Scenarios(args) => scenarios::run(&workspace, args),
         Task::Ci => test::ci(&workspace),
     }
 }
