@@ -66,6 +66,48 @@ fn what_the_filter_has_not_seen_the_count_adds() {
     }
 }
 
+/// Twenty clients that cost ten times what clients cost so far: a slow average alone would take 20 s for most of it.
+#[test]
+fn heavier_clients_are_noticed_within_a_few_readings() {
+    let cost = 0.002;
+    let mut bench = Bench { cost, ..Bench::default() };
+    for _ in 0..20 {
+        bench.read(100, 0, utilisation(0.2));
+    }
+    let noticed = |bench: &mut Bench| {
+        bench.read(120, 0, utilisation(0.2 + 20.0 * 10.0 * cost));
+        let Level { utilisation, own } = bench.level().unwrap();
+        utilisation + (120.0 - own) * cost
+    };
+    let first = noticed(&mut bench);
+    assert!(first < 0.3, "one reading may be a mistake: {first:.3}");
+    let third = [(); 3].map(|()| noticed(&mut bench))[2];
+    assert!(third > 0.5, "of 0.6: {third:.3}");
+}
+
+#[test]
+fn noise_is_averaged_and_not_followed() {
+    let mut bench = Bench::default();
+    for step in 0..300_u64 {
+        // Alternating, and now and then twice on the same side.
+        let off = if (step * 7 / 5).is_multiple_of(2) { 0.04 } else { -0.04 };
+        bench.read(100, 0, utilisation(0.4 + off));
+        let level = bench.level().unwrap().utilisation;
+        assert!(step < 60 || (level - 0.4).abs() < 0.02, "step {step}: {level:.3}");
+    }
+}
+
+/// Connects cost more than what comes after them, and the very first reading has them.
+#[test]
+fn the_first_readings_count_alike() {
+    let mut bench = Bench::default();
+    for reading in [0.10, 0.02, 0.02, 0.02] {
+        bench.read(100, 0, utilisation(reading));
+    }
+    let level = bench.level().unwrap().utilisation;
+    assert!((level - 0.04).abs() < 0.005, "{level:.3}");
+}
+
 #[test]
 fn a_storm_freezes_the_level_and_is_believed_after_a_minute() {
     let mut bench = Bench::default();

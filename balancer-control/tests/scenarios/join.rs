@@ -16,6 +16,7 @@ fn setup(policy: Policy, seed: u64) -> Setup {
         connect_cost: 2.0,
         noise: 0.1,
         seed,
+        ..Setup::unequal(policy)
     }
 }
 
