@@ -95,7 +95,7 @@ fn deviations(results: &Results) -> String {
     }
     out.push_str("| *least that placement can reach* |");
     for case in &cases {
-        let bound = results.median(case.name, OURS, |run| run.bound);
+        let bound = results.median(case.name, OURS, |run| run.bound).filter(|_| case.rivals);
         let _ = write!(out, " {} |", bound.map_or_else(|| "-".to_owned(), |bound| format!("{bound:.1}")));
     }
     out.push_str(" |\n");

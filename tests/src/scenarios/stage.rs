@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use balancer_userspace::api::wire::BackendState;
+use anyhow::{Context, Result, ensure};
+use balancer_userspace::api::wire::{BackendState, RunState, Runs};
 
 use super::{
     case::{Case, Kind, Step},
@@ -24,6 +24,7 @@ use crate::{
         screen::Screen,
         watch::{Moment, Scene, Watch},
     },
+    wait,
 };
 
 const SERVICE: &str = "mqtt";
@@ -251,7 +252,17 @@ impl<'a> Stage<'a> {
     }
 
     fn rebalance(&self) -> Result<()> {
-        self.agent.control.run(&["rebalance", SERVICE, "--to", "10%"])?;
+        let control = &self.agent.control;
+        // The default rate, but no default limit: what the surplus allows is the question here.
+        control.run(&["rebalance", SERVICE, "--to", "10%", "--max", "100%"])?;
+        wait::until_ok("the rebalancing to end", PATIENCE, || {
+            interrupt::check()?;
+            let runs: Runs = control.json(&["rebalance", "status"])?;
+            let going =
+                runs.runs.iter().find(|run| matches!(run.state, RunState::Running | RunState::Waiting));
+            ensure!(going.is_none(), "{going:?}");
+            Ok(())
+        })?;
         self.load.wait_connected(self.load.totals().clients, PATIENCE)
     }
 }
