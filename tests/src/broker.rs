@@ -106,6 +106,14 @@ impl<'a> Broker<'a> {
         &self.group
     }
 
+    /// Gives it at most `cores` of a core from now on.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn limit(&mut self, cores: Option<f64>) -> Result<()> {
+        self.group.set_cores(cores)
+    }
+
     /// Where it lives.
     #[must_use]
     pub const fn host(&self) -> &'a Host {

@@ -8,4 +8,5 @@ pub mod handle;
 pub mod run;
 pub mod wire;
 
+pub use client::NO_CONNACK;
 pub use handle::{Book, Load, Records};

@@ -56,6 +56,14 @@ pub struct ServicePlan {
     pub policy: &'static str,
     /// Age at which telemetry is not used any more.
     pub stale_after: Option<&'static str>,
+    /// Most new connections per second.
+    pub max_connection_rate: Option<&'static str>,
+    /// Most live connections.
+    pub max_connections: Option<u32>,
+    /// What becomes of SYNs over a budget.
+    pub over_budget: Option<&'static str>,
+    /// Time in which budgets rise after an outage.
+    pub ramp: Option<&'static str>,
     /// When probes are no longer believed.
     pub panic: Option<&'static str>,
     /// Backends that must be ready before the service opens.
@@ -147,6 +155,8 @@ pub struct BackendPlan {
     pub cores: Option<f64>,
     /// Most live connections.
     pub max_connections: Option<u32>,
+    /// Most plain connects per second.
+    pub max_connection_rate: Option<&'static str>,
     /// Its priority group.
     pub priority: Option<u8>,
     /// Only when no other takes new flows.

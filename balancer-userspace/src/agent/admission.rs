@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use balancer_common::abi::{BackendId, Removed, ServiceId};
+use balancer_common::outcome::Outcome;
+use balancer_control::snapshot::BudgetSnapshot;
 use tracing::error;
 
 use super::core::Agent;
+use crate::api::wire;
 use crate::kernel::{self, Error};
 
 impl Agent {
@@ -53,4 +56,16 @@ impl Agent {
         }
         self.steering.correct_service(id, Removed(removed))
     }
+}
+
+/// A budget as the API has it.
+pub(super) const fn wire(budget: BudgetSnapshot) -> wire::Budget {
+    wire::Budget { per_second: budget.rate, full: budget.full }
+}
+
+/// SYNs of a service for which no budget was left.
+pub(super) fn over_budget(outcomes: &[wire::Outcome], service: &str) -> u64 {
+    let names = [Outcome::DropOverBudget.as_str(), Outcome::ResetOverBudget.as_str()];
+    let own = outcomes.iter().filter(|row| row.service.as_deref() == Some(service));
+    own.filter(|row| names.contains(&row.outcome.as_str())).map(|row| row.packets).sum()
 }

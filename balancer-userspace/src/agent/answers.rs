@@ -8,8 +8,8 @@ use balancer_common::outcome::{Class, Outcome};
 use balancer_control::snapshot::{BackendSnapshot, BackendState};
 use balancer_control::{Input, Snapshot};
 
-use super::clock;
 use super::core::{Agent, high};
+use super::{admission, clock};
 use crate::api::wire::{self, ApiError, ErrorCode};
 use crate::api::{BackendName, Call};
 use crate::kernel::Error;
@@ -115,12 +115,13 @@ impl Agent {
         let snapshot = self.snapshot();
         let backends = self.backends(&snapshot)?;
         let backends: Vec<wire::Backend> = backends.into_iter().map(|(_, backend)| backend).collect();
+        let outcomes = self.outcomes(&snapshot, &backends)?;
         let mut status = wire::Status {
             agent: self.about(),
             interfaces: self.interfaces(),
             tables: self.tables()?,
-            services: self.services(&snapshot, &backends),
-            outcomes: self.outcomes(&snapshot, &backends)?,
+            services: self.services(&snapshot, &backends, &outcomes),
+            outcomes,
             problems: Vec::new(),
             warnings: Vec::new(),
             runs: self.runs_on(),
@@ -173,7 +174,12 @@ impl Agent {
             .collect())
     }
 
-    fn services(&self, snapshot: &Snapshot, backends: &[wire::Backend]) -> Vec<wire::Service> {
+    fn services(
+        &self,
+        snapshot: &Snapshot,
+        backends: &[wire::Backend],
+        outcomes: &[wire::Outcome],
+    ) -> Vec<wire::Service> {
         let vips: BTreeMap<ServiceId, SocketAddr> =
             self.registry.services().map(|(vip, id)| (id, vip)).collect();
         let services =
@@ -195,6 +201,9 @@ impl Agent {
                     alarm_rate: service.pace,
                     open_priority: service.open_to,
                     discovery: self.discovery(&service.name),
+                    max_connections: service.cap,
+                    budget: service.budget.map(admission::wire),
+                    over_budget: admission::over_budget(outcomes, &service.name),
                 }
             })
             .collect()
@@ -245,6 +254,8 @@ impl Agent {
             opened: counts.opened,
             syns: counts.syns,
             refused: counts.refused,
+            answered: counts.answered,
+            budget: known.budget.map(admission::wire),
             traffic: wire::Traffic {
                 packets_in: traffic.packets_in,
                 bytes_in: traffic.bytes_in,

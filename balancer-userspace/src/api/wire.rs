@@ -161,6 +161,15 @@ pub struct Service {
     /// Where more backends are found; absent without a discovery.
     #[serde(default)]
     pub discovery: Option<Discovery>,
+    /// Most live connections.
+    #[serde(default)]
+    pub max_connections: Option<u32>,
+    /// Budget of new connections; absent without one.
+    #[serde(default)]
+    pub budget: Option<Budget>,
+    /// SYNs that were dropped or refused because no budget was left, of the service or of a backend.
+    #[serde(default)]
+    pub over_budget: u64,
 }
 
 /// Where the backends of a service are found.
@@ -180,6 +189,15 @@ pub struct Discovery {
     pub problem: Option<String>,
     /// Why single backends of the last good answer were not taken.
     pub refused: Vec<String>,
+}
+
+/// A budget of new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Connections per second that are admitted now; of a backend, in plain connects.
+    pub per_second: f64,
+    /// Connections per second when the ramp after an outage is over.
+    pub full: f64,
 }
 
 /// How new flows are steered.
@@ -238,6 +256,12 @@ pub struct Backend {
     pub syns: u64,
     /// SYNs that it answered with a RST.
     pub refused: u64,
+    /// SYNs that it answered with a SYN-ACK.
+    #[serde(default)]
+    pub answered: u64,
+    /// Budget of new connections, in plain connects; absent without one.
+    #[serde(default)]
+    pub budget: Option<Budget>,
     /// Packets and bytes.
     pub traffic: Traffic,
     /// Share of the ring.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::Table;
 
 use crate::api::BackendName;
-use crate::api::wire::{Backend, BackendState, DrainRequest};
+use crate::api::wire::{Backend, BackendState, Budget, DrainRequest};
 
 use super::output::{self, ago, json, or_dash, percent, print};
 use super::{Context, Failure, rebalance};
@@ -163,6 +163,15 @@ fn weight(backend: &Backend) -> String {
     if backend.leaving { "-".to_owned() } else { backend.weight.to_string() }
 }
 
+/// A budget in words: `20/s of 200/s` while it rises.
+pub(super) fn rate(budget: Budget) -> String {
+    let per_second = |rate: f64| if rate < 10.0 { format!("{rate:.1}/s") } else { format!("{rate:.0}/s") };
+    if budget.per_second < budget.full {
+        return format!("{} of {}", per_second(budget.per_second), per_second(budget.full));
+    }
+    per_second(budget.full)
+}
+
 /// What the other columns do not say.
 fn note(backend: &Backend) -> String {
     let mut notes = Vec::new();
@@ -175,6 +184,9 @@ fn note(backend: &Backend) -> String {
     }
     if backend.state != BackendState::Up || backend.trial {
         notes.push(backend.reason.clone());
+    }
+    if let Some(budget) = backend.budget {
+        notes.push(format!("budget {}", rate(budget)));
     }
     if backend.leaving {
         notes.push("not probed any more".to_owned());

@@ -78,8 +78,10 @@ pub(super) fn found(discovery: &Discovery) -> String {
 }
 
 pub(super) fn table(services: &[Service]) -> Table {
-    let mut table =
-        output::table(&["SERVICE", "VIP", "POLICY", "DRAWS", "UP", "LIVE", "OPENED"], &[3, 4, 5, 6]);
+    let mut table = output::table(
+        &["SERVICE", "VIP", "POLICY", "DRAWS", "UP", "LIVE", "CAP", "OPENED", "BUDGET"],
+        &[3, 4, 5, 6, 7, 8],
+    );
     for service in services {
         table.add_row([
             service.name.clone(),
@@ -88,7 +90,9 @@ pub(super) fn table(services: &[Service]) -> Table {
             service.draws.to_string(),
             format!("{}/{}", service.backends_up, service.backends),
             service.live.to_string(),
+            output::or_dash(service.max_connections),
             service.opened.to_string(),
+            output::or_dash(service.budget.map(backend::rate)),
         ]);
     }
     table

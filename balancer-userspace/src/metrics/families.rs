@@ -123,6 +123,18 @@ fn backends() -> Vec<Family> {
         backend!("flows_opened", Counter, "Flows that the client has proven", |b| count(b.opened)),
         backend!("syns", Counter, "SYNs steered to the backend", |b| count(b.syns)),
         backend!("syns_refused", Counter, "SYNs that the backend answered with a RST", |b| count(b.refused)),
+        backend!(
+            "syns_answered",
+            Counter,
+            "SYNs that the backend answered with a SYN-ACK, each once however often it was sent",
+            |b| count(b.answered)
+        ),
+        backend!(
+            "budget_connects_per_second",
+            Gauge,
+            "Plain connects per second that are admitted now, absent without a budget",
+            |b| b.budget.map(|budget| Value::Level(budget.per_second))
+        ),
         backend!("ejections", Counter, "Times that it was closed because its SYNs failed", |b| count(
             b.ejections
         )),
@@ -237,6 +249,12 @@ fn discovered(status: &Status, value: fn(&Discovery) -> Option<Value>) -> Vec<Sa
 }
 
 fn services() -> Vec<Family> {
+    fn some(status: &Status, value: fn(&Service) -> Option<Value>) -> Vec<Sample<'_>> {
+        let services = status.services.iter();
+        services
+            .filter_map(|s| Some(Sample { labels: vec![("service", s.name.as_str())], value: value(s)? }))
+            .collect()
+    }
     fn each(status: &Status, value: fn(&Service) -> u64) -> Vec<Sample<'_>> {
         let sample = |s: &'_ Service| Value::Count(value(s));
         status
@@ -301,6 +319,27 @@ fn services() -> Vec<Family> {
             help: "1 while brokers raise an alarm of their whole cluster, so that admission is slowed",
             labels: "service",
             samples: |status| each(status, |s| u64::from(!s.alarms.is_empty())),
+        },
+        Family {
+            name: "balancer_service_over_budget",
+            kind: Kind::Counter,
+            help: "SYNs dropped or refused because no budget of the service or of its backends was left",
+            labels: "service",
+            samples: |status| each(status, |s| s.over_budget),
+        },
+        Family {
+            name: "balancer_service_max_connections",
+            kind: Kind::Gauge,
+            help: "Cap on live connections of the service, absent without one",
+            labels: "service",
+            samples: |status| some(status, |s| s.max_connections.map(|cap| Value::Count(u64::from(cap)))),
+        },
+        Family {
+            name: "balancer_service_budget_connections_per_second",
+            kind: Kind::Gauge,
+            help: "New connections per second that are admitted now, absent without a budget",
+            labels: "service",
+            samples: |status| some(status, |s| s.budget.map(|budget| Value::Level(budget.per_second))),
         },
         Family {
             name: "balancer_service_open_priority",

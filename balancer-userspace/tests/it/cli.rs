@@ -59,12 +59,12 @@ rebalancing of mqtt to 10.0% at 10/s: 5 of 9 flows closed, 4 listed
 problem: mqtt/b2 is down: CONNECT: connection refused
 warning: no interface holds the VIP 192.0.2.10
 
-SERVICE  VIP                  POLICY    DRAWS   UP  LIVE  OPENED
-mqtt     192.0.2.10:1883      adaptive      3  1/2    14      20
-amqp     [2001:db8::10]:5672  adaptive      3  1/1    14      20
+SERVICE  VIP                  POLICY    DRAWS   UP  LIVE  CAP  OPENED         BUDGET
+mqtt     192.0.2.10:1883      adaptive      3  1/2    14  500      20  50/s of 500/s
+amqp     [2001:db8::10]:5672  adaptive      3  1/1    14    -      20              -
 
 BACKEND                   ADDRESS              STATE     FOR  LIVE  CAP  OPENED  WEIGHT   RING  SCORE    CPU  SAMPLE  NOTE
-mqtt/b1                   10.0.0.11:1883       up     1m 15s     7    -      10     100  50.0%  25.0%  20.0%    1.5s
+mqtt/b1                   10.0.0.11:1883       up     1m 15s     7    -      10     100  50.0%  25.0%  20.0%    1.5s  budget 200/s
 mqtt/b2                   10.0.0.12:1883       down   1m 15s     7   50      10     100  50.0%  25.0%      -       -  standby; CONNECT: connection refused; frozen; no neighbour known
 amqp/[2001:db8::11]:5672  [2001:db8::11]:5672  up     1m 15s     7    -      10     100  50.0%  25.0%  20.0%    1.5s
 ";

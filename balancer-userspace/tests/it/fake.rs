@@ -70,6 +70,8 @@ pub(crate) fn status() -> wire::Status {
         waiting: false,
         trial: false,
         ejections: 0,
+        answered: 0,
+        budget: None,
         standby: false,
         weight: 100,
         configured_weight: 100,
@@ -102,6 +104,9 @@ pub(crate) fn status() -> wire::Status {
         alarm_rate: None,
         open_priority: 0,
         discovery: None,
+        max_connections: None,
+        budget: None,
+        over_budget: 0,
         draws: 3,
         backends,
         backends_up: 1,
@@ -124,9 +129,20 @@ pub(crate) fn status() -> wire::Status {
         },
         interfaces: vec![wire::Interface { name: "wan0".to_owned(), index: 2, mode: wire::XdpMode::Native }],
         tables: vec![wire::Table { name: "ipv4".to_owned(), used: 14, capacity: 1024, high: 900 }],
-        services: vec![service("mqtt", "192.0.2.10:1883", 2), service("amqp", "[2001:db8::10]:5672", 1)],
+        services: vec![
+            wire::Service {
+                max_connections: Some(500),
+                budget: Some(wire::Budget { per_second: 50.0, full: 500.0 }),
+                over_budget: 3,
+                ..service("mqtt", "192.0.2.10:1883", 2)
+            },
+            service("amqp", "[2001:db8::10]:5672", 1),
+        ],
         backends: vec![
-            backend("mqtt", "b1", "10.0.0.11:1883", BackendState::Up),
+            wire::Backend {
+                budget: Some(wire::Budget { per_second: 200.0, full: 200.0 }),
+                ..backend("mqtt", "b1", "10.0.0.11:1883", BackendState::Up)
+            },
             wire::Backend {
                 standby: true,
                 max_connections: Some(50),

@@ -31,6 +31,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
 
+/// Start of the cause of a connection that the broker's TCP took and the broker did not answer in time.
+pub const NO_CONNACK: &str = "no CONNACK";
+
 /// Why a flow ended, or did not begin.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
@@ -42,6 +45,8 @@ enum Trouble {
     Silent,
     #[error("no handshake in {} s", CONNECT_PATIENCE.as_secs())]
     NoHandshake,
+    #[error("{NO_CONNACK} in {} s", CONNECT_PATIENCE.as_secs())]
+    NoConnAck,
     #[error("refused by the broker: {0}")]
     Refused(String),
     #[error("not MQTT: {0}")]
@@ -142,7 +147,7 @@ impl Client {
         let mut flow =
             Flow { stream, input: BytesMut::new(), broker: None, heard: now, asked: now, owed: false };
         let greeting = timeout(CONNECT_PATIENCE, self.greet(&mut flow)).await;
-        greeting.map_err(|_elapsed| Trouble::NoHandshake)??;
+        greeting.map_err(|_elapsed| Trouble::NoConnAck)??;
         self.office.say(&Line::Established { client: self.id, took: start.elapsed().as_secs_f64() });
         Ok(flow)
     }

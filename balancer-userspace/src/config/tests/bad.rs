@@ -110,6 +110,33 @@ fn words_are_listed() {
 }
 
 #[test]
+fn rates_say_what_to_write() {
+    let not =
+        "is not a rate; write a number of connections per second, minute or hour, as \"200/s\" or \"90/m\"";
+    for (value, message) in [
+        ("\"200\"", format!("\"200\" {not}")),
+        ("\"200/d\"", format!("\"200/d\" {not}")),
+        ("\"fast/s\"", format!("\"fast/s\" {not}")),
+        (
+            "\"0/s\"",
+            "\"0/s\" is out of range; write a rate from \"1/h\" to \"10000000/s\", or leave it out for no limit"
+                .to_owned(),
+        ),
+    ] {
+        refused_with(
+            &format!("max_connection_rate = {value}"),
+            &format!("line 15: service[mqtt].backend[b2].max_connection_rate: {message}"),
+        );
+    }
+    refused_with(
+        "max_connection_rate = \"100/s\"\n[[service]]\nname = \"tls\"\nvip = \"192.0.2.10\"\nport = 8883\n\
+         [[service.backend]]\naddress = \"10.0.0.12:8883\"\nmax_connection_rate = \"50/s\"\n",
+        "line 22: service[tls].backend[10.0.0.12:8883].max_connection_rate: 50/s, but mqtt/b2 has the same address \
+         10.0.0.12 with 100/s, and both share one budget; write the same rate, or leave one out",
+    );
+}
+
+#[test]
 fn ranges() {
     let rows = [
         ("weight = 0", "weight: 0 is not a weight; use 1 to 1000, or drain = true"),

@@ -6,7 +6,7 @@ use balancer_common::abi::{BackendId, ServiceId};
 use balancer_control::Policy;
 
 use crate::config::{
-    AttachMode, HealthCheck, HttpAuth, LocalTarget, Meaning, MetricNames, MqttLogin, MqttVersion,
+    AttachMode, HealthCheck, HttpAuth, LocalTarget, Meaning, MetricNames, MqttLogin, MqttVersion, OverBudget,
     SourceConfig,
 };
 
@@ -297,6 +297,37 @@ fn protection_has_defaults_and_can_be_turned_off() {
     let changed = service(&text);
     let wanted = EjectionSpec { most: Percent::new(50), min_syns: 3, ..EjectionSpec::default() };
     assert_eq!((changed.protection.ejection, changed.backends[1].priority), (Some(wanted), 2));
+}
+
+#[test]
+fn budgets_are_shared_by_address_and_known_by_port() {
+    use balancer_control::{Admission, Budget};
+    let plain = good(BASE).config.services.remove(0);
+    assert_eq!(
+        (plain.handshake_cost, plain.over_budget, plain.ramp),
+        (1, OverBudget::Drop, Duration::from_secs(30))
+    );
+    let text = BASE.replacen(
+        "port = 1883",
+        "port = 1883\nmax_connection_rate = \"500/s\"\nmax_connections = 9\nover_budget = \"refuse\"\nramp = \"1m\"",
+        1,
+    ) + "max_connection_rate = \"90/m\"\n[[service]]\nname = \"tls\"\nvip = \"192.0.2.10\"\nport = 8883\n\
+         [[service.backend]]\naddress = \"10.0.0.12:8883\"\n";
+    let config = good(&text).config;
+    let model = config.model(
+        |service| ServiceId(u16::from(service.name == "tls")),
+        |service, backend| BackendId(backend.address.port() / 100 + u16::from(service.name == "tls")),
+    );
+    let [mqtt, tls] = model.services.as_slice() else { panic!("two services") };
+    let ramp = Duration::from_secs(60);
+    let wanted = Admission { max_rate: Some(500.0), handshake_cost: 1, cap: Some(9), refuse: true, ramp };
+    assert_eq!(mqtt.admission, wanted);
+    assert_eq!(tls.admission.handshake_cost, 15);
+    let budget = Some(Budget { rate: 1.5, address: "10.0.0.12".parse().expect("an address") });
+    assert_eq!(
+        (mqtt.backends[0].budget, mqtt.backends[1].budget, tls.backends[0].budget),
+        (None, budget, budget)
+    );
 }
 
 #[test]
