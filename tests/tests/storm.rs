@@ -76,40 +76,39 @@ impl Storm {
     }
 }
 
-fn storm(budget: Option<&'static str>) -> Storm {
-    let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
-    let mut broker = Broker::start(&lab, 0, None).unwrap();
-    let agent = Agent::start(&lab, &plan(&lab, None)).unwrap();
-    let mut devices = Load::start(&lab.clients[0], Lab::VIP4).unwrap();
-    devices.add(group("devices", DEVICES, 1_000), PATIENCE).unwrap();
-    agent.reload(&plan(&lab, budget)).unwrap();
-    broker.limit(Some(CORES)).unwrap();
+fn storm(budget: Option<&'static str>) -> anyhow::Result<Storm> {
+    let lab = Lab::new(LabOptions { brokers: 1, clients: 1 })?;
+    let mut broker = Broker::start(&lab, 0, None)?;
+    let agent = Agent::start(&lab, &plan(&lab, None))?;
+    let mut devices = Load::start(&lab.clients[0], Lab::VIP4)?;
+    devices.add(group("devices", DEVICES, 1_000), PATIENCE)?;
+    agent.reload(&plan(&lab, budget))?;
+    broker.limit(Some(CORES))?;
 
     let before = devices.totals();
-    let mut load = Load::start(&lab.clients[0], Lab::VIP4).unwrap();
-    load.order(&balancer_tests::load::wire::Order::Add(group("storm", CLIENTS, 600_000))).unwrap();
+    let mut load = Load::start(&lab.clients[0], Lab::VIP4)?;
+    load.order(&balancer_tests::load::wire::Order::Add(group("storm", CLIENTS, 600_000)))?;
     let start = Instant::now();
     until_ok("the storm to be over or the time to be up", WATCHED + PATIENCE, || {
         let done = load.totals().connected == u64::from(CLIENTS) || start.elapsed() >= WATCHED;
         anyhow::ensure!(done, "{:?}", load.totals());
         Ok(())
-    })
-    .unwrap();
+    })?;
 
     let (records, after) = (load.records(), devices.totals());
     let given_up_on_broker = records.failed.iter().filter(|cause| cause.starts_with(NO_CONNACK)).count();
     let messages = after.received - before.received;
-    Storm {
+    Ok(Storm {
         connected: records.totals.connected,
         given_up_on_broker,
         failed_otherwise: records.failed.len() - given_up_on_broker,
         broken: records.broken.len(),
-        dropped: agent.control.outcome("drop_over_budget").unwrap(),
+        dropped: agent.control.outcome("drop_over_budget")?,
         messages,
         round_trip: (after.round_trips - before.round_trips) / messages.max(1) as f64,
         devices_broken: after.broken - before.broken,
-        state: agent.control.backend(SERVICE, BROKER).unwrap().state,
-    }
+        state: agent.control.backend(SERVICE, BROKER)?.state,
+    })
 }
 
 /// Without a budget the broker takes on more than it can answer: clients give up while it works for them, come again, and
@@ -117,9 +116,9 @@ fn storm(budget: Option<&'static str>) -> Storm {
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_budget_keeps_a_broker_from_working_for_clients_that_have_given_up() {
-    let without = storm(None);
+    let without = storm(None).unwrap();
     without.show("without a budget");
-    let with = storm(Some(BUDGET));
+    let with = storm(Some(BUDGET)).unwrap();
     with.show(&format!("with a budget of {BUDGET}"));
 
     assert_eq!(without.dropped, 0);
