@@ -1,6 +1,6 @@
 //! Real Mosquitto brokers in namespaces and cgroups.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -9,6 +9,7 @@ use crate::{
     cgroup::CpuGroup,
     lab::{Host, Lab, PORT},
     mqtt::{NAME_TOPIC, Session},
+    netns,
     process::Process,
     wait::{self, PATIENCE},
 };
@@ -30,6 +31,14 @@ impl<'a> Broker<'a> {
     /// # Errors
     /// Mosquitto is missing, or does not answer in time.
     pub fn start(lab: &'a Lab, index: usize, cores: Option<f64>) -> Result<Self> {
+        Self::start_for(lab, index, cores, None)
+    }
+
+    /// As [`Broker::start`], for at most `clients` on each address. Mosquitto accepts the connections of others and closes them.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_for(lab: &'a Lab, index: usize, cores: Option<f64>, clients: Option<u32>) -> Result<Self> {
         let host = &lab.brokers[index];
         let mut broker = Self {
             process: None,
@@ -37,7 +46,7 @@ impl<'a> Broker<'a> {
             host,
             directory: tempfile::tempdir().context("failed to make a directory")?,
         };
-        fs::write(broker.config(), config(host)).context("failed to write mosquitto.conf")?;
+        fs::write(broker.config(), config(host, clients)).context("failed to write mosquitto.conf")?;
         broker.start_again()?;
         Ok(broker)
     }
@@ -114,6 +123,16 @@ impl<'a> Broker<'a> {
         self.group.set_cores(cores)
     }
 
+    /// Lets it have at most `most` descriptors open, in the place of what it was started with.
+    ///
+    /// # Errors
+    /// It does not run, or the kernel refused.
+    pub fn limit_descriptors(&self, most: u32) -> Result<()> {
+        let pid = self.pid().context("the broker does not run")?;
+        netns::run(Command::new("prlimit").arg(format!("--pid={pid}")).arg(format!("--nofile={most}")))
+            .map(|_| ())
+    }
+
     /// Where it lives.
     #[must_use]
     pub const fn host(&self) -> &'a Host {
@@ -126,10 +145,11 @@ impl<'a> Broker<'a> {
 }
 
 /// `user root` because the directory is root's alone; no message is dropped for want of a queue.
-fn config(host: &Host) -> String {
+fn config(host: &Host, clients: Option<u32>) -> String {
     let (v4, v6) = (host.v4, host.v6);
+    let most = clients.map_or(-1, i64::from);
     format!(
-        "user root\nlistener {PORT} {v4}\nmax_connections -1\nlistener {PORT} {v6}\nmax_connections -1\n\
+        "user root\nlistener {PORT} {v4}\nmax_connections {most}\nlistener {PORT} {v6}\nmax_connections {most}\n\
          allow_anonymous true\nsys_interval 1\npersistence false\nmax_queued_messages 0\n\
          set_tcp_nodelay true\nlog_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\n\
          connection_messages false\n"

@@ -231,12 +231,17 @@ impl ServicePlan {
         service.preset = Some("mosquitto");
         service.health =
             HealthPlan { interval: "500ms", timeout: "500ms", rise: 1, fall: 3, ..HealthPlan::default() };
-        service.telemetry = Some(TelemetryPlan { interval: Some(interval), ..TelemetryPlan::default() });
-        for (backend, broker) in service.backend.iter_mut().zip(brokers) {
+        service.read_groups(brokers, interval);
+        service
+    }
+
+    /// Has the CPU and descriptors of each broker's own control group read, once per `interval`.
+    pub fn read_groups(&mut self, brokers: &[Broker<'_>], interval: &'static str) {
+        self.telemetry = Some(TelemetryPlan { interval: Some(interval), ..TelemetryPlan::default() });
+        for (backend, broker) in self.backend.iter_mut().zip(brokers) {
             let cgroup = Some(broker.group().counter_directory().display().to_string());
             backend.telemetry = Some(TelemetryPlan { cgroup, ..TelemetryPlan::default() });
         }
-        service
     }
 
     fn new(name: &str, vip: std::net::SocketAddr, policy: &'static str, backend: Vec<BackendPlan>) -> Self {

@@ -7,7 +7,7 @@ use balancer_tests::{
     broker::Broker,
     lab::{Lab, LabOptions},
     load::{Load, wire::Group},
-    plan::{HealthPlan, Plan, TelemetryPlan},
+    plan::{HealthPlan, Plan},
     wait::until_ok,
 };
 use balancer_userspace::api::wire::{Backend, BackendState, Basis, Status};
@@ -28,11 +28,7 @@ fn plan(lab: &Lab, brokers: &[Broker<'_>]) -> Plan {
     SERVICE.clone_into(&mut service.name);
     service.preset = Some("mosquitto");
     service.health = HealthPlan { kind: Some("tcp"), ..HealthPlan::default() };
-    service.telemetry = Some(TelemetryPlan { interval: Some("500ms"), ..TelemetryPlan::default() });
-    for (backend, broker) in service.backend.iter_mut().zip(brokers) {
-        let cgroup = Some(broker.group().counter_directory().display().to_string());
-        backend.telemetry = Some(TelemetryPlan { cgroup, ..TelemetryPlan::default() });
-    }
+    service.read_groups(brokers, "500ms");
     plan
 }
 

@@ -1,4 +1,4 @@
-//! Storms of clients against brokers of which some are sick: with each protection, and without it.
+//! Storms of clients against brokers of which some are sick or full: with each protection, and without it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must panic")]
 
@@ -19,6 +19,8 @@ use balancer_userspace::api::wire::BackendState;
 const PROBED: u16 = 1884;
 
 const STORM: Storm = Storm { clients: 5000, per_second: 500, patience: Duration::from_secs(10) };
+/// All of them within two seconds.
+const CROWD: Storm = Storm { per_second: 2500, ..STORM };
 
 fn brokers(lab: &Lab) -> Vec<Broker<'_>> {
     (0..lab.brokers.len()).map(|index| Broker::start(lab, index, None).unwrap()).collect()
@@ -111,7 +113,6 @@ fn a_host_that_drops_syns_is_ejected_and_clients_that_wait_go_elsewhere() {
 fn a_panic_spares_the_last_broker() {
     /// Of a core. Enough for a quarter of the storm, and not for all of it.
     const CORES: f64 = 0.01;
-    const CROWD: Storm = Storm { per_second: 2500, ..STORM };
     let lab = Lab::new(LabOptions { brokers: 4, clients: 1 }).unwrap();
     let _brokers: Vec<_> = (0..4).map(|index| Broker::start(&lab, index, Some(CORES)).unwrap()).collect();
     // Probes of three of them are wrong.
@@ -182,6 +183,87 @@ fn the_next_group_takes_over_in_a_storm_and_keeps_what_it_took() {
     eprintln!("both brokers die, with a second group: {}", outcomes[1]);
     assert!(outcomes[0].failed() > 1000, "{}", outcomes[0]);
     assert!(outcomes[1].failed() * 5 < outcomes[0].failed(), "{}", outcomes[1]);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_broker_short_of_descriptors_is_closed_before_its_clients_suffer() {
+    /// Below its share of the storm.
+    const DESCRIPTORS: u32 = 1200;
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let brokers = brokers(&lab);
+    brokers[0].limit_descriptors(DESCRIPTORS).unwrap();
+    let _ports = health_ports(&lab.brokers);
+    let without = {
+        let agent = Agent::start(&lab, &plan(&lab)).unwrap();
+        let outcome = storm(&lab);
+        assert_eq!(agent.control.backend("mqtt", "broker0").unwrap().state, BackendState::Up);
+        outcome
+    };
+    let mut read = plan(&lab);
+    read.service[0].read_groups(&brokers, "100ms");
+    let agent = Agent::start(&lab, &read).unwrap();
+    agent.control.wait_state("mqtt", "broker0", BackendState::Up).unwrap();
+    let (_raging, with) = STORM.rage(&lab.clients[0], Lab::VIP4).unwrap();
+    let broker = agent.control.backend("mqtt", "broker0").unwrap();
+    eprintln!("one has {DESCRIPTORS} descriptors, not read: {without}");
+    eprintln!("one has {DESCRIPTORS} descriptors, read: {with}; {} live, {}", broker.live, broker.reason);
+    assert!(without.refused > 500, "{without}");
+    assert!(with.failed() * 20 < without.failed(), "{with}");
+    assert_eq!(broker.state, BackendState::Exhausted, "{broker:?}");
+    assert!(broker.reason.contains("descriptors") && broker.live > u64::from(DESCRIPTORS) / 2, "{broker:?}");
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_cap_keeps_brokers_from_refusing_who_is_over_their_own() {
+    /// What brokers take, by their own configuration.
+    const MOST: [Option<u32>; 3] = [Some(800), Some(1200), None];
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _brokers: Vec<_> = (MOST.iter().enumerate())
+        .map(|(index, most)| Broker::start_for(&lab, index, None, *most).unwrap())
+        .collect();
+    let _ports = health_ports(&lab.brokers);
+    let without = {
+        let _agent = Agent::start(&lab, &plan(&lab)).unwrap();
+        CROWD.rage(&lab.clients[0], Lab::VIP4).unwrap().1
+    };
+    let mut capped = plan(&lab);
+    for (backend, most) in capped.service[0].backend.iter_mut().zip(MOST) {
+        backend.max_connections = most;
+    }
+    let agent = Agent::start(&lab, &capped).unwrap();
+    let (_raging, with) = CROWD.rage(&lab.clients[0], Lab::VIP4).unwrap();
+    let spread = live(&agent);
+    eprintln!("brokers that take {MOST:?}, no caps: {without}");
+    eprintln!("brokers that take {MOST:?}, capped there: {with}, spread {spread:?}");
+    assert!(without.refused > 1000, "{without}");
+    assert!(with.failed() * 20 < without.failed(), "{with}");
+    assert!(
+        spread.iter().zip(MOST).all(|(live, most)| most.is_none_or(|most| *live <= u64::from(most))),
+        "{spread:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn who_is_over_budget_waits_or_is_told_at_once() {
+    let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
+    let _broker = brokers(&lab);
+    let _port = health_ports(&lab.brokers);
+    let [dropped, refused] = ["drop", "refuse"].map(|word| {
+        let mut plan = plan(&lab);
+        let service = &mut plan.service[0];
+        (service.max_connection_rate, service.ramp) = (Some("250/s"), Some("0s"));
+        service.over_budget = Some(word);
+        let _agent = Agent::start(&lab, &plan).unwrap();
+        let outcome = CROWD.rage(&lab.clients[0], Lab::VIP4).unwrap().1;
+        eprintln!("250 of 2500 a second are admitted, over_budget = {word:?}: {outcome}");
+        outcome
+    });
+    assert!(dropped.refused == 0 && dropped.timed_out > 500, "{dropped}");
+    assert!(refused.refused > 2000 && refused.timed_out == 0, "{refused}");
+    assert!(refused.connected > 200 && dropped.connected > 2 * refused.connected, "{dropped}; {refused}");
 }
 
 #[test]
