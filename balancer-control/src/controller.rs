@@ -69,6 +69,9 @@ impl Controller {
             Input::Drain { backend, drain } => {
                 self.with(backend, |backend, _| backend.drain.set_operator(drain, now));
             }
+            Input::Missing { backend, missing } => {
+                self.with(backend, |backend, _| backend.drain.set_missing(missing, now));
+            }
             Input::Weight { backend, weight } => {
                 self.with(backend, |backend, _| {
                     backend.weight_override = weight.map(|weight| weight.clamp(1, 1000))

@@ -33,6 +33,8 @@ pub(crate) enum DrainState {
 pub(crate) struct Drain {
     operator: bool,
     leaving: bool,
+    /// Whether its discovery misses it.
+    missing: bool,
     /// The broker's own wish, as its probe says.
     probe: Option<String>,
     /// The broker's own wish, as telemetry says.
@@ -67,6 +69,9 @@ impl Drain {
         if self.leaving {
             reasons.push("removed from the configuration".to_owned());
         }
+        if self.missing {
+            reasons.push("missing from the answers of its discovery".to_owned());
+        }
         if self.operator {
             reasons.push("drained by the operator".to_owned());
         }
@@ -91,6 +96,12 @@ impl Drain {
         self.settle(now);
     }
 
+    /// Good answers lack the backend, or have it again.
+    pub(crate) fn set_missing(&mut self, missing: bool, now: Moment) {
+        self.missing = missing;
+        self.settle(now);
+    }
+
     /// A probe says what the broker asks for.
     pub(crate) fn set_probe(&mut self, wish: Option<String>, now: Moment) {
         self.probe = wish;
@@ -109,7 +120,7 @@ impl Drain {
     }
 
     fn settle(&mut self, now: Moment) {
-        let asked = self.operator || self.leaving || self.probe.is_some() || self.telemetry;
+        let asked = self.operator || self.leaving || self.missing || self.probe.is_some() || self.telemetry;
         if asked {
             self.since.get_or_insert(now);
         } else {

@@ -45,6 +45,13 @@ pub enum Input {
         /// Whether it takes no new flows.
         drain: bool,
     },
+    /// Its discovery misses a backend, or has found it again.
+    Missing {
+        /// The backend.
+        backend: BackendId,
+        /// Whether it takes no new flows for that.
+        missing: bool,
+    },
     /// The operator overrides a configured weight; `None` ends the override.
     ///
     /// Where telemetry has taught a backend's capacity, the override scales it: half the configured weight takes the

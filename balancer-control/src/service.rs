@@ -68,6 +68,7 @@ impl Service {
     pub(crate) fn adopt(&mut self, scores: &ScoreTable, ring: Option<Box<Ring>>, now: Moment) {
         for backend in &mut self.backends {
             let flags = scores.0.get(usize::from(backend.id().0)).map_or(0, |score| score.flags);
+            self.opened |= flags & ScoreFlags::OPENED != 0;
             if flags & (ScoreFlags::READY | ScoreFlags::CLOSED) == ScoreFlags::READY {
                 backend.ramp.adopt();
                 self.ramp.adopt();
@@ -107,15 +108,20 @@ impl Service {
             self.cost = cost;
         }
         self.protect(now);
-        self.opened |= self.ready() >= self.spec.protection.min_ready as usize;
-        let closed = if self.opened { 0 } else { ScoreFlags::READY };
+        let min_ready = self.spec.protection.min_ready as usize;
+        self.opened |= self.ready() >= min_ready;
+        let (closed, opened) = match (self.opened, min_ready) {
+            (false, _) => (ScoreFlags::READY, 0),
+            (true, 0) => (0, 0),
+            (true, _) => (0, ScoreFlags::OPENED),
+        };
         for backend in &mut self.backends {
             backend.ramp.follow(backend.is_back(), now);
         }
         self.ramp.follow(self.backends.iter().any(Backend::is_back), now);
         for backend in &mut self.backends {
             let (score, basis) = score(backend, &self.spec, self.cost, now);
-            let flags = backend.flags() & !closed;
+            let flags = backend.flags() & !closed | opened;
             backend.score = Score { flags, cap: backend.spec.cap.unwrap_or(0), ..score };
             backend.basis = basis;
         }

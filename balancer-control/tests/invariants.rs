@@ -182,6 +182,7 @@ fn input() -> impl Strategy<Value = Input> {
         8 => (any_backend(), sample()).prop_map(|(backend, sample)| Input::Sample { backend, sample }),
         4 => counts().prop_map(Input::Counts),
         2 => (any_backend(), any::<bool>()).prop_map(|(backend, drain)| Input::Drain { backend, drain }),
+        1 => (any_backend(), any::<bool>()).prop_map(|(backend, missing)| Input::Missing { backend, missing }),
         1 => (any_backend(), prop::option::of(0_u32..2000))
             .prop_map(|(backend, weight)| Input::Weight { backend, weight }),
     ]
@@ -227,7 +228,7 @@ impl Maps {
     }
 }
 
-/// What must be closed, by a model too simple to be wrong: the operator's drains, and probes in a row.
+/// What must be closed, by a model too simple to be wrong: the operator's drains, who is missing, and probes in a row.
 #[derive(Default)]
 struct Naive {
     services: Vec<ServiceSpec>,
@@ -240,6 +241,7 @@ struct NaiveBackend {
     probed: bool,
     leaving: bool,
     drained: bool,
+    missing: bool,
     up: bool,
     successes: u32,
     failures: u32,
@@ -252,6 +254,11 @@ impl Naive {
             Input::Drain { backend, drain } => {
                 if let Some(backend) = self.backends.get_mut(backend) {
                     backend.drained = *drain;
+                }
+            }
+            Input::Missing { backend, missing } => {
+                if let Some(backend) = self.backends.get_mut(backend) {
+                    backend.missing = *missing;
                 }
             }
             Input::Probe { backend, result } => self.probed(*backend, result),
@@ -269,6 +276,7 @@ impl Naive {
                     probed: spec.probed,
                     leaving: spec.leaving,
                     drained: false,
+                    missing: false,
                     up: !spec.probed,
                     successes: 0,
                     failures: 0,
@@ -314,7 +322,9 @@ impl Naive {
 
     /// A panic sets aside what probes say.
     fn closed(&self, id: BackendId, panics: bool) -> bool {
-        let is_closed = |backend: &NaiveBackend| backend.leaving || backend.drained || !backend.up && !panics;
+        let is_closed = |backend: &NaiveBackend| {
+            backend.leaving || backend.drained || backend.missing || !backend.up && !panics
+        };
         self.backends.get(&id).is_none_or(is_closed)
     }
 }

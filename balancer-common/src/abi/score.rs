@@ -17,6 +17,9 @@ impl ScoreFlags {
     pub const EXHAUSTED: u32 = 1 << 3;
     /// SYNs steered to it fail.
     pub const EJECTED: u32 = 1 << 4;
+    /// Its service has opened: enough backends were ready at once. Says nothing to the steering decision; an agent that
+    /// continues finds it here.
+    pub const OPENED: u32 = 1 << 5;
     /// What closes a backend to new flows.
     pub const CLOSED: u32 = Self::DRAIN | Self::DOWN | Self::EXHAUSTED | Self::EJECTED;
 }

@@ -72,3 +72,15 @@ fn counts_without_a_drain_mean_nothing() {
     drain.counted(0, at(100));
     assert_eq!(drain.state(), DrainState::Active);
 }
+
+#[test]
+fn who_is_missing_is_not_drained_by_the_operator() {
+    let mut drain = Drain::default();
+    drain.set_missing(true, at(0));
+    assert_eq!(drain.reason(), "missing from the answers of its discovery");
+    assert!(!drain.by_operator());
+    drain.set_operator(false, at(1));
+    assert_eq!(drain.state(), DrainState::Draining, "the operator does not find it");
+    drain.set_missing(false, at(2));
+    assert_eq!(drain.state(), DrainState::Active);
+}

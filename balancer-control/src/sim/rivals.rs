@@ -143,7 +143,11 @@ impl Steer for Rival {
             }
             Input::Probe { backend, .. } => self.brokers[usize::from(backend.0)].failures = 0,
             Input::Sample { backend, sample } => self.sampled(usize::from(backend.0), &sample),
-            Input::Model(_) | Input::Adopt { .. } | Input::Drain { .. } | Input::Weight { .. } => {}
+            Input::Model(_)
+            | Input::Adopt { .. }
+            | Input::Drain { .. }
+            | Input::Missing { .. }
+            | Input::Weight { .. } => {}
         }
     }
 

@@ -58,6 +58,32 @@ fn an_adopted_service_is_open() {
 }
 
 #[test]
+fn a_service_that_was_open_stays_so_across_a_restart_while_nobody_is_up() {
+    let mut model = waiting(2, 2);
+    model.services[0].protection.panic = None;
+    let mut bench = Bench::default();
+    bench.give(Input::Model(model.clone()), 0);
+    let closed = bench.scores.clone().expect("scores");
+    come_up(&mut bench, 0);
+    come_up(&mut bench, 1);
+    for backend in [0, 1].map(BackendId) {
+        for _ in 0..3 {
+            let result = ProbeResult::Down("connection refused".to_owned());
+            bench.give(Input::Probe { backend, result }, 2);
+        }
+    }
+    assert_eq!(open(&bench), 0);
+    for (scores, expected) in [(bench.scores.take().expect("scores"), 1), (closed, 0)] {
+        let mut next = Bench::default();
+        next.controller.handle(Input::Model(model.clone()), at(5));
+        next.give(Input::Adopt { scores, rings: Vec::new() }, 5);
+        come_up(&mut next, 0);
+        assert_eq!(open(&next), expected);
+        assert_eq!(waits(&next).is_some(), expected == 0);
+    }
+}
+
+#[test]
 fn without_a_minimum_it_is_open_from_the_start() {
     let mut bench = Bench::default();
     bench.controller.handle(Input::Model(waiting(1, 0)), at(0));
