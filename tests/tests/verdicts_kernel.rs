@@ -76,7 +76,8 @@ fn random_packets_end_as_on_the_host() {
 }
 
 /// Instructions that the verifier may look at before it is satisfied; the kernel gives up at a million. The program
-/// takes some 417,000, nearly half of them for the budgets of the candidates of a SYN: a jump means that a loop or a branch is walked for every path that leads to it.
+/// takes about 420,000, nearly half of them for the budgets of the candidates of a SYN: a jump means that a loop or a
+/// branch is walked for every path that leads to it.
 const VERIFIED: u32 = 470_000;
 
 /// Bytes of the program after the kernel's passes. It takes some 119,000; what grows it is inlined code.

@@ -19,7 +19,7 @@ use crate::{
 /// look-up of the flow and one of its backend. Any other is left as it is, with [`Outcome::PassDirect`].
 ///
 /// It does not say whether the flow was there, although [`decide`] then looks it up again: a second answer would make
-/// the verifier follow everything behind it twice, and it takes 360,000 instructions for 200,000.
+/// the verifier follow everything behind it twice.
 #[inline(never)]
 pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,

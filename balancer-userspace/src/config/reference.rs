@@ -14,7 +14,8 @@ into (`cargo xtask docs`).
 
 - `balancer check --config FILE` finds every problem at once and says what to write instead. Unknown keys are problems.
 - `balancer reload` (or SIGHUP) checks the file and then applies what has changed, or nothing.
-- Durations have a unit: `\"500ms\"`, `\"10s\"`, `\"5m\"`, `\"2h 15m\"`. Addresses are numbers, names are not looked up.
+- Durations have a unit: `\"500ms\"`, `\"10s\"`, `\"5m\"`, `\"2h 15m\"`. Addresses are numbers; names are looked up \
+by `[service.discovery]` alone.
 
 The least that works:
 
