@@ -41,6 +41,10 @@ struct Args {
     /// Prints JSON instead of tables.
     #[arg(long)]
     json: bool,
+    /// Fails (exit status 1) when a goal of docs/balance.md is missed, and names those that are. Without it missing one is
+    /// no failure. Of goals whose case or policy is left out nothing is said.
+    #[arg(long)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
@@ -65,7 +69,16 @@ fn run(args: &Args) -> Result<()> {
     if let Some(docs) = args.docs.as_deref().filter(|_| whole) {
         page::write(&runs, docs)?;
     }
-    Ok(())
+    if args.check { check(&runs) } else { Ok(()) }
+}
+
+fn check(runs: &Runs) -> Result<()> {
+    let missed = targets::missed(runs);
+    if missed.is_empty() {
+        return Ok(());
+    }
+    let lines: String = missed.iter().map(|goal| format!("\n  {goal}")).collect();
+    bail!("{} of the goals missed:{lines}", missed.len())
 }
 
 fn wanted(args: &Args) -> Result<Wanted> {

@@ -54,7 +54,7 @@ pub(crate) fn write(runs: &Runs, docs: &Path) -> Result<()> {
 }
 
 fn page(runs: &Runs, charts: &str) -> String {
-    let mut out = BEFORE.to_owned();
+    let mut out = format!("# How well it balances\n\n{}{BEFORE}", missed(runs));
     let (first, last) = (runs.wanted.seed, runs.wanted.seed + runs.wanted.repeats - 1);
     let _ = writeln!(
         out,
@@ -71,6 +71,20 @@ fn page(runs: &Runs, charts: &str) -> String {
     let _ = writeln!(out, "## Charts\n\nOne run each, with seed {first}.\n\n{charts}");
     out.push_str(AFTER);
     out
+}
+
+/// What is missed, before all that is met.
+fn missed(runs: &Runs) -> String {
+    let missed = targets::missed(runs);
+    if missed.is_empty() {
+        return "All goals are met. `cargo xtask simulate --check` fails when one is not.\n\n".to_owned();
+    }
+    let lines: String = missed.iter().map(|goal| format!("- {goal}\n")).collect();
+    format!(
+        "**Missed** are {} of the [goals](#goals), and why is in [Where it falls short](#where-it-falls-short):\n\n{lines}\n\
+         All others are met. `cargo xtask simulate --check` fails (exit status 1) as long as one is missed.\n\n",
+        missed.len()
+    )
 }
 
 fn cases(named: &[Case]) -> String {

@@ -1,6 +1,6 @@
 //! What was aimed at, and what came of it.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use balancer_control::sim::SteererName::{self, *};
 
@@ -15,6 +15,7 @@ enum Bound {
 }
 
 /// One goal for one case.
+#[derive(Clone, Copy)]
 struct Goal {
     what: &'static str,
     case: &'static str,
@@ -57,38 +58,82 @@ const GOALS: &[Goal] = &[
     goal("rival: telemetry of 2 of 8 lost", "S6", LeastCpu, AtLeast(1.5), |s| s.max_over_mean),
 ];
 
+/// A goal, and what came of it.
+pub(crate) struct Found {
+    what: &'static str,
+    case: &'static str,
+    policy: SteererName,
+    bound: Bound,
+    found: f64,
+}
+
+impl Found {
+    /// How far from the goal, positive when it is missed.
+    fn missed(&self) -> f64 {
+        match self.bound {
+            AtMost(most) => self.found - most,
+            AtLeast(least) => least - self.found,
+        }
+    }
+
+    fn aim(&self) -> String {
+        match self.bound {
+            AtMost(most) => format!("≤ {most}"),
+            AtLeast(least) => format!("≥ {least}"),
+        }
+    }
+
+    fn is_missed(&self) -> bool {
+        self.missed() > 0.0
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, case, policy, found, .. } = self;
+        write!(f, "{what} ({case}, `{}`): {found:.3}, aim {}", policy.as_str(), self.aim())
+    }
+}
+
 /// All goals with their figures.
 pub(crate) fn table(runs: &Runs) -> String {
     let mut out = "| goal | case | policy | aim | found | |\n|---|---|---|---:|---:|---|\n".to_owned();
-    for goal in GOALS {
-        let Some(index) = runs.wanted.named.iter().position(|case| case.name == goal.case) else { continue };
-        let Some(summary) = runs.named[index].get(&goal.policy) else { continue };
-        row(&mut out, goal.what, goal.case, goal.policy, goal.bound, (goal.figure)(summary));
+    for goal in found(runs) {
+        let verdict =
+            if goal.is_missed() { format!("**missed by {:.3}**", goal.missed()) } else { "met".to_owned() };
+        let Found { what, case, policy, found, .. } = goal;
+        let (policy, aim) = (policy.as_str(), goal.aim());
+        let _ = writeln!(out, "| {what} | {case} | {policy} | {aim} | {found:.3} | {verdict} |");
     }
-    let (Some(ours), Some(weighted)) = (runs.suite.get(&Adaptive), runs.suite.get(&WeightedCpu)) else {
-        return out;
-    };
-    let [median, p90, _] = quantiles(ours, |case| case.last_minute, [0.5, 0.9, 1.0]);
-    let [_, whole, _] = quantiles(ours, |case| case.average, [0.5, 0.9, 1.0]);
-    let (better, worse) = better_and_worse(ours, weighted);
-    let percent = |part: usize| 100.0 * part as f64 / ours.len() as f64;
-    row(&mut out, "random suite, median", "suite", Adaptive, AtMost(1.06), median);
-    row(&mut out, "random suite, 90th percentile", "suite", Adaptive, AtMost(1.20), p90);
-    let what = "random suite, 90th percentile of the whole run";
-    row(&mut out, what, "suite", Adaptive, AtMost(1.20), whole);
-    let what = "random suite, % of cases worse than weighted-cpu by 1 %";
-    row(&mut out, what, "suite", Adaptive, AtMost(8.0), percent(worse));
-    let what = "random suite, % of cases better than weighted-cpu by 1 %";
-    row(&mut out, what, "suite", Adaptive, AtLeast(68.0), percent(better));
     out
 }
 
-fn row(out: &mut String, what: &str, case: &str, policy: SteererName, bound: Bound, found: f64) {
-    let (aim, missed) = match bound {
-        AtMost(most) => (format!("≤ {most}"), found - most),
-        AtLeast(least) => (format!("≥ {least}"), least - found),
+/// The goals that are missed, of those whose cases and policies were run.
+pub(crate) fn missed(runs: &Runs) -> Vec<Found> {
+    found(runs).into_iter().filter(Found::is_missed).collect()
+}
+
+fn found(runs: &Runs) -> Vec<Found> {
+    let mut out = Vec::new();
+    for goal in GOALS {
+        let Some(index) = runs.wanted.named.iter().position(|case| case.name == goal.case) else { continue };
+        let Some(summary) = runs.named[index].get(&goal.policy) else { continue };
+        let Goal { what, case, policy, bound, figure } = *goal;
+        out.push(Found { what, case, policy, bound, found: figure(summary) });
+    }
+    let mut suite = |what, bound, found| {
+        out.push(Found { what, case: "suite", policy: Adaptive, bound, found });
     };
-    let verdict = if missed <= 0.0 { "met".to_owned() } else { format!("**missed by {missed:.3}**") };
-    let policy = policy.as_str();
-    let _ = writeln!(out, "| {what} | {case} | {policy} | {aim} | {found:.3} | {verdict} |");
+    let Some(ours) = runs.suite.get(&Adaptive) else { return out };
+    let [median, p90, _] = quantiles(ours, |case| case.last_minute, [0.5, 0.9, 1.0]);
+    let [_, whole, _] = quantiles(ours, |case| case.average, [0.5, 0.9, 1.0]);
+    suite("random suite, median", AtMost(1.06), median);
+    suite("random suite, 90th percentile", AtMost(1.20), p90);
+    suite("random suite, 90th percentile of the whole run", AtMost(1.20), whole);
+    let Some(weighted) = runs.suite.get(&WeightedCpu) else { return out };
+    let (better, worse) = better_and_worse(ours, weighted);
+    let percent = |part: usize| 100.0 * part as f64 / ours.len() as f64;
+    suite("random suite, % of cases worse than weighted-cpu by 1 %", AtMost(8.0), percent(worse));
+    suite("random suite, % of cases better than weighted-cpu by 1 %", AtLeast(68.0), percent(better));
+    out
 }
