@@ -17,6 +17,7 @@ mod discovery;
 mod explain;
 mod flows;
 mod interfaces;
+mod keep;
 mod notes;
 mod observing;
 mod overrides;

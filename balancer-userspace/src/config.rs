@@ -29,7 +29,7 @@ pub use file::{AttachMode, ForwardName as Forward, LogLevel, MetricNames, OverBu
 pub use health::{
     AmqpVersion, DrainCheck, DrainQuestion, DrainWhen, HealthCheck, HealthConfig, MqttLogin, MqttVersion,
 };
-pub use load::{LoadError, load, load_with};
+pub use load::{LoadError, check_found, load, load_with};
 pub use problem::Problem;
 pub use reference::reference;
 pub use telemetry::{HttpAuth, JsonDocument, LocalTarget, Meaning, SourceConfig, TelemetryConfig};
@@ -152,12 +152,14 @@ pub struct BackendConfig {
     pub max_connection_rate: Option<f64>,
     /// Used only when no other backend takes new flows.
     pub standby: bool,
-    /// Takes no new flows.
+    /// Takes no new flows, as the file says.
     pub drain: bool,
     /// Where it is, for people.
     pub zone: Option<String>,
     /// Whether it was found and is not in the file.
     pub discovered: bool,
+    /// Whether good answers lack it, so that it takes no new flows.
+    pub missing: bool,
     /// How its health is probed.
     pub health: HealthConfig,
     /// Where its load is read.

@@ -228,6 +228,7 @@ impl Agent {
                 let entry = self.overrides.get(&name);
                 let drain = entry.drain.unwrap_or(configured.drain);
                 self.controller.handle(Input::Drain { backend, drain }, now);
+                self.controller.handle(Input::Missing { backend, missing: configured.missing }, now);
                 self.controller.handle(Input::Weight { backend, weight: entry.weight }, now);
             }
         }

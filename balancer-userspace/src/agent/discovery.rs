@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::clock;
 use super::core::Agent;
+use super::{blocking, clock, keep};
 use crate::api::wire;
 use crate::config::discovery::DiscoveryConfig;
-use crate::config::{Config, Discovered};
+use crate::config::{self, Checked, Config, Discovered, Problem};
 use crate::discovery::{self, DiscoveryEvent, DiscoveryTask, Entry, Grounds, Roster};
 
 /// The discoveries of all services that have one, by name.
@@ -24,8 +24,6 @@ pub(super) struct Discoveries {
     rosters: BTreeMap<String, Roster>,
     running: BTreeMap<String, (DiscoveryConfig, DiscoveryTask)>,
     events: mpsc::Sender<DiscoveryEvent>,
-    /// Why what was found is not in force, if it is not. It is tried again with the next answer.
-    refused: Option<String>,
 }
 
 impl Discoveries {
@@ -38,7 +36,7 @@ impl Discoveries {
             BTreeMap::new()
         });
         let rosters = remembered.into_iter().map(|(service, found)| (service, Roster::remembered(found)));
-        Self { path, rosters: rosters.collect(), running: BTreeMap::new(), events, refused: None }
+        Self { path, rosters: rosters.collect(), running: BTreeMap::new(), events }
     }
 
     /// What was found, for the check of a configuration.
@@ -63,17 +61,46 @@ impl Discoveries {
         }
     }
 
-    /// Notes that what is known cannot be used, so that the next answer is applied even if it says the same.
-    pub(super) fn refuse(&mut self, why: String) {
-        warn!("what was discovered before cannot be used: {why}");
-        self.refused = Some(why);
+    /// Checks `checked` again, together with what was found. Of a service whose backends do not fit the file any more
+    /// everything is forgotten until its next answer; those of the others stand.
+    pub(super) fn fit(&mut self, checked: Checked) -> Checked {
+        let why = match config::check_found(&checked.text, &self.found()) {
+            Ok(with) => return with,
+            Err(problems) => listed(&problems),
+        };
+        let mut fitting = Discovered::new();
+        for (service, members) in self.found() {
+            let mut with = fitting.clone();
+            with.insert(service.clone(), members);
+            match config::check_found(&checked.text, &with) {
+                Ok(_) => fitting = with,
+                Err(problems) => {
+                    let why = format!("what was discovered before cannot be used: {}", listed(&problems));
+                    warn!("discovery of {service}: {why}");
+                    let mut empty = Roster::default();
+                    empty.failed(why);
+                    self.rosters.insert(service, empty);
+                }
+            }
+        }
+        config::check_found(&checked.text, &fitting).unwrap_or_else(|_| {
+            warn!("what was discovered before cannot be used: {why}");
+            checked
+        })
+    }
+
+    /// Goes back to what was known of a service before an answer that cannot be used: it changes nothing.
+    fn take_back(&mut self, service: &str, before: Roster, why: &str) {
+        let mut roster = before;
+        roster.failed(format!("the answer cannot be used, and changes nothing: {why}"));
+        self.rosters.insert(service.to_owned(), roster);
     }
 
     fn store(&self) {
         let found: BTreeMap<&str, Vec<&Entry>> = (self.rosters.iter())
             .map(|(service, roster)| (service.as_str(), roster.members().map(|(entry, _)| entry).collect()))
             .collect();
-        if let Err(error) = write(&self.path, &found) {
+        if let Err(error) = keep::write(&self.path, &found) {
             warn!("{}: what was discovered cannot be written down: {error}", self.path.display());
         }
     }
@@ -87,10 +114,8 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Vec<Entry>>> {
     }
 }
 
-fn write(path: &Path, found: &BTreeMap<&str, Vec<&Entry>>) -> io::Result<()> {
-    let unfinished = path.with_extension("json.new");
-    std::fs::write(&unfinished, serde_json::to_vec_pretty(found)?)?;
-    std::fs::rename(&unfinished, path)
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 impl Agent {
@@ -100,7 +125,7 @@ impl Agent {
         let grounds = self.grounds(&service);
         let Some((config, _)) = self.discoveries.running.get(&service) else { return };
         let Some((roster, grounds)) = self.discoveries.rosters.get_mut(&service).zip(grounds) else { return };
-        let before = roster.problem().map(str::to_owned);
+        let before = roster.clone();
         let changed = match result {
             Ok(entries) => {
                 let admitted = discovery::admit(entries, &grounds);
@@ -108,44 +133,36 @@ impl Agent {
             }
             Err(why) => roster.failed(why),
         };
-        match (before, roster.problem()) {
-            (before, Some(problem)) if before.as_deref() != Some(problem) => {
+        let problem_before = before.problem().map(str::to_owned);
+        if changed {
+            match self.apply_discovered() {
+                Ok(changes) => {
+                    changes.iter().for_each(|change| info!("discovery of {service}: {change}"));
+                    self.discoveries.store();
+                }
+                Err(why) => self.discoveries.take_back(&service, before, &why),
+            }
+        }
+        let problem = self.discoveries.rosters.get(&service).and_then(Roster::problem);
+        match (problem_before.as_deref(), problem) {
+            (before, Some(problem)) if before != Some(problem) => {
                 warn!("discovery of {service}: {problem}");
             }
             (Some(_), None) => info!("discovery of {service} has an answer again"),
             (None | Some(_), _) => {}
         }
-        if changed || self.discoveries.refused.is_some() {
-            self.apply_discovered(&service);
-        }
-        if changed {
-            self.discoveries.store();
-        }
     }
 
-    fn apply_discovered(&mut self, service: &str) {
-        let checked = crate::config::check_with(&self.text, &self.discoveries.found());
-        let applied = match checked {
-            Ok(checked) if checked.config == self.config => Ok(Vec::new()),
-            Ok(checked) => self.adopt_configuration(checked).map(|reload| reload.changes).map_err(|error| {
-                if error.problems.is_empty() { error.message } else { error.problems.join("; ") }
-            }),
-            Err(problems) => {
-                Err(problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; "))
-            }
-        };
-        self.discoveries.refused = match applied {
-            Ok(changes) => {
-                changes.iter().for_each(|change| info!("discovery of {service}: {change}"));
-                None
-            }
-            Err(why) => {
-                if self.discoveries.refused.as_ref() != Some(&why) {
-                    warn!("what was discovered for {service} cannot be used, and changes nothing: {why}");
-                }
-                Some(why)
-            }
-        };
+    /// Applies what is known. Returns what changed.
+    fn apply_discovered(&mut self) -> Result<Vec<String>, String> {
+        let found = self.discoveries.found();
+        let checked = blocking(|| config::check_found(&self.text, &found)).map_err(|all| listed(&all))?;
+        if checked.config == self.config {
+            return Ok(Vec::new());
+        }
+        self.adopt_configuration(checked).map(|reload| reload.changes).map_err(|error| {
+            if error.problems.is_empty() { error.message } else { error.problems.join("; ") }
+        })
     }
 
     /// What a backend of `service` must fit.
@@ -172,7 +189,7 @@ impl Agent {
             missing: roster.members().filter(|(_, missing)| *missing).count(),
             answer_age_seconds: roster.last_answer().map(|at| clock::now().since(at).as_secs_f64()),
             failures: roster.failures(),
-            problem: roster.problem().map(str::to_owned).or_else(|| self.discoveries.refused.clone()),
+            problem: roster.problem().map(str::to_owned),
             refused: roster.refused().to_vec(),
         })
     }
@@ -185,9 +202,9 @@ impl Agent {
             let refused = roster.refused().iter().map(|why| format!("not taken: {why}"));
             all.extend(problem.chain(refused).map(|why| format!("discovery of {service}: {why}")));
         }
-        all.extend(
-            self.discoveries.refused.iter().map(|why| format!("what was discovered cannot be used: {why}")),
-        );
         all
     }
 }
+
+#[cfg(test)]
+mod tests;

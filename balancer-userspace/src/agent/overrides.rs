@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::keep;
 use crate::api::BackendName;
 
 /// Overrides by `service/backend`.
@@ -70,9 +71,7 @@ impl Overrides {
     }
 
     fn store(&mut self, entries: BTreeMap<String, Override>) -> std::io::Result<()> {
-        let unfinished = self.path.with_extension("json.new");
-        std::fs::write(&unfinished, serde_json::to_vec_pretty(&entries)?)?;
-        std::fs::rename(&unfinished, &self.path)?;
+        keep::write(&self.path, &entries)?;
         self.entries = entries;
         Ok(())
     }

@@ -32,9 +32,12 @@ impl Agent {
     }
 
     fn reload(&mut self) -> Result<Reload, ApiError> {
-        let result = self.load().and_then(|checked| self.adopt_configuration(checked));
+        let result = blocking(|| self.load()).and_then(|checked| self.adopt_configuration(checked));
         match &result {
-            Ok(_) => self.done.reloads_applied += 1,
+            Ok(_) => {
+                self.done.reloads_applied += 1;
+                self.configured_at = clock::now();
+            }
             Err(_) => self.done.reloads_refused += 1,
         }
         result
@@ -76,7 +79,6 @@ impl Agent {
         (self.config, self.text) = (config, text);
         self.discoveries.follow(&self.config);
         logging::set(self.config.agent.log);
-        self.configured_at = clock::now();
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
         self.end_overrides();
         self.repeat_overrides();

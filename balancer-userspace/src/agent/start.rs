@@ -22,7 +22,7 @@ use super::sweeping::{self, SweepEvent};
 use super::watchers::Watchers;
 use super::{Options, blocking, clock};
 use crate::api::{self, CALL_QUEUE, Call};
-use crate::config::{self, Checked, Config};
+use crate::config::{Checked, Config};
 use crate::discovery::DiscoveryEvent;
 use crate::doctor::shortcomings;
 use crate::history::History;
@@ -58,14 +58,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     let (discoveries, discovery_inbox) = mpsc::channel(QUEUE);
     let mut discoveries = Discoveries::load(&checked.config.agent.socket, discoveries);
     // What an earlier agent had found holds until an answer says otherwise. Where it no longer fits, the file stands.
-    let checked = match config::check_with(&checked.text, &discoveries.found()) {
-        Ok(with) => Checked { warnings: checked.warnings, ..with },
-        Err(problems) => {
-            discoveries.refuse(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
-            checked
-        }
-    };
-    let Checked { config, warnings, text } = checked;
+    let Checked { config, warnings, text } = discoveries.fit(checked);
     discoveries.follow(&config);
     // Looked at first, so that a wrong name and a socket or port in use are found before anything is changed.
     check_interfaces(&config)?;

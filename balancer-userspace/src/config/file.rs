@@ -448,6 +448,10 @@ pub struct BackendSection {
     #[serde(skip)]
     #[schemars(skip)]
     pub(super) discovered: bool,
+    /// Whether good answers lack it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(super) missing: bool,
 }
 
 words!(

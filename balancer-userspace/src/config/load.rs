@@ -58,6 +58,19 @@ pub fn load_with(path: &Path, discovered: &Discovered) -> Result<Checked, LoadEr
     if problems.is_empty() { Ok(checked) } else { Err(bad(problems)) }
 }
 
+/// Checks a text that is in force together with what was discovered for its services. Secrets that are not there are
+/// warnings: they keep no backend from being found.
+///
+/// # Errors
+///
+/// Every problem, as of [`check_with`].
+pub fn check_found(text: &str, discovered: &Discovered) -> Result<Checked, Vec<Problem>> {
+    let mut checked = check_with(text, discovered)?;
+    let problems = secrets(&checked.config, &mut checked.warnings);
+    checked.warnings.extend(problems);
+    Ok(checked)
+}
+
 fn read_text(path: &Path) -> io::Result<String> {
     // Looked at before it is opened: opening a pipe waits for somebody to write.
     if !std::fs::metadata(path)?.is_file() {

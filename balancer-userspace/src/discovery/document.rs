@@ -71,6 +71,9 @@ mod tests {
             (one("10.0.0.1", ""), "is not an IP address and port"),
             (one("10.0.0.1:1883", "\"weight\": \"many\""), "weight is \"many\"; write 1 to 1000"),
             (one("10.0.0.1:1883", "\"weight\": \"0\""), "write 1 to 1000"),
+            (one("10.0.0.1:1883", "\"name\": \"a/b\""), "is not a name"),
+            (one("10.0.0.1:1883", "\"telemetry_url\": \"ftp://x/m\""), "is not an http:// or https:// URL"),
+            (one("10.0.0.1:1883", "\"telemetry_url\": \"http://10.0.0.1@x/\""), "has credentials in it"),
             (one("10.0.0.1:1883", "\"cores\": \"NaN\""), "write 0.01 to 1024"),
             (one("10.0.0.1:1883", "\"standby\": \"yes\""), "write \"true\" or \"false\""),
             (

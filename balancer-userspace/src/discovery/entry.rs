@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::value::{BackendLabel, Text, Url};
+
 /// Labels that mean something, each also with [`PREFIX`] before it.
 const LABELS: [&str; 9] =
     ["name", "weight", "cores", "max_connections", "priority", "standby", "zone", "preset", "telemetry_url"];
@@ -72,7 +74,7 @@ impl Entry {
         };
         let labels = Labels { target, text };
         Ok(Self {
-            name: (labels.text)("name").cloned(),
+            name: labels.checked::<BackendLabel>("name")?,
             weight: labels.number("weight", 1..=1000)?,
             cores: labels.number("cores", 0.01..=1024.0)?,
             max_connections: labels.number("max_connections", 1..=u32::MAX)?,
@@ -86,7 +88,7 @@ impl Entry {
             },
             zone: (labels.text)("zone").cloned(),
             preset: (labels.text)("preset").cloned(),
-            telemetry_url: (labels.text)("telemetry_url").cloned(),
+            telemetry_url: labels.checked::<Url>("telemetry_url")?,
             ..Self::new(address)
         })
     }
@@ -98,6 +100,15 @@ struct Labels<'a, F> {
 }
 
 impl<'a, F: Fn(&str) -> Option<&'a String>> Labels<'a, F> {
+    /// A label that is written as a value of the file is.
+    fn checked<T: Text>(&self, key: &str) -> Result<Option<String>, String> {
+        let Some(text) = (self.text)(key) else { return Ok(None) };
+        match T::read(text) {
+            Ok(_) => Ok(Some(text.clone())),
+            Err(why) => Err(format!("{}: {key}: {why}", self.target)),
+        }
+    }
+
     fn number<T>(&self, key: &str, range: core::ops::RangeInclusive<T>) -> Result<Option<T>, String>
     where
         T: FromStr + PartialOrd + core::fmt::Display,

@@ -32,7 +32,7 @@ fn section(entry: &Entry, missing: bool) -> BackendSection {
         max_connection_rate: None,
         priority: entry.priority,
         standby: entry.standby.then_some(true),
-        drain: missing.then_some(true),
+        drain: None,
         zone: entry.zone.clone(),
         preset: entry.preset.clone(),
         telemetry: TelemetrySection {
@@ -40,5 +40,6 @@ fn section(entry: &Entry, missing: bool) -> BackendSection {
             ..TelemetrySection::default()
         },
         discovered: true,
+        missing,
     }
 }

@@ -192,6 +192,7 @@ fn backend(
     let sections = telemetry::Sections {
         service: &service.telemetry,
         backend: &section.telemetry,
+        discovered: section.discovered,
         probe: &health.check,
     };
     let telemetry_place = telemetry::Places {
@@ -211,6 +212,7 @@ fn backend(
         standby: section.standby.unwrap_or(false),
         zone: section.zone.clone(),
         discovered: section.discovered,
+        missing: section.missing,
         drain: section.drain.unwrap_or(false),
         health,
         telemetry,

@@ -2,13 +2,14 @@
 
 mod http;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::file::{BackendSection, HealthKind, ServiceSection, SourceName, TelemetrySection};
 use crate::config::problem::{Findings, Place};
+use crate::config::value::Url;
 use crate::config::{HealthCheck, LocalTarget, MqttLogin, SourceConfig, TelemetryConfig, defaults};
 use crate::link::Via;
 use crate::preset::{Preset, Presets, Protocol, SourceKind};
@@ -22,6 +23,8 @@ use super::{health, span};
 pub(super) struct Sections<'a> {
     pub(super) service: &'a TelemetrySection,
     pub(super) backend: &'a TelemetrySection,
+    /// Whether a registry found the backend, and so wrote its table.
+    pub(super) discovered: bool,
     /// How the backend is probed: a subscription to the same port goes the same way.
     pub(super) probe: &'a HealthCheck,
 }
@@ -35,6 +38,8 @@ pub(super) struct Places {
 /// One backend, as its telemetry sees it.
 struct Target<'a> {
     keys: TelemetrySection,
+    /// Whether the service's credentials are not for this backend.
+    withheld: bool,
     sections: &'a Sections<'a>,
     places: &'a Places,
     service: &'a ServiceSection,
@@ -54,9 +59,14 @@ pub(super) fn telemetry(
     places: &Places,
     findings: &mut Findings,
 ) -> TelemetryConfig {
-    let keys = merged(sections);
+    let mut keys = merged(sections);
+    let withheld = sections.discovered && is_elsewhere(keys.url.as_ref(), address);
+    if withheld {
+        withhold(&mut keys, address, places, findings);
+    }
     let Known { preset, presets } = known;
-    let target = Target { keys, sections, places, service, preset, presets, cores: backend.cores, address };
+    let cores = backend.cores;
+    let target = Target { keys, withheld, sections, places, service, preset, presets, cores, address };
     let interval = span(target.keys.interval, defaults::TELEMETRY_INTERVAL);
     let given = span(target.keys.timeout, defaults::TELEMETRY_TIMEOUT);
     let place = target.place(|section| section.timeout.is_some());
@@ -110,6 +120,30 @@ fn merged(sections: &Sections<'_>) -> TelemetrySection {
         pid: process.pid,
         pid_file: process.pid_file,
         cgroup: process.cgroup,
+    }
+}
+
+/// Whether `url` leads to another host than the backend's own address.
+fn is_elsewhere(url: Option<&Url>, address: SocketAddr) -> bool {
+    let Some(uri) = url.map(|url| url.0.parse::<axum::http::Uri>()) else { return false };
+    let host = uri.ok().and_then(|uri| uri.host()?.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+    host != Some(address.ip())
+}
+
+/// Takes out what only the service's own brokers may be shown: a registry could name any host.
+fn withhold(keys: &mut TelemetrySection, address: SocketAddr, places: &Places, findings: &mut Findings) {
+    let given = keys.username.take().is_some()
+        | keys.password_file.take().is_some()
+        | keys.token_file.take().is_some()
+        | keys.tls.take().is_some();
+    if given {
+        findings.warn(
+            &places.service,
+            format!(
+                "telemetry_url of {address} leads to another host, which is not given the credentials and tls of the \
+                 service; write the backend with telemetry.url in the file if it should have them"
+            ),
+        );
     }
 }
 

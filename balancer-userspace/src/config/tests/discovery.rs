@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::discovery::{DiscoveryConfig, DiscoverySource, DnsQuestion, DnsRecords};
-use crate::config::{Discovered, HealthCheck, SourceConfig, check, check_with};
+use crate::config::{Discovered, HealthCheck, HttpAuth, SourceConfig, check, check_with};
 use crate::discovery::Entry;
+use crate::tls::TlsConfig;
 
 use super::{good, lines};
 
@@ -99,7 +100,7 @@ fn what_is_found_is_checked_as_what_is_written() {
     let [own, hare, gone] = config.services[0].backends.as_slice() else { panic!("three") };
     assert_eq!((own.name.as_str(), own.weight, own.discovered), ("own", 7, false));
     assert_eq!((hare.name.as_str(), hare.weight, hare.zone.as_deref()), ("hare", 50, Some("hall 3")));
-    assert!(hare.discovered && !hare.drain && gone.drain);
+    assert!(hare.discovered && !hare.missing && gone.missing && !gone.drain);
     assert!(matches!(hare.health.check, HealthCheck::Amqp { .. }), "by its own preset");
     assert!(matches!(hare.telemetry.sources[..], [SourceConfig::Prometheus { .. }]));
     for (entry, expected) in [
@@ -119,4 +120,29 @@ fn what_is_found_for_others_is_left_out() {
     let text = format!("{SERVICE}[[service.backend]]\naddress = \"10.0.0.1:1883\"\n");
     let config = check_with(&text, &found(vec![(entry("10.0.0.2:1883"), false)])).expect("good").config;
     assert_eq!(config.services[0].backends.len(), 1, "the service has no discovery");
+}
+
+#[test]
+fn a_registry_does_not_get_the_credentials_of_the_service() {
+    let text = with("kind = \"file\", files = [\"/b\"]").replace("mosquitto", "rabbitmq")
+        + "telemetry = { token_file = \"/run/secrets/token\", tls = { certificate_file = \"/c\", key_file = \"/k\" } }\n";
+    let read = |url: &str| {
+        let entry = Entry { telemetry_url: Some(url.to_owned()), ..entry("10.0.0.2:5672") };
+        let checked = check_with(&text, &found(vec![(entry, false)])).expect(url);
+        let SourceConfig::Prometheus { auth, url: asked, .. } =
+            checked.config.services[0].backends[0].telemetry.sources[0].clone()
+        else {
+            panic!("{url}")
+        };
+        assert_eq!(asked, url);
+        (auth, lines(&checked.warnings))
+    };
+    let (auth, warnings) = read("https://10.0.0.2:15692/metrics");
+    assert_eq!(auth.token_file, Some("/run/secrets/token".into()));
+    assert!(auth.tls != TlsConfig::default() && warnings.is_empty(), "{warnings}");
+    for url in ["https://10.0.0.3:15692/metrics", "http://registry.example/", "https://10.0.0.2.example/m"] {
+        let (auth, warnings) = read(url);
+        assert_eq!(auth, HttpAuth::default(), "{url}");
+        assert!(warnings.contains("telemetry_url of 10.0.0.2:5672 leads to another host"), "{warnings}");
+    }
 }

@@ -141,6 +141,7 @@ impl Target<'_> {
         let place = &self.places.service;
         if let Some(wanted @ (Auth::Basic | Auth::Bearer)) = wanted
             && !given
+            && !self.withheld
             && !findings.warnings.iter().any(|finding| finding.place == *place)
         {
             let title = self.preset.map_or("", |preset| preset.title.as_str());

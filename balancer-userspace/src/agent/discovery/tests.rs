@@ -1,0 +1,74 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use balancer_control::Moment;
+
+use super::*;
+
+const FILE: &str = r#"
+[[service]]
+name = "mqtt"
+vip = "192.0.2.1"
+port = 1883
+discovery = { kind = "file", files = ["/b.json"] }
+[[service]]
+name = "amqp"
+vip = "192.0.2.1"
+port = 5672
+discovery = { kind = "file", files = ["/c.json"] }
+"#;
+
+fn entry(address: &str) -> Entry {
+    Entry::new(address.parse::<SocketAddr>().unwrap())
+}
+
+fn discoveries(socket: &Path, rosters: &[(&str, Entry)]) -> Discoveries {
+    let mut discoveries = Discoveries::load(socket, mpsc::channel(1).0);
+    for (service, entry) in rosters {
+        discoveries.rosters.insert((*service).to_owned(), Roster::remembered(vec![entry.clone()]));
+    }
+    discoveries
+}
+
+fn addresses(discoveries: &Discoveries) -> Vec<String> {
+    let members = discoveries.found().into_values().flatten();
+    members.map(|(entry, _)| entry.address.to_string()).collect()
+}
+
+#[test]
+fn an_answer_that_cannot_be_used_leaves_what_was_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let known = [("mqtt", entry("10.0.0.1:1883")), ("amqp", entry("10.0.0.2:5672"))];
+    let mut discoveries = discoveries(&socket, &known);
+    let before = discoveries.rosters["mqtt"].clone();
+    let bad = Entry { preset: Some("rabitmq".to_owned()), ..entry("10.0.0.3:1883") };
+    let roster = discoveries.rosters.get_mut("mqtt").unwrap();
+    assert!(roster.answered((vec![bad], Vec::new()), 1, Duration::ZERO, Moment(Duration::from_secs(9))));
+    let problems = config::check_found(FILE, &discoveries.found()).unwrap_err();
+
+    discoveries.take_back("mqtt", before, &listed(&problems));
+    assert_eq!(addresses(&discoveries), ["10.0.0.2:5672", "10.0.0.1:1883"]);
+    config::check_found(FILE, &discoveries.found()).expect("what was known is good");
+    let roster = &discoveries.rosters["mqtt"];
+    assert!(roster.problem().is_some_and(|why| why.contains("rabitmq")), "{:?}", roster.problem());
+    assert_eq!((roster.failures(), discoveries.rosters["amqp"].failures()), (1, 0));
+    discoveries.store();
+    assert_eq!(addresses(&Discoveries::load(&socket, mpsc::channel(1).0)), addresses(&discoveries));
+}
+
+#[test]
+fn what_fits_no_longer_is_forgotten_for_its_service_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let bad = Entry { preset: Some("rabitmq".to_owned()), ..entry("10.0.0.1:1883") };
+    let known = [("mqtt", bad), ("amqp", entry("10.0.0.2:5672"))];
+    let mut discoveries = discoveries(&directory.path().join("api.sock"), &known);
+    let checked = discoveries.fit(config::check(FILE).unwrap());
+    let backends = checked.config.services.iter().flat_map(|service| &service.backends);
+    let backends: Vec<String> = backends.map(|backend| backend.address.to_string()).collect();
+    assert_eq!(
+        (backends, addresses(&discoveries)),
+        (vec!["10.0.0.2:5672".to_owned()], vec!["10.0.0.2:5672".to_owned()])
+    );
+    assert!(discoveries.rosters["mqtt"].problem().is_some_and(|why| why.contains("rabitmq")));
+}
