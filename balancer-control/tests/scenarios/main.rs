@@ -9,9 +9,12 @@ mod plant;
 use balancer_common::abi::BackendId;
 use plant::{Plant, Setup};
 
-/// Chance that a backend with share `p` of the ring is among three draws: what no score can exceed.
-fn bound(p: f64) -> f64 {
-    1.0 - (1.0 - p).powi(3)
+/// Chance that a backend with share `p` of the ring is among `draws` candidates: what no score can exceed. A fourth
+/// candidate is drawn only where that is at most three times the share.
+fn bound(p: f64, draws: u8) -> f64 {
+    let bound = 1.0 - (1.0 - p).powi(i32::from(draws));
+    assert!(bound <= 3.0 * p, "{draws} draws: {bound:.3} of new flows at {p:.3} of the ring");
+    bound
 }
 
 #[test]
@@ -112,8 +115,9 @@ fn a_restarted_broker_is_filled_and_not_herded() {
         plant.brokers.iter().zip(&before).map(|(broker, before)| broker.opened - before).collect();
     let total = opened.iter().sum::<u64>() as f64;
     let share = opened[1] as f64 / total;
-    let noise = 3.0 * (bound(p) * (1.0 - bound(p)) / total).sqrt();
-    assert!(share <= bound(p) + noise, "{share:.3} of {total} new flows at {p:.3} of the ring");
+    let bound = bound(p, plant.draws());
+    let noise = 3.0 * (bound * (1.0 - bound) / total).sqrt();
+    assert!(share <= bound + noise, "{share:.3} of {total} new flows at {p:.3} of the ring");
     assert!(share > p, "an empty broker is filled: {share:.3} at {p:.3}");
     plant.run(540, |_| {});
     let imbalance = plant.imbalance(60);
@@ -129,9 +133,10 @@ fn a_broker_that_lies_about_its_load_is_not_herded() {
     let opened = opened_in(&mut plant, 60);
     let total = opened.iter().sum::<u64>() as f64;
     let share = opened[0] as f64 / total;
-    let noise = 3.0 * (bound(p) * (1.0 - bound(p)) / total).sqrt();
-    assert!(share <= bound(p) + noise, "{opened:?} at {p:.3}");
-    assert!(share > 0.9 * bound(p) - noise, "the bound is what held it: {opened:?} at {p:.3}");
+    let bound = bound(p, plant.draws());
+    let noise = 3.0 * (bound * (1.0 - bound) / total).sqrt();
+    assert!(share <= bound + noise, "{opened:?} at {p:.3}");
+    assert!(share > 0.9 * bound - noise, "the bound is what held it: {opened:?} at {p:.3}");
 }
 
 /// What the delay compensation is for: between two readings hundreds of clients come, and nobody's utilisation shows it.

@@ -308,6 +308,11 @@ impl Plant {
         self.ends.push(Reverse((end, index, broker.run, (rate * 1000.0) as u64)));
     }
 
+    /// Candidates drawn for a flow.
+    pub(crate) const fn draws(&self) -> u8 {
+        self.steering.as_ref().expect("the controller sends it with its first tick").draws
+    }
+
     fn choose(&mut self) -> Option<usize> {
         let steering = self.steering.clone()?;
         let (hash, random) = (self.draw(), self.draw());
