@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::admission;
 use crate::backend::Backend;
+use crate::cluster::Disagreement;
 use crate::drain::DrainState;
 use crate::health::HealthState;
 use crate::load::SATURATED;
@@ -73,6 +74,7 @@ pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
         rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service)),
         rule("takeover", Stays, None, takeover(service)),
         rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service)),
+        rule("cluster-disagrees", Stays, disagreement(service).map(|found| found.since), disagrees(service)),
         rule("service-ramp", Stays, None, ramp(admission::service_budget(service, now))),
         rule("on-standby", Stays, None, on_standby(service)),
         rule("counting", Stays, None, counting(service, now)),
@@ -161,6 +163,18 @@ fn alarm(service: &Service) -> Option<String> {
         |pace| format!("no more than {pace} new connections a second are admitted"),
     );
     Some(format!("the brokers' cluster raises {}: {then}, and nobody is closed for it", names.join(", ")))
+}
+
+/// Brokers that disagree on the size of their cluster, as soon as that is no matter of when each was read.
+fn disagreement(service: &Service) -> Option<&Disagreement> {
+    service.disagreement.as_ref().filter(|disagreement| disagreement.confirmed)
+}
+
+fn disagrees(service: &Service) -> Option<String> {
+    let who = disagreement(service)?.who();
+    Some(format!(
+        "the brokers disagree on how many nodes their cluster has: {who}; it may be split, and nobody is closed for it"
+    ))
 }
 
 fn spared(backend: &Backend) -> Option<String> {

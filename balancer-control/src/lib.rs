@@ -15,6 +15,7 @@
 //! - `history`, `load`: how loaded it is, and how many connections that contains.
 //! - `fleet`: what it is capable of, and what a connection costs, compared with the others of the service.
 //! - `outliers`, `groups`, `alarm`: who is ejected, which backends are asked at all, and how fast clients are let in.
+//! - `cluster`: whether the brokers agree on how many they are, which is told and closes nobody.
 //! - `score`: what the data path compares.
 //! - `admission`: how fast it is given new connections.
 //! - `ring`, [`maglev`]: what the data path draws from.
@@ -27,6 +28,7 @@ mod admission;
 mod alarm;
 mod backend;
 pub mod closing;
+mod cluster;
 pub mod command;
 mod condition;
 pub mod controller;

@@ -23,6 +23,8 @@ pub struct Sample {
     pub connections: Option<u64>,
     /// Messages received since the broker started. May go back to zero when it restarts.
     pub messages: Option<u64>,
+    /// Nodes that this broker believes its cluster to have, itself among them.
+    pub cluster_members: Option<u64>,
     /// Exhaustible resources.
     pub resources: Vec<ResourceUse>,
     /// Names of alarms that are raised, with their scope.

@@ -7,6 +7,7 @@ use balancer_common::abi::{Draw, MAX_DRAWS, MAX_STANDBY, Ring, Score, ScoreFlags
 use crate::admission::Ramp;
 use crate::alarm::{self, Alarm};
 use crate::backend::Backend;
+use crate::cluster::{self, Disagreement};
 use crate::fleet;
 use crate::groups::Fallback;
 use crate::health::HealthState;
@@ -32,6 +33,8 @@ pub(crate) struct Service {
     pub(crate) fallback: Fallback,
     /// What brokers raise for their whole cluster.
     pub(crate) alarm: Option<Alarm>,
+    /// Brokers that do not count as many nodes of their cluster as others.
+    pub(crate) disagreement: Option<Disagreement>,
     pub(crate) ring: RingKeeper,
     /// Whether enough backends have been ready at once. Stays set.
     pub(crate) opened: bool,
@@ -51,6 +54,7 @@ impl Service {
             cost: fleet::prior_cost(),
             fallback: Fallback::default(),
             alarm: None,
+            disagreement: None,
             ring: RingKeeper::default(),
             opened: false,
             steering: None,
@@ -156,7 +160,9 @@ impl Service {
             }
         }
         self.fallback.open(&self.backends, protection);
-        self.alarm = alarm::raised(self.alarm.as_ref(), &self.backends, self.spec.stale_after, now);
+        let stale_after = self.spec.stale_after;
+        self.alarm = alarm::raised(self.alarm.as_ref(), &self.backends, stale_after, now);
+        self.disagreement = cluster::compare(self.disagreement.as_ref(), &self.backends, stale_after, now);
     }
 
     /// Most new connections per second that the service should be sent; `None` is no limit.

@@ -138,7 +138,11 @@ fn sample() -> impl Strategy<Value = Sample> {
     let resource = select(vec![Resource::Memory, Resource::Disk]);
     let resources = prop::collection::vec((resource, weird()), 0..3);
     let alarms = prop::collection::vec(select(vec![Scope::Node, Scope::Cluster]), 0..2);
-    let counters = (prop::option::of(0_u64..100_000), prop::option::of(any::<u64>()));
+    let counters = (
+        prop::option::of(0_u64..100_000),
+        prop::option::of(any::<u64>()),
+        prop::option::of(prop_oneof![8 => 0_u64..4, 1 => any::<u64>()]),
+    );
     (
         prop::option::of(weird()),
         prop::option::of(weird()),
@@ -147,12 +151,13 @@ fn sample() -> impl Strategy<Value = Sample> {
         alarms,
         prop::bool::weighted(0.1),
     )
-        .prop_map(|(utilisation, cores, (connections, messages), resources, alarms, draining)| Sample {
+        .prop_map(|(utilisation, cores, counters, resources, alarms, draining)| Sample {
             taken: Moment::default(),
             utilisation,
             cores,
-            connections,
-            messages,
+            connections: counters.0,
+            messages: counters.1,
+            cluster_members: counters.2,
             resources: resources.into_iter().map(|(resource, used)| ResourceUse { resource, used }).collect(),
             alarms: alarms.into_iter().map(|scope| ("alarm".to_owned(), scope)).collect(),
             draining,

@@ -23,6 +23,7 @@ mod observing;
 mod overrides;
 mod registry;
 mod reload;
+mod split;
 mod start;
 mod sweeping;
 mod watchers;

@@ -165,6 +165,7 @@ fn memory(used: f64) -> Sample {
 
 mod bad_input;
 mod closing;
+mod cluster;
 mod fallback;
 mod opening;
 mod outliers;

@@ -9,7 +9,7 @@ use balancer_control::snapshot::{BackendSnapshot, BackendState};
 use balancer_control::{Input, Snapshot};
 
 use super::core::{Agent, high};
-use super::{admission, clock};
+use super::{admission, clock, split};
 use crate::api::wire::{self, ApiError, ErrorCode};
 use crate::api::{BackendName, Call};
 use crate::kernel::Error;
@@ -129,7 +129,7 @@ impl Agent {
             backends,
         };
         status.problems = self.problems(&snapshot, &status);
-        status.warnings = self.oddities(&status);
+        status.warnings = self.oddities(&snapshot, &status);
         Ok(status)
     }
 
@@ -197,6 +197,7 @@ impl Agent {
                     live: own().map(|backend| backend.live).sum(),
                     opened: own().map(|backend| backend.opened).sum(),
                     panic: service.panic.is_some(),
+                    cluster_disagrees: split::disagrees(service),
                     alarms: service.alarm.as_ref().map(|alarm| alarm.names.clone()).unwrap_or_default(),
                     alarm_rate: service.pace,
                     open_priority: service.open_to,
@@ -269,6 +270,7 @@ impl Agent {
             basis: known.basis.into(),
             sample_age_seconds: sample.map(|sample| now.since(sample.taken).as_secs_f64()),
             broker_connections: sample.and_then(|sample| sample.connections),
+            cluster_members: sample.and_then(|sample| sample.cluster_members),
             telemetry_problem: self.silent.get(&known.id).cloned().or_else(|| known.refused.clone()),
             next_hop: self.hop_text(known.id),
             zone: configured.and_then(|backend| backend.zone.clone()),
@@ -319,7 +321,7 @@ impl Agent {
     }
 
     /// What is odd but may be meant, and what it costs.
-    fn oddities(&self, status: &wire::Status) -> Vec<String> {
+    fn oddities(&self, snapshot: &Snapshot, status: &wire::Status) -> Vec<String> {
         let mut oddities = self.warnings.clone();
         for interface in status.interfaces.iter().filter(|one| one.mode == wire::XdpMode::Generic) {
             oddities.push(format!(
@@ -327,6 +329,7 @@ impl Agent {
                 interface.name
             ));
         }
+        oddities.extend(split::warnings(snapshot));
         oddities.extend(self.noted());
         oddities.extend(self.undiscovered());
         oddities.extend(self.history.problem());

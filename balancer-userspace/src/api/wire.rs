@@ -152,6 +152,9 @@ pub struct Service {
     /// Alarms that brokers raise for their whole cluster.
     #[serde(default)]
     pub alarms: Vec<String>,
+    /// Whether its brokers do not count as many nodes of their cluster as others do.
+    #[serde(default)]
+    pub cluster_disagrees: bool,
     /// Most new connections per second that such an alarm leaves; absent without one.
     #[serde(default)]
     pub alarm_rate: Option<u32>,
@@ -278,6 +281,9 @@ pub struct Backend {
     pub sample_age_seconds: Option<f64>,
     /// Connections that the broker itself counts.
     pub broker_connections: Option<u64>,
+    /// Nodes that the broker believes its cluster to have, itself among them.
+    #[serde(default)]
+    pub cluster_members: Option<u64>,
     /// Why telemetry is not in use, if it is configured and is not.
     pub telemetry_problem: Option<String>,
     /// Interface and neighbour that its packets are sent to; absent while the kernel knows no neighbour.

@@ -188,6 +188,9 @@ fn note(backend: &Backend) -> String {
     if let Some(budget) = backend.budget {
         notes.push(format!("budget {}", rate(budget)));
     }
+    if let Some(zone) = &backend.zone {
+        notes.push(format!("zone {zone}"));
+    }
     if backend.leaving {
         notes.push("not probed any more".to_owned());
     }
@@ -214,7 +217,7 @@ mod tests {
                 "reason": "removed from the configuration", "state_seconds": 1.0, "standby": false, "weight": 1,
                 "configured_weight": 1, "live": 3, "opened": 3, "syns": 3, "refused": 0, "ring_share": 0.0,
                 "traffic": {"packets_in": 0, "bytes_in": 0, "packets_out": 0, "bytes_out": 0},
-                "score": 0.0, "cost": 0.0, "basis": "count", "next_hop": "x", "leaving": leaving,
+                "score": 0.0, "cost": 0.0, "basis": "count", "next_hop": "x", "leaving": leaving, "zone": "hall 3",
             }))
             .unwrap();
             (weight(&backend), note(&backend))
@@ -222,7 +225,7 @@ mod tests {
         let (shown, note) = told(true);
         assert_eq!(
             (shown.as_str(), note.as_str()),
-            ("-", "removed from the configuration; not probed any more")
+            ("-", "removed from the configuration; zone hall 3; not probed any more")
         );
         assert_eq!(told(false).0, "1");
     }

@@ -241,7 +241,7 @@ pub struct HealthSection {
     pub port: Option<u16>,
     /// `mqtt`, `stomp`, `http`: user name.
     pub username: Option<String>,
-    /// `mqtt`, `stomp`, `http`: file whose first line is the password. Read at every connect.
+    /// `mqtt`, `stomp`, `http`: file whose first line is the password, the only place for it. Read at every connect.
     pub password_file: Option<Path>,
     /// `http`: file whose first line is a bearer token, instead of `username` and `password_file`.
     pub token_file: Option<Path>,
@@ -307,7 +307,7 @@ pub struct DrainSection {
     pub json: Option<String>,
     /// `http`: user name.
     pub username: Option<String>,
-    /// `http`: file whose first line is the password. Read at every request.
+    /// `http`: file whose first line is the password, the only place for it. Read at every request.
     pub password_file: Option<Path>,
     /// `http`: file whose first line is a bearer token, instead of `username` and `password_file`.
     pub token_file: Option<Path>,
@@ -341,7 +341,7 @@ pub struct TelemetrySection {
     pub url: Option<Url>,
     /// `prometheus`, `json`, `mqtt-sys`: user name. For `mqtt-sys` without it the one of `health`.
     pub username: Option<String>,
-    /// `prometheus`, `json`, `mqtt-sys`: file whose first line is the password. Read at every use.
+    /// `prometheus`, `json`, `mqtt-sys`: file whose first line is the password, the only place for it. Read at every use.
     pub password_file: Option<Path>,
     /// `prometheus`, `json`: file whose first line is a bearer token, instead of `username` and `password_file`.
     pub token_file: Option<Path>,

@@ -16,6 +16,8 @@ into (`cargo xtask docs`).
 - `balancer reload` (or SIGHUP) checks the file and then applies what has changed, or nothing.
 - Durations have a unit: `\"500ms\"`, `\"10s\"`, `\"5m\"`, `\"2h 15m\"`. Addresses are numbers; names are looked up \
 by `[service.discovery]` alone.
+- Passwords and tokens are in files of their own (`password_file`, `token_file`), which are read whenever they are used: never \
+here, on a command line or in the environment.
 
 The least that works:
 

@@ -171,6 +171,12 @@ fn backends() -> Vec<Family> {
             "Connections that the broker itself counts, absent when it does not",
             |b| b.broker_connections.map(Value::Count)
         ),
+        backend!(
+            "cluster_members",
+            Gauge,
+            "Nodes that the broker believes its cluster to have, absent when it does not tell",
+            |b| b.cluster_members.map(Value::Count)
+        ),
         Family {
             name: "balancer_backend_state",
             kind: Kind::Gauge,
@@ -319,6 +325,13 @@ fn services() -> Vec<Family> {
             help: "1 while brokers raise an alarm of their whole cluster, so that admission is slowed",
             labels: "service",
             samples: |status| each(status, |s| u64::from(!s.alarms.is_empty())),
+        },
+        Family {
+            name: "balancer_service_cluster_disagrees",
+            kind: Kind::Gauge,
+            help: "1 while brokers do not count as many nodes of their cluster as others do: it may be split",
+            labels: "service",
+            samples: |status| each(status, |s| u64::from(s.cluster_disagrees)),
         },
         Family {
             name: "balancer_service_over_budget",

@@ -32,6 +32,7 @@ pub(super) struct File {
     connections: Option<Quantity>,
     max_connections: Option<Quantity>,
     messages: Option<Quantity>,
+    cluster_members: Option<Quantity>,
     #[serde(default)]
     resources: Vec<ResourceRule>,
     #[serde(default)]
@@ -63,6 +64,7 @@ impl TryFrom<File> for Preset {
                 connections: file.connections,
                 max_connections: file.max_connections,
                 messages: file.messages,
+                cluster_members: file.cluster_members,
                 resources: file.resources,
                 alarms: file.alarms,
                 draining: file.draining,
@@ -118,7 +120,7 @@ impl File {
                 if name.starts_with('/') { ("", name) } else { name.split_once(':').unwrap_or((name, "")) };
             pointer.starts_with('/') && pages.iter().any(|known| known.name == page)
         };
-        let quantities = [&self.connections, &self.max_connections, &self.messages];
+        let quantities = [&self.connections, &self.max_connections, &self.messages, &self.cluster_members];
         let metrics = quantities.into_iter().flatten().map(|quantity| &quantity.metric);
         let metrics = metrics.chain(self.cpu.iter().map(Cpu::metric)).chain(&self.clock);
         match metrics.flat_map(|metric| &metric.0).find(|selector| !known(&selector.name)) {

@@ -18,6 +18,8 @@ pub struct Meaning {
     pub max_connections: Option<Quantity>,
     /// Messages received, a counter.
     pub messages: Option<Quantity>,
+    /// Nodes that the broker believes its cluster to have, itself among them, a gauge.
+    pub cluster_members: Option<Quantity>,
     /// Exhaustible resources.
     pub resources: Vec<ResourceRule>,
     /// Alarms.

@@ -80,6 +80,10 @@ single = true                      # several series would be those of other node
 metric = "/messages"
 optional = true                    # a page without it is complete
 
+[cluster_members]                  # nodes of its cluster that this broker knows, itself among them
+metric = "/cluster/nodes"
+optional = true
+
 # used and limit, free and limit, free and floor, percent, or ratio; of memory, descriptors, disk, connections.
 [[resources]]
 resource = "memory"

@@ -83,6 +83,7 @@ impl Interpreter {
         }
         sample.connections = quantity(page, self.meaning.connections.as_ref(), own)?;
         sample.messages = quantity(page, self.meaning.messages.as_ref(), own)?;
+        sample.cluster_members = quantity(page, self.meaning.cluster_members.as_ref(), own)?;
         for rule in &self.meaning.resources {
             sample.resources.extend(resource(page, rule)?);
         }

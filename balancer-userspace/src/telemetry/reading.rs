@@ -31,6 +31,7 @@ pub(crate) fn merge(readings: Vec<Reading>) -> (Sample, Vec<String>) {
         into.cores = sample.cores.or(into.cores);
         into.connections = sample.connections.or(into.connections);
         into.messages = sample.messages.or(into.messages);
+        into.cluster_members = sample.cluster_members.or(into.cluster_members);
         for used in sample.resources {
             into.resources.retain(|known| known.resource != used.resource);
             into.resources.push(used);
@@ -117,13 +118,17 @@ mod tests {
 
     #[test]
     fn cpu_of_one_source_and_connections_of_another_make_one_sample() {
-        let topics = at(1, Sample { connections: Some(7), messages: Some(9), ..Sample::default() });
+        let topics = at(
+            1,
+            Sample { connections: Some(7), messages: Some(9), cluster_members: Some(3), ..Sample::default() },
+        );
         let local = at(2, Sample { utilisation: Some(0.5), cores: Some(1.0), ..Sample::default() });
         for readings in [vec![topics.clone(), local.clone()], vec![local, topics]] {
             let (sample, problems) = merge(readings);
             assert_eq!(sample.taken, Moment(Duration::from_secs(2)), "utilisation decides the time");
             assert_eq!((sample.utilisation, sample.cores), (Some(0.5), Some(1.0)));
             assert_eq!((sample.connections, sample.messages), (Some(7), Some(9)));
+            assert_eq!(sample.cluster_members, Some(3));
             assert!(problems.is_empty());
         }
     }

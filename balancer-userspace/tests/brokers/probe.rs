@@ -17,6 +17,9 @@ use crate::support::{DEADLINE, closed_port, server};
 
 pub(crate) const INTERVAL: Duration = Duration::from_millis(200);
 
+/// Longest wait for a result: longer than the longest timeout of a probe, whose own words tell what was slow.
+const PATIENCE: Duration = Duration::from_secs(2 * DEADLINE.as_secs());
+
 /// A probe and its results.
 pub(crate) struct Probe {
     results: mpsc::Receiver<ProbeEvent>,
@@ -62,7 +65,7 @@ impl Probe {
     }
 
     pub(crate) async fn event(&mut self) -> ProbeEvent {
-        let event = tokio::time::timeout(DEADLINE, self.results.recv()).await.unwrap().unwrap();
+        let event = tokio::time::timeout(PATIENCE, self.results.recv()).await.unwrap().unwrap();
         assert_eq!(event.backend, BackendId(7));
         event
     }
@@ -81,7 +84,7 @@ impl Probe {
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, search).await.expect("the result did not come in time")
+        tokio::time::timeout(PATIENCE, search).await.expect("the result did not come in time")
     }
 
     pub(crate) async fn until_up(&mut self) {

@@ -29,6 +29,7 @@ struct Told {
     connections: Option<u64>,
     max_connections: Option<u64>,
     messages: Option<u64>,
+    cluster_members: Option<u64>,
     resources: Vec<(String, f64)>,
     alarms: Vec<(String, &'static str)>,
     draining: bool,
@@ -77,6 +78,7 @@ impl Told {
             connections: sample.connections,
             max_connections: *max_connections,
             messages: sample.messages,
+            cluster_members: sample.cluster_members,
             resources: sample
                 .resources
                 .iter()
@@ -133,6 +135,9 @@ fn understood(reading: &Told, out: &mut dyn Write) -> io::Result<()> {
     }
     if let Some(messages) = reading.messages {
         line("messages", messages.to_string())?;
+    }
+    if let Some(members) = reading.cluster_members {
+        line("cluster", format!("{members} nodes"))?;
     }
     for (resource, used) in &reading.resources {
         line(resource, format!("{} used", percent(*used)))?;

@@ -132,6 +132,7 @@ fn meaning(meaning: &Meaning) -> Vec<(String, String)> {
     lines.extend(quantity("connections", &meaning.connections));
     lines.extend(quantity("connection limit", &meaning.max_connections));
     lines.extend(quantity("messages", &meaning.messages));
+    lines.extend(quantity("cluster members", &meaning.cluster_members));
     for rule in &meaning.resources {
         let limit = match &rule.limit {
             Limit::UsedOf(used, limit) => format!("{used} of {limit}"),

@@ -30,7 +30,7 @@ pub struct DiscoverySection {
     pub url: Option<String>,
     /// `http`: user name.
     pub username: Option<String>,
-    /// `http`: file whose first line is the password. Read at every request.
+    /// `http`: file whose first line is the password, the only place for it. Read at every request.
     pub password_file: Option<Path>,
     /// `http`: file whose first line is a bearer token, instead of `username` and `password_file`.
     pub token_file: Option<Path>,

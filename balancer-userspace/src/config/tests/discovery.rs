@@ -91,6 +91,8 @@ fn what_is_found_is_checked_as_what_is_written() {
         name: Some("hare".to_owned()),
         weight: Some(50),
         zone: Some("hall 3".to_owned()),
+        cores: Some(1.5),
+        telemetry_url: Some("http://10.0.9.2:1/m".to_owned()),
         preset: Some("rabbitmq".to_owned()),
         ..entry("10.0.0.2:5672")
     };
@@ -102,8 +104,16 @@ fn what_is_found_is_checked_as_what_is_written() {
     assert_eq!((hare.name.as_str(), hare.weight, hare.zone.as_deref()), ("hare", 50, Some("hall 3")));
     assert!(hare.discovered && !hare.missing && gone.missing && !gone.drain);
     assert!(matches!(hare.health.check, HealthCheck::Amqp { .. }), "by its own preset");
-    assert!(matches!(hare.telemetry.sources[..], [SourceConfig::Prometheus { .. }]));
+    assert_eq!(hare.cores, Some(1.5));
+    let [SourceConfig::Prometheus { url, .. }] = &hare.telemetry.sources[..] else {
+        panic!("{:?}", hare.telemetry)
+    };
+    assert_eq!(url, "http://10.0.9.2:1/m", "by its own URL");
     for (entry, expected) in [
+        (
+            Entry { telemetry_url: Some("ftp://10.0.0.4/m".to_owned()), ..entry("10.0.0.4:1883") },
+            "ftp://10.0.0.4/m",
+        ),
         (Entry { preset: Some("rabitmq".to_owned()), ..entry("10.0.0.4:1883") }, "rabitmq"),
         (
             Entry { name: Some("own".to_owned()), ..entry("10.0.0.4:1883") },

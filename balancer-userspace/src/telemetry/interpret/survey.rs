@@ -26,6 +26,7 @@ pub(super) fn survey(meaning: &Meaning, page: &Page<'_>) -> Vec<Found> {
         ("connections", &meaning.connections),
         ("connection limit", &meaning.max_connections),
         ("messages", &meaning.messages),
+        ("cluster members", &meaning.cluster_members),
     ];
     for (what, quantity) in quantities {
         if let Some(quantity) = quantity {

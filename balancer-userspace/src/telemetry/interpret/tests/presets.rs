@@ -21,6 +21,7 @@ struct Case {
     connections: Option<u64>,
     messages: Option<u64>,
     max_connections: Option<u64>,
+    cluster_members: Option<u64>,
     resources: &'static [(Resource, f64)],
     alarms: &'static [(&'static str, Scope)],
     draining: bool,
@@ -39,6 +40,7 @@ const CASES: &[Case] = &[
         utilisation: Some(0.375),
         connections: Some(1202),
         messages: Some(987_654),
+        cluster_members: Some(3),
         resources: &[(Resource::Memory, 0.25), (Resource::Descriptors, 0.01)],
         alarms: &[("overload protection", Scope::Cluster)],
         ..NOTHING
@@ -50,6 +52,7 @@ const CASES: &[Case] = &[
         utilisation: Some(0.625),
         connections: Some(841),
         messages: Some(120_034),
+        cluster_members: Some(3),
         resources: &[(Resource::Memory, 0.25)],
         alarms: &[("overload protection", Scope::Node)],
         ..NOTHING
@@ -220,6 +223,7 @@ const NOTHING: Case = Case {
     connections: None,
     messages: None,
     max_connections: None,
+    cluster_members: None,
     resources: &[],
     alarms: &[],
     draining: false,
@@ -279,6 +283,7 @@ fn every_preset_understands_its_broker() {
         assert_eq!(sample.connections, case.connections, "{name}: connections");
         assert_eq!(sample.messages, case.messages, "{name}: messages");
         assert_eq!(max_connections, case.max_connections, "{name}: max_connections");
+        assert_eq!(sample.cluster_members, case.cluster_members, "{name}: cluster_members");
         let resources: Vec<_> = sample.resources.iter().map(|used| (used.resource, used.used)).collect();
         assert_eq!(resources, case.resources, "{name}: resources");
         let alarms: Vec<_> = sample.alarms.iter().map(|(alarm, scope)| (alarm.as_str(), *scope)).collect();

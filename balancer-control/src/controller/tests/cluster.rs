@@ -1,0 +1,78 @@
+//! Brokers that disagree on how many they are.
+
+use super::*;
+use crate::snapshot::Condition;
+
+fn members(count: u64) -> Sample {
+    Sample { cluster_members: Some(count), ..utilisation(0.2) }
+}
+
+fn bench(n: u16) -> Bench {
+    let mut bench = Bench::default();
+    bench.give(Input::Model(model(Policy::Adaptive, (0..n).map(backend).collect())), 0);
+    bench
+}
+
+/// Reads all of them at that second.
+fn read(bench: &mut Bench, counts: &[u64], second: u64) -> Option<Condition> {
+    for (count, id) in counts.iter().zip(0..) {
+        bench.sample(id, second, members(*count));
+    }
+    found(bench, second)
+}
+
+fn found(bench: &mut Bench, second: u64) -> Option<Condition> {
+    bench.controller.tick(at(second));
+    let snapshot = bench.controller.snapshot(at(second));
+    let mut conditions = snapshot.services[0].conditions.iter();
+    conditions.find(|condition| condition.word == "cluster-disagrees").cloned()
+}
+
+#[test]
+fn a_disagreement_is_told_once_all_have_been_read_again() {
+    let mut bench = bench(3);
+    assert_eq!(read(&mut bench, &[3, 3, 3], 1), None);
+    assert_eq!(read(&mut bench, &[3, 2, 1], 3), None, "a node may have been read before it knew");
+    bench.sample(0, 5, members(3));
+    bench.sample(1, 5, members(2));
+    assert_eq!(found(&mut bench, 5), None, "the third has not been read again");
+    bench.sample(2, 5, members(1));
+    let told = found(&mut bench, 5).unwrap();
+    assert_eq!((told.since, told.closes), (Some(at(3)), false));
+    assert!(
+        told.reason.contains("3 by broker-0; 2 by broker-1; 1 by broker-2; it may be split"),
+        "{}",
+        told.reason
+    );
+    assert_eq!(read(&mut bench, &[2, 2, 2], 7), None, "they agree");
+    assert_eq!(read(&mut bench, &[2, 2, 3], 9), None, "a disagreement of its own");
+    assert_eq!(read(&mut bench, &[2, 2, 3], 11).unwrap().since, Some(at(9)));
+}
+
+#[test]
+fn a_node_that_has_gone_has_no_say() {
+    let mut bench = bench(3);
+    read(&mut bench, &[3, 3, 3], 1);
+    for second in (3..40).step_by(2) {
+        assert_eq!(read(&mut bench, &[2, 2], second), None, "second {second}");
+    }
+}
+
+#[test]
+fn brokers_that_do_not_tell_neither_agree_nor_disagree() {
+    let mut bench = bench(3);
+    for second in [1, 3, 5] {
+        bench.sample(2, second, utilisation(0.3));
+        assert_eq!(read(&mut bench, &[2, 2], second), None);
+    }
+}
+
+#[test]
+fn of_many_that_count_alike_a_few_are_named() {
+    let mut bench = bench(9);
+    let counts = [8, 8, 8, 8, 8, 8, 8, 8, 1];
+    read(&mut bench, &counts, 1);
+    let told = read(&mut bench, &counts, 3).unwrap();
+    let expected = "8 by broker-0, broker-1, broker-2, broker-3 and 4 more; 1 by broker-8; it";
+    assert!(told.reason.contains(expected), "{}", told.reason);
+}
