@@ -111,8 +111,9 @@ fn what_is_found_is_checked_as_what_is_written() {
     assert_eq!(url, "http://10.0.9.2:1/m", "by its own URL");
     for (entry, expected) in [
         (
-            Entry { telemetry_url: Some("ftp://10.0.0.4/m".to_owned()), ..entry("10.0.0.4:1883") },
-            "ftp://10.0.0.4/m",
+            // The service's preset reads topics.
+            Entry { telemetry_url: Some("http://10.0.0.4/m".to_owned()), ..entry("10.0.0.4:1883") },
+            "telemetry.url: is for source = \"prometheus\" or \"json\" only",
         ),
         (Entry { preset: Some("rabitmq".to_owned()), ..entry("10.0.0.4:1883") }, "rabitmq"),
         (
