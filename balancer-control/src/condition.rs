@@ -53,7 +53,7 @@ pub(crate) fn of_backend(
         rule("capped", Closes, None, capped(backend)),
         rule("ramp", Stays, None, ramp(admission::backend_budget(backend, service, now))),
         rule("standby", Stays, None, standby(backend)),
-        rule("not-probed", Stays, None, not_probed(backend)),
+        rule("leaving", Stays, None, leaving(backend)),
         rule("weight-override", Stays, None, weight_override(backend)),
         rule("reading-refused", Stays, None, backend.refused.clone()),
         rule("no-telemetry", Stays, None, no_telemetry(backend, service)),
@@ -70,6 +70,7 @@ pub(crate) fn of_backend(
 pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
     let rules = [
         rule("no-backend", Closes, None, no_backend(service)),
+        rule("service-capped", Closes, None, service_capped(service)),
         rule("too-few-ready", Closes, None, too_few_ready(service)),
         rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service)),
         rule("takeover", Stays, None, takeover(service)),
@@ -117,6 +118,16 @@ fn waiting(backend: &Backend, service: &Service) -> Option<String> {
         format!(
             "priority {} waits, new flows go to priority {} and before; asked only when nobody there takes one",
             backend.spec.priority, service.fallback.open_to
+        )
+    })
+}
+
+fn service_capped(service: &Service) -> Option<String> {
+    let cap = service.spec.admission.cap?;
+    let live: u64 = service.backends.iter().map(|backend| backend.history.live()).sum();
+    (live >= u64::from(cap)).then(|| {
+        format!(
+            "{live} live connections, and max_connections = {cap} of the service: new flows are refused with a RST"
         )
     })
 }
@@ -199,7 +210,7 @@ fn standby(backend: &Backend) -> Option<String> {
     backend.spec.standby.then(|| "asked only when no backend of the ring takes new flows".to_owned())
 }
 
-fn not_probed(backend: &Backend) -> Option<String> {
+fn leaving(backend: &Backend) -> Option<String> {
     let leaving = backend.spec.leaving && backend.drain.state() != DrainState::Active;
     leaving.then(|| {
         let health = match backend.health.state() {

@@ -77,7 +77,8 @@ impl History {
             held: None,
         };
         let Some(path) = path else { return history };
-        match file::load(path) {
+        // Memory keeps half as many bytes, and a file is longer than it may be when the limit was lowered.
+        match file::load(path, bytes) {
             Ok(loaded) => {
                 history.run = loaded.entries.last().map_or(0, |entry| entry.run) + 1;
                 history.next = loaded.entries.last().map_or(0, |entry| entry.number) + 1;

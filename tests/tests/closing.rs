@@ -67,7 +67,7 @@ fn a_third_broker_gets_its_share_and_nobody_else_is_touched() {
     let_the_clock_move(&load);
 
     // A plan changes nothing.
-    let order = ["rebalance", "mqtt", "--to", "10%", "--max", "100%"];
+    let order = ["rebalance", "mqtt", "--to", "10%", "--max", "100%", "--force"];
     let plan: Runs = agent.control.json(&[&order[..], &["--dry-run"]].concat()).unwrap();
     assert_eq!((plan.runs.len(), plan.runs[0].state), (1, RunState::Planned));
     let planned: u64 = plan.runs[0].backends.iter().map(|backend| backend.planned).sum();
@@ -76,6 +76,14 @@ fn a_third_broker_gets_its_share_and_nobody_else_is_touched() {
     assert!(text.contains("WOULD CLOSE"), "{text}");
     assert!(agent.control.status().unwrap().runs.is_empty());
     let_the_clock_move(&load);
+
+    // More than half of the clients at once has to be meant.
+    for max in ["100%", "61"] {
+        let hasty = ["rebalance", "mqtt", "--to", "10%", "--max", max, "--rate", "100000/s"];
+        let refused = format!("{:#}", agent.control.run(&hasty).unwrap_err());
+        assert!(refused.contains("--force"), "{refused}");
+    }
+    assert!(agent.control.status().unwrap().runs.is_empty());
 
     // The default bound keeps a hasty order small.
     let small: Runs = agent.control.json(&["rebalance", "mqtt", "--to", "10%", "--wait"]).unwrap();
@@ -176,7 +184,10 @@ fn what_is_stopped_is_not_closed_and_what_is_not_hears_a_reset() {
     let begin = |agent: &Agent<'_>| {
         let since = std::time::Instant::now();
         until("the clock to move", PATIENCE, || since.elapsed() > CLOCK_UNIT).unwrap();
-        agent.control.run(&["rebalance", "--to", "10%", "--max", "100%", "--rate", "100/s"]).unwrap();
+        agent
+            .control
+            .run(&["rebalance", "--to", "10%", "--max", "100%", "--rate", "100/s", "--force"])
+            .unwrap();
         until("flows to be listed", PATIENCE, || {
             let runs = agent.control.status().unwrap().runs;
             runs.len() == 2 && runs.iter().all(|run| run.listed == 9)

@@ -128,6 +128,27 @@ fn caps_standbys_and_overrides_are_said() {
 }
 
 #[test]
+fn a_service_at_its_cap_says_so() {
+    let mut controller = controller();
+    let mut capped = model((0..4).map(spec).collect());
+    let Input::Model(model) = &mut capped else { unreachable!("made above") };
+    model.services[0].admission.cap = Some(5);
+    controller.handle(capped, at(1));
+    let counts = |live| Counts { live, ..Counts::default() };
+    controller.handle(Input::Counts(vec![(BackendId(0), counts(3)), (BackendId(1), counts(1))]), at(1));
+    controller.tick(at(1));
+    let words_at =
+        |controller: &Controller, second| words(&controller.snapshot(at(second)).services[0].conditions);
+    assert!(!words_at(&controller, 1).contains(&"service-capped"));
+    controller.handle(Input::Counts(vec![(BackendId(1), counts(2))]), at(2));
+    controller.tick(at(2));
+    assert!(words_at(&controller, 2).contains(&"service-capped"));
+    let snapshot = controller.snapshot(at(2));
+    let condition = &snapshot.services[0].conditions[0];
+    assert!(condition.closes && condition.reason.contains("max_connections = 5"), "{condition:?}");
+}
+
+#[test]
 fn a_service_says_who_stands_in_and_when_nobody_does() {
     let mut controller = controller();
     for id in 0..3 {
@@ -145,7 +166,7 @@ fn a_service_says_who_stands_in_and_when_nobody_does() {
 }
 
 #[test]
-fn one_that_leaves_is_shown_as_not_probed() {
+fn one_that_was_removed_is_shown_as_leaving() {
     let mut controller = controller();
     let mut backends: Vec<BackendSpec> = (0..4).map(spec).collect();
     backends[0].leaving = true;
@@ -154,7 +175,7 @@ fn one_that_leaves_is_shown_as_not_probed() {
     controller.tick(at(5));
     let snapshot = controller.snapshot(at(5));
     let leaving = seen(&snapshot, 0);
-    assert!(words(&leaving.conditions).contains(&"not-probed"), "{leaving:?}");
+    assert!(words(&leaving.conditions).contains(&"leaving"), "{leaving:?}");
     let reason = &leaving.conditions[0].reason;
     assert!(reason.contains("it was up") && reason.contains("weight counts as 1"), "{reason}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use balancer_common::abi::{BackendId, Removed, ServiceId};
+use balancer_common::abi::{BackendId, Removed, Room, ServiceId};
 use balancer_common::outcome::Outcome;
 use balancer_control::snapshot::BudgetSnapshot;
 use tracing::error;
@@ -24,6 +24,11 @@ impl Agent {
             }
         }
         Ok(spent)
+    }
+
+    /// What a service has for one more connection, as the program finds it.
+    pub(super) fn room(&self, id: ServiceId) -> Result<Room, Error> {
+        Ok(self.steering.service_pace(id)?.room(&self.counters.service(id)?, kernel::nanos()))
     }
 
     /// Corrects the live connections of services with a cap: the program counts what it opens and closes, and the

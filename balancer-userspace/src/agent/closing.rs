@@ -119,24 +119,31 @@ impl Agent {
     fn stop_runs(&mut self, why: &str, which: impl Fn(&Job) -> bool) {
         let stopped = self.closing.jobs.iter_mut().filter(|job| which(job));
         stopped.for_each(|job| job.run.stop(why));
-        if let Err(error) = blocking(|| self.finish_runs().and_then(|()| self.write_closing())) {
-            error!("flows may still be closed, because a map could not be written: {error}");
+        // Even when the list cannot be emptied, the program is told not to look at it.
+        let (finished, written) = blocking(|| (self.finish_runs(), self.write_closing()));
+        if let Err(error) = finished.and(written) {
+            error!(
+                "flows may still be closed, because a map could not be written: {error}; it is tried again"
+            );
         }
     }
 
-    /// Puts runs that are over away.
+    /// Puts runs that are over away. Those whose flows could not be taken off the list stay until they can be.
     fn finish_runs(&mut self) -> Result<(), Error> {
-        let (over, on): (Vec<Job>, Vec<Job>) =
-            std::mem::take(&mut self.closing.jobs).into_iter().partition(Job::is_over);
-        self.closing.jobs = on;
-        for mut job in over {
-            job.unlist_all(&mut self.closing.list)?;
+        let list = &mut self.closing.list;
+        let (ended, mut result) =
+            take_ended(&mut self.closing.jobs, |job| job.unlist_all(|key| list.remove(key)));
+        if !ended.is_empty() && self.closing.jobs.is_empty() {
+            // Nothing belongs to anybody: it would be closed, and not counted, as soon as another run begins.
+            result = result.and(self.closing.list.clear().map(drop));
+        }
+        for job in ended {
             let run = self.wire_run(&job);
             self.count_closed(&job);
             info!("{}: {} flows closed; ended, because {}", job.title(), run.closed, run.reason);
             self.closing.remember(run);
         }
-        Ok(())
+        result
     }
 
     /// Counts what a run has closed and was not counted yet.
@@ -149,7 +156,8 @@ impl Agent {
 
     /// Brings the byte behind `present` of every backend up to date.
     fn write_closing(&mut self) -> Result<(), Error> {
-        let listed = self.closing.jobs.iter().flat_map(Job::backends);
+        let on = self.closing.jobs.iter().filter(|job| !job.is_over());
+        let listed = on.flat_map(Job::backends);
         let mut wanted: BTreeMap<BackendId, u8> = listed.map(|id| (id, Backend::CLOSE_LISTED)).collect();
         wanted.extend(self.closing.dead.iter().map(|id| (*id, Backend::CLOSE_ALL)));
         if wanted == self.closing.written {
@@ -176,3 +184,27 @@ impl Agent {
         self.step_runs();
     }
 }
+
+/// Takes those jobs out that are over and whose flows `unlist` has taken off the list; the others stay, and the first
+/// error is returned.
+fn take_ended(
+    jobs: &mut Vec<Job>,
+    mut unlist: impl FnMut(&mut Job) -> Result<(), Error>,
+) -> (Vec<Job>, Result<(), Error>) {
+    let (mut ended, mut result) = (Vec::new(), Ok(()));
+    for mut job in std::mem::take(jobs) {
+        let unlisted = if job.is_over() { unlist(&mut job).map(|()| true) } else { Ok(false) };
+        match unlisted {
+            Ok(true) => ended.push(job),
+            Ok(false) => jobs.push(job),
+            Err(error) => {
+                jobs.push(job);
+                result = result.and(Err(error));
+            }
+        }
+    }
+    (ended, result)
+}
+
+#[cfg(test)]
+mod tests;

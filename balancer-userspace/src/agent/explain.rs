@@ -8,9 +8,10 @@ mod words;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::answers::failed;
 use super::clock;
 use super::core::Agent;
-use crate::api::wire::{ApiError, ErrorCode, Explanation};
+use crate::api::wire::{ApiError, ErrorCode, Explanation, Run};
 use crate::api::{Question, When};
 use crate::config::ServiceConfig;
 use crate::kernel::FlowKey;
@@ -47,7 +48,7 @@ impl Agent {
     }
 
     fn present(&self, name: &str, question: &Question) -> Result<Explanation, ApiError> {
-        let (snapshot, now) = (self.snapshot(), clock::now());
+        let (snapshot, now) = (self.snapshot_with_budgets().map_err(failed)?, clock::now());
         let known = snapshot.services.iter().find(|service| service.name == name).ok_or_else(|| {
             let known: Vec<&str> = snapshot.services.iter().map(|service| service.name.as_str()).collect();
             missing(format!("no service {name}; there are: {}", known.join(", ")))
@@ -74,6 +75,12 @@ impl Agent {
         } else {
             answer.reasons = words::of_service(&answer);
         }
+        let is_meant = |run: &&Run| {
+            run.service == name
+                && (run.backend.is_none() || answer.backend.is_none() || run.backend == answer.backend)
+        };
+        let runs: Vec<String> = self.runs_on().iter().filter(is_meant).map(words::run).collect();
+        answer.reasons.extend(runs);
         Ok(answer)
     }
 

@@ -1,5 +1,6 @@
 //! What the agent knows at one moment, and what of it goes into the decision log.
 
+use balancer_common::abi::Room;
 use balancer_control::Snapshot;
 use balancer_control::snapshot::Condition;
 
@@ -7,6 +8,7 @@ use super::clock;
 use super::core::Agent;
 use crate::api::wire::ApiError;
 use crate::api::{BackendName, Peer};
+use crate::kernel::Error;
 
 impl Agent {
     /// What the controller knows, and what the agent alone knows of telemetry and next hops.
@@ -21,6 +23,21 @@ impl Agent {
             }));
         }
         snapshot
+    }
+
+    /// The same with what holds for milliseconds, and would fill the decision log: budgets that are used up.
+    pub(super) fn snapshot_with_budgets(&self) -> Result<Snapshot, Error> {
+        let mut snapshot = self.snapshot();
+        let spent = self.without_budget()?;
+        for service in &mut snapshot.services {
+            if self.room(service.id)? == Room::Spent {
+                service.conditions.extend(service.budget.map(|budget| over_budget(budget.rate)));
+            }
+            for backend in service.backends.iter_mut().filter(|backend| spent.contains(&backend.id)) {
+                backend.conditions.extend(backend.budget.map(|budget| over_budget(budget.rate)));
+            }
+        }
+        Ok(snapshot)
     }
 
     /// Tells the decision log what has changed.
@@ -61,4 +78,9 @@ impl Agent {
         self.note_operator(Some(peer), about, action, result.as_ref().err());
         result
     }
+}
+
+fn over_budget(rate: f64) -> Condition {
+    let reason = format!("its {rate:.0} new connections a second are used up for the moment");
+    Condition { word: "over-budget", reason, since: None, closes: true }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use closing::{
     Closed, DEFAULT_MAX, DEFAULT_RATE, DrainRequest, MAX_RATE, Most, RebalanceRequest, Run, RunBackend,
-    RunKind, RunState, Runs, StopRequest,
+    RunKind, RunState, Runs, StopRequest, UNFORCED,
 };
 pub use explain::{BackendFacts, Candidate, Condition, Explanation, Steering};
 pub use log::{Log, LogEntry, LogEvent, Share, SummaryRow};

@@ -195,7 +195,7 @@ fn note(backend: &Backend) -> String {
         notes.push("not probed any more".to_owned());
     }
     // The reasons are told by "balancer explain"; the table has room for the words.
-    let told = ["standby", "not-probed", "telemetry-fails", "reading-refused", "next-hop", "no-telemetry"];
+    let told = ["standby", "leaving", "telemetry-fails", "reading-refused", "next-hop", "no-telemetry"];
     let words = backend.conditions.iter().map(|condition| condition.condition.as_str());
     notes.extend(words.filter(|word| !told.contains(word)).map(str::to_owned));
     notes.extend(backend.telemetry_problem.clone());

@@ -33,11 +33,14 @@ pub(super) struct Args {
     /// Says how many flows of each backend would be closed, and closes none.
     #[arg(long)]
     dry_run: bool,
+    /// Allows --max to be more than half of a service's live flows.
+    #[arg(long)]
+    force: bool,
     /// Waits for the end and shows how far it has come. Fails when it ends for another reason than that it is done.
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     /// Ends what is going on. Flows that are not closed by then go on.
-    #[arg(long, conflicts_with_all = ["to", "rate", "max", "dry_run", "wait"])]
+    #[arg(long, conflicts_with_all = ["to", "rate", "max", "dry_run", "wait", "force"])]
     stop: bool,
 }
 
@@ -66,6 +69,7 @@ pub(super) async fn run(args: Args, context: &mut Context<'_>) -> Result<(), Fai
         rate: Some(args.rate),
         max: Some(args.max),
         dry_run: args.dry_run,
+        force: args.force,
     };
     let runs = context.client.rebalance(&request).await?;
     if args.wait {

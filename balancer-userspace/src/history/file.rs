@@ -1,7 +1,7 @@
 //! The file: one entry per line.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,15 +20,16 @@ pub(super) struct Loaded {
     pub(super) skipped: usize,
 }
 
-/// Reads a file; nothing when there is none. A file that holds something else is refused, and is not touched.
-pub(super) fn load(path: &Path) -> Result<Loaded, String> {
+/// Reads the last `most` bytes of a file; nothing when there is none. A file that holds something else is refused, and is
+/// not touched.
+pub(super) fn load(path: &Path, most: u64) -> Result<Loaded, String> {
     let failed = |error: io::Error| {
         format!(
             "the decision log {} cannot be read: {error}; it begins anew, in memory alone",
             path.display()
         )
     };
-    let file = match File::open(path) {
+    let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::default()),
         Err(error) => return Err(failed(error)),
@@ -39,12 +40,20 @@ pub(super) fn load(path: &Path) -> Result<Loaded, String> {
             path.display()
         )
     };
-    if !file.metadata().map_err(failed)?.is_file() {
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
         return Err(foreign());
     }
     let (mut loaded, mut lines) = (Loaded::default(), 0);
-    let mut reader = BufReader::new(file);
     let mut line = Vec::new();
+    let start = found.len().saturating_sub(most);
+    // The byte before tells whether a line begins there.
+    file.seek(SeekFrom::Start(start.saturating_sub(1))).map_err(failed)?;
+    let mut reader = BufReader::new(file.take(most + 1));
+    if start > 0 {
+        lines += usize::from(reader.read_until(b'\n', &mut line).map_err(failed)? > 0);
+        line.clear();
+    }
     while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 {
         let whole = line.ends_with(b"\n");
         let entry = serde_json::from_slice::<LogEntry>(&line).ok().filter(|_| whole);
@@ -57,7 +66,8 @@ pub(super) fn load(path: &Path) -> Result<Loaded, String> {
         lines += 1;
         line.clear();
     }
-    if lines > 0 && loaded.entries.is_empty() && loaded.skipped > 0 { Err(foreign()) } else { Ok(loaded) }
+    let nothing = loaded.entries.is_empty() && (loaded.skipped > 0 || start > 0);
+    if lines > 0 && nothing { Err(foreign()) } else { Ok(loaded) }
 }
 
 /// A file that entries are appended to.

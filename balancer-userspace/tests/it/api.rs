@@ -156,6 +156,14 @@ fn bad_requests_are_told_why() {
             "invalid",
             "a share of 2 is out of range",
         ),
+        (
+            "POST",
+            "/v1/rebalance",
+            "{\"to\": 0.1, \"max\": {\"share\": 0.51}}",
+            400,
+            "invalid",
+            "a max of 51 % of a service's clients at once needs to be meant: nothing was begun; use at most 50 %",
+        ),
         ("POST", "/v1/rebalance", "{\"too\": 0.1}", 400, "invalid", "unknown field `too`"),
         ("POST", "/v1/rebalance/stop", "{\"name\": 1}", 400, "invalid", "unknown field `name`"),
         ("PUT", "/v1/backends/mqtt/b1/weight", "", 400, "invalid", "send {\"weight\": 1 to 1000}"),
@@ -368,7 +376,7 @@ fn explain_md_names_every_condition() {
     let controller = include_str!("../../../balancer-control/src/condition.rs");
     let rules = controller.split("rule(\"").skip(1).filter_map(|rest| rest.split('"').next());
     // What the agent alone knows.
-    let words: Vec<_> = rules.chain(["telemetry-fails", "next-hop"]).collect();
+    let words: Vec<_> = rules.chain(["telemetry-fails", "next-hop", "over-budget"]).collect();
     assert!(words.len() >= 26, "{words:?}");
     for word in &words {
         assert!(page.contains(&format!("| `{word}` | ")), "{word} is not in docs/explain.md");

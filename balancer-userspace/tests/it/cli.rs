@@ -124,6 +124,12 @@ mqtt/b1   100  50.0%  0.400            9       4       5
     assert_eq!(answer(&fake, &["rebalance", "mqtt", "--to", "25%", "--dry-run"]), planned);
     let begun = answer(&fake, &["rebalance", "mqtt", "--to", "25%", "--rate", "10/s"]);
     assert!(begun.contains("running for 3.0s") && begun.contains("balancer rebalance --stop"), "{begun}");
+    let all = ["rebalance", "mqtt", "--to", "25%", "--max", "100%", "--rate", "100000/s"];
+    let refused = balancer(&fake, &all);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && told.contains("--force"), "{told}");
+    assert!(answer(&fake, &[&all[..], &["--force"]].concat()).contains("running"));
+    assert_eq!(answer(&fake, &[&all[..], &["--dry-run"]].concat()), planned);
     let runs: wire::Runs = json(&fake, &["rebalance", "status"]);
     assert_eq!(runs.runs, [fake::run(0.1, false)]);
     let stopped: wire::Runs = json(&fake, &["rebalance", "--stop"]);

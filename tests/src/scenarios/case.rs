@@ -88,7 +88,7 @@ pub(super) const CASES: [Case; 4] = [
     },
     Case {
         name: "S3-rebalance",
-        what: "as S3, then `balancer rebalance --to 10% --max 100%`",
+        what: "as S3, then `balancer rebalance --to 10% --max 100% --force`",
         cores: EQUAL,
         steps: &[S3[0], S3[1], S3[2], S3[3], S3[4], Step::Look(2), Step::Rebalance, Step::Look(8)],
         rivals: false,

@@ -254,7 +254,7 @@ impl<'a> Stage<'a> {
     fn rebalance(&self) -> Result<()> {
         let control = &self.agent.control;
         // The default rate, but no default limit: what the surplus allows is the question here.
-        control.run(&["rebalance", SERVICE, "--to", "10%", "--max", "100%"])?;
+        control.run(&["rebalance", SERVICE, "--to", "10%", "--max", "100%", "--force"])?;
         wait::until_ok("the rebalancing to end", PATIENCE, || {
             interrupt::check()?;
             let runs: Runs = control.json(&["rebalance", "status"])?;

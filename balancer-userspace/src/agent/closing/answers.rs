@@ -10,7 +10,7 @@ use super::job::Job;
 use crate::agent::answers::failed;
 use crate::agent::clock;
 use crate::agent::core::Agent;
-use crate::api::wire::{self, ApiError, DEFAULT_MAX, DEFAULT_RATE, ErrorCode, Most, RunState};
+use crate::api::wire::{self, ApiError, DEFAULT_MAX, DEFAULT_RATE, ErrorCode, Most, RunState, UNFORCED};
 use crate::api::{BackendName, Peer};
 use crate::kernel;
 
@@ -71,7 +71,8 @@ impl Agent {
             let seats = self.seats(id).map_err(failed)?.unwrap_or_default();
             let live: u64 = seats.iter().map(|seat| seat.live).sum();
             let max = match request.max.unwrap_or(Most::Share(DEFAULT_MAX)) {
-                Most::Flows(flows) => flows,
+                Most::Flows(flows) if request.force || request.dry_run => flows,
+                Most::Flows(flows) => bounded(flows, live, &name)?,
                 Most::Share(share) => (live as f64 * share).ceil() as u64,
             };
             let rate = request.rate.unwrap_or(DEFAULT_RATE);
@@ -222,5 +223,35 @@ impl Agent {
             closed: of(&job.closed, seat.id),
         };
         seats.iter().map(backend).collect()
+    }
+}
+
+/// A `max` that was not forced.
+fn bounded(flows: u64, live: u64, service: &str) -> Result<u64, ApiError> {
+    let most = (live as f64 * UNFORCED).ceil() as u64;
+    if flows <= most {
+        return Ok(flows);
+    }
+    let message = format!(
+        "a max of {flows} flows is more than {:.0} % of the {live} that service {service} has, which needs to be meant: \
+         nothing was begun; use at most {most}, or look at --dry-run first and say --force (\"force\": true)",
+        UNFORCED * 100.0
+    );
+    Err(ApiError::new(ErrorCode::Conflict, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_flows_is_at_most_half_of_those_there_are() {
+        assert_eq!(
+            (bounded(5, 10, "mqtt"), bounded(5, 9, "mqtt"), bounded(0, 0, "mqtt")),
+            (Ok(5), Ok(5), Ok(0))
+        );
+        let error = bounded(6, 10, "mqtt").unwrap_err();
+        assert_eq!(error.code, ErrorCode::Conflict);
+        assert!(error.message.contains("use at most 5") && error.message.contains("--force"), "{error:?}");
     }
 }

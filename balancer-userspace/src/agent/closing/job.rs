@@ -80,6 +80,13 @@ impl Job {
         }
     }
 
+    /// Has flows of a backend on its list.
+    #[cfg(test)]
+    pub(super) fn take_for_listed(&mut self, keys: impl Iterator<Item = FlowKey>, backend: BackendId) {
+        let state = FlowState::open(backend, 0);
+        self.listed.extend(keys.map(|key| Listed { key, state }));
+    }
+
     /// What it does, for people.
     pub(super) fn title(&self) -> String {
         match &self.target {
@@ -134,7 +141,7 @@ impl Job {
                 self.checked = index + 1;
             } else {
                 let listed = self.listed.remove(index);
-                self.unlisted(list, &listed)?;
+                self.unlisted(list, listed)?;
             }
         }
         Ok(())
@@ -147,7 +154,7 @@ impl Job {
             index -= 1;
             if self.listed[index].state.backend() == backend {
                 let listed = self.listed.remove(index);
-                self.unlisted(list, &listed)?;
+                self.unlisted(list, listed)?;
                 count -= 1;
             }
         }
@@ -155,19 +162,36 @@ impl Job {
     }
 
     /// Takes everything off the list.
-    pub(super) fn unlist_all(&mut self, list: &mut ClosingList) -> Result<(), Error> {
-        while let Some(listed) = self.listed.pop() {
-            self.unlisted(list, &listed)?;
+    pub(super) fn unlist_all(
+        &mut self,
+        mut remove: impl FnMut(&FlowKey) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        while let Some(listed) = self.listed.last() {
+            // One that could not be taken off stays known, for the next attempt.
+            let waited = remove(&listed.key)?;
+            let listed = self.listed.pop().expect("there is a last one");
+            self.count_unlisted(&listed, waited);
         }
         Ok(())
     }
 
-    fn unlisted(&mut self, list: &mut ClosingList, listed: &Listed) -> Result<(), Error> {
-        if !list.remove(&listed.key)? {
-            // The program was faster.
+    fn unlisted(&mut self, list: &mut ClosingList, listed: Listed) -> Result<(), Error> {
+        let waited = match list.remove(&listed.key) {
+            Ok(waited) => waited,
+            Err(error) => {
+                self.listed.push(listed);
+                return Err(error);
+            }
+        };
+        self.count_unlisted(&listed, waited);
+        Ok(())
+    }
+
+    /// Counts a flow that was taken off the list. One that was not there the program was faster to close.
+    fn count_unlisted(&mut self, listed: &Listed, waited: bool) {
+        if !waited {
             *self.closed.entry(listed.state.backend()).or_default() += 1;
         }
-        Ok(())
     }
 
     /// Lists up to `count` flows of a backend; how many it were.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use balancer_common::abi::{
-    BackendId, Draw, MAX_BACKENDS, Ring, Score, ScoreFlags, ScoreTable, Service, ServiceId,
+    BackendId, Draw, MAX_BACKENDS, Ring, Room, Score, ScoreFlags, ScoreTable, Service, ServiceId,
 };
 use balancer_common::packet::{Family, V4, V6};
 use balancer_common::steer::{self, Candidate, Stage, Steering, hash};
@@ -26,6 +26,10 @@ pub(super) struct Frozen {
     live: BTreeMap<BackendId, u64>,
     /// Backends that have used up their budget of new connections for the moment.
     spent: BTreeSet<BackendId>,
+    /// What the service has for one more connection, which the program asks for before it draws anybody.
+    room: Room,
+    /// Whether a SYN that finds no budget is answered with a RST, and not discarded.
+    refuses: bool,
 }
 
 impl Steering for Frozen {
@@ -50,8 +54,66 @@ impl Steering for Frozen {
 pub(super) struct Decision {
     pub(super) service: Service,
     pub(super) seen: Vec<Candidate>,
+    /// Who gets the flow.
     pub(super) chosen: Option<BackendId>,
+    /// Why nobody does.
+    pub(super) refusal: Option<Refusal>,
 }
+
+/// Why a SYN goes to no backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No backend takes it.
+    NoBackend,
+    /// The service has as many connections as it may have. With room it would go there.
+    Full { else_to: Option<BackendId> },
+    /// The service's budget is used up. With more it would go there.
+    Spent { else_to: Option<BackendId>, refuses: bool },
+    /// Backends would take it, but for their budgets.
+    BackendsSpent { refuses: bool },
+}
+
+impl Refusal {
+    /// What the program makes of its answer about room and the choice that followed, as `steer` of the packet path does.
+    fn of(frozen: &Frozen, chosen: Option<BackendId>, seen: &[Candidate]) -> Option<Self> {
+        let refuses = frozen.refuses;
+        match frozen.room {
+            Room::Full => Some(Self::Full { else_to: chosen }),
+            Room::Spent => Some(Self::Spent { else_to: chosen, refuses }),
+            Room::Open if chosen.is_some() => None,
+            Room::Open if seen.iter().any(|candidate| candidate.spent) => {
+                Some(Self::BackendsSpent { refuses })
+            }
+            Room::Open => Some(Self::NoBackend),
+        }
+    }
+
+    /// What happens, and why.
+    pub(super) const fn told(self) -> (&'static str, &'static str) {
+        const AGAIN: &str = "dropped, so that the client's TCP tries again and is then steered afresh";
+        const RST: &str = "refused with a RST";
+        match self {
+            Self::NoBackend => (RST, "no backend takes any"),
+            Self::Full { .. } => (RST, "the service has as many connections as its max_connections allows"),
+            Self::Spent { refuses: true, .. } => (RST, SERVICE_SPENT),
+            Self::Spent { refuses: false, .. } => (AGAIN, SERVICE_SPENT),
+            Self::BackendsSpent { refuses: true } => (RST, BACKENDS_SPENT),
+            Self::BackendsSpent { refuses: false } => (AGAIN, BACKENDS_SPENT),
+        }
+    }
+
+    /// Who would get the flow if the service had room.
+    const fn else_to(self) -> Option<BackendId> {
+        match self {
+            Self::Full { else_to } | Self::Spent { else_to, .. } => else_to,
+            Self::NoBackend | Self::BackendsSpent { .. } => None,
+        }
+    }
+}
+
+const SERVICE_SPENT: &str = "the service's budget of new connections is used up for the moment";
+
+const BACKENDS_SPENT: &str = "the backends that take new flows have used up their budgets for the moment";
 
 impl Agent {
     /// Where a connection of `client` goes or would go.
@@ -145,6 +207,8 @@ impl Agent {
             scores: self.steering.scores()?,
             live: live.collect::<Result<_, Error>>()?,
             spent: self.without_budget()?,
+            room: self.room(id)?,
+            refuses: self.steering.service_pace(id)?.refuse != 0,
         })
     }
 
@@ -162,7 +226,10 @@ impl Agent {
             }
         }
         // What was left of a budget at a moment is not logged.
-        Ok(Frozen { ring: self.steering.ring(id)?, scores, live, spent: BTreeSet::new() })
+        let full = past.conditions.contains_key("service-capped");
+        let room = if full { Room::Full } else { Room::Open };
+        let (ring, spent) = (self.steering.ring(id)?, BTreeSet::new());
+        Ok(Frozen { ring, scores, live, spent, room, refuses: false })
     }
 
     /// Decides as the program would.
@@ -182,7 +249,8 @@ impl Agent {
         let mut seen = Vec::new();
         let chosen =
             steer::choose(frozen, id, &service, service.draws, bits, |candidate| seen.push(candidate));
-        Ok(Decision { service, seen, chosen })
+        let refusal = Refusal::of(frozen, chosen, &seen);
+        Ok(Decision { service, seen, chosen: chosen.filter(|_| refusal.is_none()), refusal })
     }
 
     /// The candidates as they go over the socket.
@@ -197,10 +265,16 @@ impl Agent {
     }
 
     fn why(&self, client: SocketAddr, decision: &Decision) -> Vec<String> {
-        let mut reasons = vec![match decision.chosen {
-            Some(backend) => format!("{client} has no flow; a new one would go to {}", self.name(backend)),
-            None => format!("{client} has no flow; a new one would be refused: no backend takes any"),
-        }];
+        let mut reasons = Vec::new();
+        if let Some(backend) = decision.chosen {
+            reasons.push(format!("{client} has no flow; a new one would go to {}", self.name(backend)));
+        }
+        if let Some(refusal) = decision.refusal {
+            let (end, why) = refusal.told();
+            reasons.push(format!("{client} has no flow; a new one would be {end}: {why}"));
+            let else_to = refusal.else_to().map(|backend| self.name(backend));
+            reasons.extend(else_to.map(|name| format!("if it were admitted it would go to {name}")));
+        }
         reasons.extend(self.how_drawn(decision));
         reasons
     }
@@ -266,3 +340,6 @@ impl Agent {
 const fn port(address: SocketAddr) -> [u8; 2] {
     address.port().to_be_bytes()
 }
+
+#[cfg(test)]
+mod tests;

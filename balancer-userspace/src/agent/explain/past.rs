@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::flow::Refusal;
 use super::words;
 use super::{invalid, missing};
 use crate::agent::answers::failed;
@@ -66,10 +67,14 @@ impl Agent {
         let decision = self.decide(&frozen, id, client, service.vip).map_err(failed)?;
         answer.backend = decision.chosen.map(|backend| self.short_name(backend));
         answer.candidates = self.candidates(&decision, &frozen);
-        let chosen = decision.chosen.map_or_else(
-            || format!("a new flow of {client} would have been refused: no backend took any"),
-            |backend| format!("a new flow of {client} would have gone to {}", self.name(backend)),
-        );
+        let chosen = match (decision.chosen, decision.refusal) {
+            (Some(backend), _) => format!("a new flow of {client} would have gone to {}", self.name(backend)),
+            (None, Some(Refusal::Full { .. })) => format!(
+                "a new flow of {client} would have been refused: the service had as many connections as its \
+                 max_connections allowed"
+            ),
+            (None, _) => format!("a new flow of {client} would have been refused: no backend took any"),
+        };
         let mut reasons = vec![format!(
             "{chosen}, by the scores of the last summary before; the ring is the same since, and each connection in \
              between moved the scores a little"
@@ -112,7 +117,7 @@ fn facts(name: &str, past: &PastBackend, wall: i64) -> BackendFacts {
         reason: past.reason.clone(),
         state_seconds: past.since.map(|since| seconds(since, wall)),
         open,
-        leaving: conditions.iter().any(|condition| condition.condition == "not-probed"),
+        leaving: conditions.iter().any(|condition| condition.condition == "leaving"),
         standby: conditions.iter().any(|condition| condition.condition == "standby"),
         conditions,
         ..BackendFacts::default()

@@ -1,6 +1,6 @@
 //! Facts as sentences. Each number has its unit.
 
-use crate::api::wire::{BackendFacts, Basis, Condition, Explanation, Policy, Steering};
+use crate::api::wire::{BackendFacts, Basis, Condition, Explanation, Policy, Run, Steering};
 
 /// A service: how it draws, whom it prefers, and what stands in the way.
 pub(super) fn of_service(answer: &Explanation) -> Vec<String> {
@@ -107,7 +107,31 @@ fn takes(answer: &Explanation, facts: &BackendFacts) -> String {
         let when = if needed { "as no backend of the ring does" } else { "but is not asked while others do" };
         return format!("it takes new flows, {when}; {live}");
     }
+    let passing: Vec<&str> =
+        facts.conditions.iter().filter(|c| c.closes).map(|c| c.condition.as_str()).collect();
+    if !passing.is_empty() {
+        return format!(
+            "it takes new flows, but none for the moment, because of {}; {live}",
+            passing.join(" and ")
+        );
+    }
     format!("it takes new flows; {live}")
+}
+
+/// Flows that are being closed on an order, whose clients come again.
+pub(super) fn run(run: &Run) -> String {
+    let what = match (&run.backend, run.to) {
+        (Some(backend), _) => format!("a drain of {}/{backend}", run.service),
+        (None, to) => format!("a rebalancing to {}", percent(to.unwrap_or(0.0))),
+    };
+    let why = if run.reason.is_empty() { String::new() } else { format!(" ({})", run.reason) };
+    format!(
+        "{what} at {}/s is under way for {}{why}: {} flows closed, {} listed to be; their clients come again as new flows",
+        run.rate,
+        span(run.age_seconds),
+        run.closed,
+        run.listed
+    )
 }
 
 /// A condition as a sentence.

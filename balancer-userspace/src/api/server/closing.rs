@@ -5,12 +5,12 @@ use axum::body::Bytes;
 use axum::extract::{Extension, State};
 
 use super::super::http::UnixPeer;
-use super::super::wire::{self, ApiError, MAX_RATE, Most};
+use super::super::wire::{self, ApiError, MAX_RATE, Most, UNFORCED};
 use super::super::{Call, Calls};
 use super::{Answer, ask, invalid};
 
 const REBALANCE: &str = "send {\"to\": 0.01 to 1.0}, and as you like \"service\", \"rate\" (flows per second), \"max\" \
-                         ({\"flows\": N} or {\"share\": 0.0 to 1.0}) and \"dry_run\"";
+                         ({\"flows\": N} or {\"share\": 0.0 to 1.0}), \"dry_run\" and \"force\"";
 
 pub(super) async fn runs(State(calls): State<Calls>) -> Answer<wire::Runs> {
     ask(&calls, Call::Runs).await.map(Json)
@@ -32,6 +32,17 @@ pub(super) async fn rebalance(
     {
         return Err(invalid(format!(
             "a share of {share} is out of range; use more than 0.0, at most 1.0 (100%)"
+        )));
+    }
+    if let Some(Most::Share(share)) = request.max
+        && share > UNFORCED
+        && !(request.force || request.dry_run)
+    {
+        return Err(invalid(format!(
+            "a max of {:.0} % of a service's clients at once needs to be meant: nothing was begun; use at most {:.0} %, \
+             or look at --dry-run first and say --force (\"force\": true)",
+            share * 100.0,
+            UNFORCED * 100.0
         )));
     }
     if !request.dry_run {

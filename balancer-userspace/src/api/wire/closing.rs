@@ -8,6 +8,9 @@ pub const DEFAULT_RATE: f64 = 10.0;
 /// Part of a service's live flows that one rebalancing closes at most, unless the request says otherwise.
 pub const DEFAULT_MAX: f64 = 0.1;
 
+/// Largest part of a service's live flows that one rebalancing may close without `force`.
+pub const UNFORCED: f64 = 0.5;
+
 /// Most flows per second of a request.
 pub const MAX_RATE: f64 = 100_000.0;
 
@@ -29,6 +32,9 @@ pub struct RebalanceRequest {
     /// Only says what would be done.
     #[serde(default)]
     pub dry_run: bool,
+    /// Allows a `max` of more than [`UNFORCED`] of the live flows.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// A number of flows.

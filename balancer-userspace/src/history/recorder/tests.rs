@@ -52,7 +52,7 @@ fn a_file_that_cannot_be_written_is_a_problem_until_it_can_and_misses_nothing_th
     all.push(entry(4));
     recorder.append(&all[3]);
     recorder.finish(all);
-    assert_eq!(load(&path).unwrap().entries.len(), 4);
+    assert_eq!(load(&path, 1 << 20).unwrap().entries.len(), 4);
 }
 
 #[test]
@@ -74,5 +74,5 @@ fn the_file_stays_within_its_bytes() {
     recorder.finish((1970..=2000).map(entry).collect());
     let length = fs::metadata(&path).unwrap().len();
     assert!(length <= most + 2_500, "{length}: ten lines beyond its end at most");
-    assert_eq!(load(&path).unwrap().entries.last().unwrap().number, 2000);
+    assert_eq!(load(&path, 1 << 20).unwrap().entries.last().unwrap().number, 2000);
 }

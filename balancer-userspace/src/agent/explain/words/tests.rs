@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::wire::{RunKind, RunState};
 
 fn steering(policy: Policy, draws: u8) -> Steering {
     Steering {
@@ -152,4 +153,47 @@ fn policies_without_scores_promise_no_bound() {
         let lines = of_backend(&answer(policy, 1, vec![facts("b1", 0.0)]), "b1");
         assert!(!lines.iter().any(|line| line.contains("at most")), "{lines:?}");
     }
+}
+
+#[test]
+fn a_budget_that_is_spent_closes_for_the_moment() {
+    let spent = BackendFacts { conditions: vec![held("over-budget", "x", true)], ..facts("b1", 0.2) };
+    let lines = of_backend(&answer(Policy::Adaptive, 3, vec![spent]), "b1");
+    assert_eq!(
+        lines[1],
+        "it takes new flows, but none for the moment, because of over-budget; it has 55 live connections"
+    );
+}
+
+#[test]
+fn runs_under_way_are_told() {
+    let rebalancing = Run {
+        id: 1,
+        kind: RunKind::Rebalance,
+        service: "mqtt".to_owned(),
+        backend: None,
+        to: Some(0.1),
+        rate: 10.0,
+        max: 100,
+        state: RunState::Running,
+        reason: String::new(),
+        done: false,
+        age_seconds: 3.0,
+        listed: 4,
+        closed: 5,
+        backends: Vec::new(),
+    };
+    assert_eq!(
+        run(&rebalancing),
+        "a rebalancing to 10.0 % at 10/s is under way for 3.0 s: 5 flows closed, 4 listed to be; their clients come \
+         again as new flows"
+    );
+    let drain = Run {
+        kind: RunKind::Drain,
+        backend: Some("b1".to_owned()),
+        to: None,
+        reason: "nobody has room".to_owned(),
+        ..rebalancing
+    };
+    assert!(run(&drain).starts_with("a drain of mqtt/b1 at 10/s is under way for 3.0 s (nobody has room): "));
 }
