@@ -55,7 +55,7 @@ fn live(agent: &Agent<'_>) -> Vec<u64> {
 
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
-fn a_broker_that_refuses_is_ejected() {
+fn storm_a_broker_that_refuses_is_ejected() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let mut brokers = brokers(&lab);
     let _ports = health_ports(&lab.brokers);
@@ -87,7 +87,7 @@ fn a_broker_that_refuses_is_ejected() {
 
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
-fn a_host_that_drops_syns_is_ejected_and_clients_that_wait_go_elsewhere() {
+fn storm_a_host_that_drops_syns_is_ejected_and_clients_that_wait_go_elsewhere() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _brokers = brokers(&lab);
     let _ports = health_ports(&lab.brokers);
@@ -110,7 +110,7 @@ fn a_host_that_drops_syns_is_ejected_and_clients_that_wait_go_elsewhere() {
 
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
-fn a_panic_spares_the_last_broker() {
+fn storm_a_panic_spares_the_last_broker() {
     /// Of a core. Enough for a quarter of the storm, and not for all of it.
     const CORES: f64 = 0.01;
     let lab = Lab::new(LabOptions { brokers: 4, clients: 1 }).unwrap();
@@ -139,7 +139,7 @@ fn a_panic_spares_the_last_broker() {
 
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
-fn the_next_group_takes_over_in_a_storm_and_keeps_what_it_took() {
+fn storm_the_next_group_takes_over_in_a_storm_and_keeps_what_it_took() {
     let lab = Lab::new(LabOptions { brokers: 4, clients: 1 }).unwrap();
     let mut brokers = brokers(&lab);
     let mut without_groups = Plan::tcp(&lab, "adaptive");
@@ -187,7 +187,7 @@ fn the_next_group_takes_over_in_a_storm_and_keeps_what_it_took() {
 
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
-fn a_broker_short_of_descriptors_is_closed_before_its_clients_suffer() {
+fn storm_a_broker_short_of_descriptors_is_closed_before_its_clients_suffer() {
     /// Below its share of the storm.
     const DESCRIPTORS: u32 = 1200;
     let lab = Lab::new(LabOptions::default()).unwrap();
@@ -216,7 +216,7 @@ fn a_broker_short_of_descriptors_is_closed_before_its_clients_suffer() {
 
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
-fn a_cap_keeps_brokers_from_refusing_who_is_over_their_own() {
+fn storm_a_cap_keeps_brokers_from_refusing_who_is_over_their_own() {
     /// What brokers take, by their own configuration.
     const MOST: [Option<u32>; 3] = [Some(800), Some(1200), None];
     let lab = Lab::new(LabOptions::default()).unwrap();
@@ -247,7 +247,7 @@ fn a_cap_keeps_brokers_from_refusing_who_is_over_their_own() {
 
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
-fn who_is_over_budget_waits_or_is_told_at_once() {
+fn storm_who_is_over_budget_waits_or_is_told_at_once() {
     let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
     let _broker = brokers(&lab);
     let _port = health_ports(&lab.brokers);
@@ -268,7 +268,7 @@ fn who_is_over_budget_waits_or_is_told_at_once() {
 
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
-fn without_its_agent_the_program_spreads_a_storm_by_its_counts() {
+fn storm_without_its_agent_the_program_spreads_a_storm_by_its_counts() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _brokers = brokers(&lab);
     let _ports = health_ports(&lab.brokers);

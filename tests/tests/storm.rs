@@ -115,7 +115,7 @@ fn storm(budget: Option<&'static str>) -> anyhow::Result<Storm> {
 /// it works for those that have left. With one, all that it takes on it answers.
 #[test]
 #[ignore = "needs root and network namespaces: cargo xtask test"]
-fn a_budget_keeps_a_broker_from_working_for_clients_that_have_given_up() {
+fn storm_a_budget_keeps_a_broker_from_working_for_clients_that_have_given_up() {
     let without = storm(None).unwrap();
     without.show("without a budget");
     let with = storm(Some(BUDGET)).unwrap();

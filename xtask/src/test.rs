@@ -16,7 +16,13 @@ pub(crate) struct Args {
     /// Runs only what needs neither root nor a BPF toolchain; the other tests count as skipped.
     #[arg(long)]
     host: bool,
+    /// Runs the storms of thousands of clients as well, which take some six minutes.
+    #[arg(long, conflicts_with = "host")]
+    storms: bool,
 }
+
+/// How the names of storms begin.
+const STORM: &str = "storm_";
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if !args.host && !process::is_root()? {
@@ -53,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         counted(&mut command).map(Counts::all_run)
     });
     if let (Some(built), Some(generator)) = (built, generator) {
-        let mut command = root_only(workspace);
+        let mut command = root_only(workspace, args.storms);
         command.env(build::GENERATOR_VARIABLE, generator);
         report.step("kernel and labs", || counted(build::with_products(&mut command, &built)));
     }
@@ -62,7 +68,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
 /// What continuous integration runs: the test command of the README.
 pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
-    run(workspace, &Args { host: false })
+    run(workspace, &Args { host: false, storms: false })
 }
 
 fn cargo_test(workspace: &Workspace) -> Command {
@@ -73,9 +79,13 @@ fn cargo_test(workspace: &Workspace) -> Command {
 
 /// The tests that need root, which are marked `#[ignore]` for everybody else. One at a time: a lab that
 /// competes with another one for the machine's cores proves nothing.
-fn root_only(workspace: &Workspace) -> Command {
+fn root_only(workspace: &Workspace, storms: bool) -> Command {
     let mut cargo = cargo_test(workspace);
     cargo.args(["--tests", "--", "--ignored", "--test-threads=1"]);
+    if !storms {
+        eprintln!("storms are left out; `cargo xtask test --storms` runs them");
+        cargo.args(["--skip", STORM]);
+    }
     cargo
 }
 
