@@ -72,10 +72,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             _ => bail!("{} of {} brokers could not be installed", missing.len(), only.len()),
         };
     }
-    let built = build::build(workspace, false)?;
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "--locked", "--package", "balancer-tests", "--bins"]);
-    process::run(build::with_products(&mut cargo, &built))?;
+    let built = build::lab_programs(workspace)?;
 
     let program = built.binary.with_file_name("balancer-brokers");
     let mut brokers = std::process::Command::new(&program);

@@ -119,6 +119,16 @@ fn bpf_target_arch() -> &'static str {
     if ARCH.starts_with("riscv64") { "riscv64" } else { ARCH }
 }
 
+/// Builds the binary and the programs of `balancer-tests` that run it in labs, and installs what they need.
+pub(crate) fn lab_programs(workspace: &Workspace) -> Result<Built> {
+    setup::programs(workspace)?;
+    let built = build(workspace, false)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--locked", "--package", "balancer-tests", "--bins"]);
+    process::run(with_products(&mut cargo, &built))?;
+    Ok(built)
+}
+
 /// A command of the test suite, told where the object and the binary are.
 pub(crate) fn with_products<'a>(command: &'a mut Command, built: &Built) -> &'a mut Command {
     command.env(OBJECT_VARIABLE, &built.object).env("BALANCER_BIN", &built.binary)

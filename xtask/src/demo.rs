@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{build, process, setup, workspace::Workspace};
+use crate::{build, process, workspace::Workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -26,11 +26,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if !process::is_root()? {
         bail!("the demo loads a kernel program and makes network namespaces: run it as root");
     }
-    setup::programs(workspace)?;
-    let built = build::build(workspace, false)?;
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "--locked", "--package", "balancer-tests", "--bins"]);
-    process::run(build::with_products(&mut cargo, &built))?;
+    let built = build::lab_programs(workspace)?;
 
     let program = built.binary.with_file_name("balancer-demo");
     let mut demo = std::process::Command::new(&program);

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{build, process, setup, workspace::Workspace};
+use crate::{build, process, workspace::Workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -38,11 +38,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if !process::is_root()? {
         bail!("the scenarios load a kernel program and make network namespaces: run them as root");
     }
-    setup::programs(workspace)?;
-    let built = build::build(workspace, false)?;
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "--locked", "--package", "balancer-tests", "--bins"]);
-    process::run(build::with_products(&mut cargo, &built))?;
+    let built = build::lab_programs(workspace)?;
 
     let mut program = Command::new(built.binary.with_file_name("balancer-scenarios"));
     for (wanted, flag) in [(args.quick, "--quick"), (args.json, "--json"), (args.resume, "--resume")] {
