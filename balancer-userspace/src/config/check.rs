@@ -5,6 +5,7 @@ mod budget;
 mod discovery;
 mod found;
 mod health;
+mod misplaced;
 mod protection;
 mod service;
 mod telemetry;

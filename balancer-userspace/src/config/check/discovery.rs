@@ -10,6 +10,7 @@ use crate::config::problem::{Findings, Place};
 use crate::telemetry::check_url;
 
 use super::health::http_auth;
+use super::misplaced::Chosen;
 use super::{span, tls::tls};
 
 /// The table at `place`, of the service at `vip`; `None` when it lacks an essential, which has been noted.
@@ -124,17 +125,5 @@ fn misplaced(section: &DiscoverySection, kind: DiscoveryKind, place: &Place, fin
         ("token_file", section.token_file.is_some(), &[Http]),
         ("tls", section.tls.is_some(), &[Http]),
     ];
-    for (key, given, wanted) in given {
-        if given && !wanted.contains(&kind) {
-            let words: Vec<_> = wanted.iter().map(|kind| format!("{:?}", kind.word())).collect();
-            findings.error(
-                &place.key(key),
-                format!(
-                    "is for kind = {} only, and the kind is {:?}; leave it out",
-                    words.join(" or "),
-                    kind.word()
-                ),
-            );
-        }
-    }
+    Chosen { by: "kind", choice: kind, word: DiscoveryKind::word }.check(&given, place, findings);
 }

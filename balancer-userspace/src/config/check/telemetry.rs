@@ -15,6 +15,7 @@ use crate::link::Via;
 use crate::preset::{Preset, Presets, Protocol, SourceKind};
 use crate::tls::TlsConfig;
 
+use super::misplaced::Chosen;
 use super::service::Known;
 use super::tls::tls;
 use super::{health, span};
@@ -233,20 +234,13 @@ impl Target<'_> {
             ("version", keys.version.is_some(), &[MqttSys]),
             ("send", keys.send.is_some(), &[AgentCheck]),
         ];
+        let chosen = Chosen { by: "source", choice: source, word: SourceName::word };
         for (key, given, wanted) in given {
             // A backend with a source of its own leaves the keys of the service's source unused.
             let own = self.sections.backend.source.is_some() && !self.is_own(key);
-            if given && !own && !wanted.contains(&source) {
-                let wanted: Vec<_> = wanted.iter().map(|name| format!("{:?}", name.word())).collect();
+            if given && !own {
                 let place = if self.is_own(key) { &self.places.backend } else { &self.places.service };
-                findings.error(
-                    &place.key(key),
-                    format!(
-                        "is for source = {} only, and the source is {:?}; leave it out",
-                        wanted.join(" or "),
-                        source.word()
-                    ),
-                );
+                chosen.check_key(&place.key(key), wanted, findings);
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::config::value::Statuses;
 use crate::config::{DrainCheck, DrainQuestion, DrainWhen, HttpAuth, defaults};
 use crate::preset::Preset;
 
-use super::super::{default, tls::tls};
+use super::super::{default, misplaced::Chosen, tls::tls};
 use super::{checked_path, http_auth, url};
 
 /// The checks of the table at `place`, or those of the preset.
@@ -103,23 +103,15 @@ fn of_preset(
 }
 
 fn misplaced(section: &DrainSection, kind: DrainKind, place: &Place, findings: &mut Findings) {
-    let given = [
-        ("path", section.path.is_some(), DrainKind::Http),
-        ("status", section.status.is_some(), DrainKind::Http),
-        ("json", section.json.is_some(), DrainKind::Http),
-        ("username", section.username.is_some(), DrainKind::Http),
-        ("password_file", section.password_file.is_some(), DrainKind::Http),
-        ("token_file", section.token_file.is_some(), DrainKind::Http),
-        ("tls", section.tls.is_some(), DrainKind::Http),
-        ("send", section.send.is_some(), DrainKind::AgentCheck),
+    let given: [(&str, bool, &[DrainKind]); 8] = [
+        ("path", section.path.is_some(), &[DrainKind::Http]),
+        ("status", section.status.is_some(), &[DrainKind::Http]),
+        ("json", section.json.is_some(), &[DrainKind::Http]),
+        ("username", section.username.is_some(), &[DrainKind::Http]),
+        ("password_file", section.password_file.is_some(), &[DrainKind::Http]),
+        ("token_file", section.token_file.is_some(), &[DrainKind::Http]),
+        ("tls", section.tls.is_some(), &[DrainKind::Http]),
+        ("send", section.send.is_some(), &[DrainKind::AgentCheck]),
     ];
-    for (key, given, wanted) in given {
-        if given && wanted != kind {
-            let (wanted, kind) = (wanted.word(), kind.word());
-            findings.error(
-                &place.key(key),
-                format!("is for kind = {wanted:?} only, and the kind is {kind:?}; leave it out"),
-            );
-        }
-    }
+    Chosen { by: "kind", choice: kind, word: DrainKind::word }.check(&given, place, findings);
 }

@@ -3,6 +3,8 @@
 use crate::config::file::{HealthKind, HealthSection, ProbeVersionName};
 use crate::config::problem::{Findings, Place};
 
+use super::super::misplaced::Chosen;
+
 use HealthKind::{AgentCheck, Amqp, Http, Mqtt, Stomp};
 
 pub(super) fn misplaced(section: &HealthSection, kind: HealthKind, place: &Place, findings: &mut Findings) {
@@ -19,19 +21,7 @@ pub(super) fn misplaced(section: &HealthSection, kind: HealthKind, place: &Place
         ("send", section.send.is_some(), &[AgentCheck]),
         ("tls", section.tls.is_some(), &[Mqtt, Amqp, Stomp, Http]),
     ];
-    for (key, given, wanted) in given {
-        if given && !wanted.contains(&kind) {
-            let words: Vec<_> = wanted.iter().map(|kind| format!("{:?}", kind.word())).collect();
-            findings.error(
-                &place.key(key),
-                format!(
-                    "is for kind = {} only, and the kind is {:?}; leave it out",
-                    words.join(" or "),
-                    kind.word()
-                ),
-            );
-        }
-    }
+    Chosen { by: "kind", choice: kind, word: HealthKind::word }.check(&given, place, findings);
     let version = section.version.map(|version| (version, version.word()));
     match (kind, version) {
         (Mqtt, Some((ProbeVersionName::V091 | ProbeVersionName::V10, word))) => {
