@@ -3,29 +3,29 @@
 //! Array maps answer for every index below their size and hash maps for what was put in, as in the kernel; only an
 //! LRU's evictions are missing.
 
+mod family;
 mod slots;
 
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
 };
 
 use balancer_common::{
     abi::{
         Backend, BackendCounts, BackendId, CLOCK_SHIFT, CpuState, Endpoint, Flow, FlowCell, FlowKey4,
         FlowKey6, FlowState, HalfOpen, HalfOpenCell, Pace, PortRoles, Ring, Room, ScoreTable, Service,
-        ServiceCounts, ServiceId, Settings, TableUse, Traffic,
+        ServiceCounts, ServiceId, Settings, Traffic,
     },
     outcome::Outcome,
-    packet::{Family, V4, V6},
-    path::Packet,
+    packet::{V4, V6},
     steer::Steering,
-    tables::{Direction, FamilyTables, Route, Tables, spend},
+    tables::{Direction, Tables, spend},
 };
 
-use crate::table::{FLOWS, Image, SERVICES, client4, client6, route};
-use slots::Slots;
+use crate::table::{Image, SERVICES, client4, client6};
+use family::PerFamily;
 
 /// Endpoints by address and port.
 pub type Endpoints = HashMap<SocketAddr, Endpoint>;
@@ -45,27 +45,6 @@ pub struct Memory {
     rival: Cell<bool>,
     v4: PerFamily<V4>,
     v6: PerFamily<V6>,
-}
-
-/// The maps of one address family.
-struct PerFamily<F: Family> {
-    flows: Slots<F::Key, FlowCell>,
-    half_open: Slots<F::Key, HalfOpenCell>,
-    closing: RefCell<HashMap<F::Key, u64>>,
-    table: Cell<TableUse>,
-    parked: Cell<Option<Packet<F>>>,
-}
-
-impl<F: Family> Default for PerFamily<F> {
-    fn default() -> Self {
-        Self {
-            flows: Slots::default(),
-            half_open: Slots::default(),
-            closing: RefCell::default(),
-            table: Cell::default(),
-            parked: Cell::new(None),
-        }
-    }
 }
 
 impl Memory {
@@ -237,16 +216,6 @@ impl Memory {
     }
 }
 
-impl<F: Family> PerFamily<F>
-where
-    F::Key: Eq + std::hash::Hash,
-{
-    fn tidy(&mut self) {
-        self.flows.tidy(|flow| flow.snapshot().into());
-        self.half_open.tidy(|half| half.snapshot().into());
-    }
-}
-
 impl Steering for Memory {
     fn ring(&self, service: ServiceId) -> Option<&Ring> {
         let rings = self.image.rings.get(usize::from(service.0))?;
@@ -383,115 +352,5 @@ impl Tables for Memory {
             }
         }
         cell.set(traffic);
-    }
-}
-
-/// What differs between the families.
-trait Side: Family<Key: Eq + std::hash::Hash> {
-    fn of(memory: &Memory) -> &PerFamily<Self>;
-    fn socket(addr: Self::Addr, port: [u8; 2]) -> SocketAddr;
-    fn high(settings: &Settings) -> u32;
-}
-
-impl Side for V4 {
-    fn of(memory: &Memory) -> &PerFamily<Self> {
-        &memory.v4
-    }
-
-    fn socket(addr: [u8; 4], port: [u8; 2]) -> SocketAddr {
-        SocketAddr::new(IpAddr::from(addr), u16::from_be_bytes(port))
-    }
-
-    fn high(settings: &Settings) -> u32 {
-        settings.flows4_high
-    }
-}
-
-impl Side for V6 {
-    fn of(memory: &Memory) -> &PerFamily<Self> {
-        &memory.v6
-    }
-
-    fn socket(addr: [u8; 16], port: [u8; 2]) -> SocketAddr {
-        SocketAddr::new(IpAddr::from(addr), u16::from_be_bytes(port))
-    }
-
-    fn high(settings: &Settings) -> u32 {
-        settings.flows6_high
-    }
-}
-
-impl<F: Side> FamilyTables<F> for Memory {
-    fn park(&self, packet: &Packet<F>) {
-        F::of(self).parked.set(Some(*packet));
-    }
-
-    fn with_parked<R>(&self, f: impl FnOnce(&Packet<F>) -> R) -> Option<R> {
-        F::of(self).parked.get().map(|packet| f(&packet))
-    }
-
-    fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint> {
-        self.image.endpoints.get(&F::socket(addr, port))
-    }
-
-    fn flow(&self, key: &F::Key) -> Option<&FlowCell> {
-        F::of(self).flows.get(key)
-    }
-
-    fn insert_flow(&self, key: &F::Key, flow: &Flow) -> bool {
-        let side = F::of(self);
-        if side.flows.get(key).is_some() || side.flows.len() >= FLOWS as usize {
-            return false;
-        }
-        side.flows.put(*key, (*flow).into());
-        let mut table = side.table.get();
-        table.inserted += 1;
-        side.table.set(table);
-        !self.rival.take()
-    }
-
-    fn replace_flow(&self, key: &F::Key, flow: &Flow) {
-        let flows = &F::of(self).flows;
-        if flows.get(key).is_some() {
-            flows.put(*key, (*flow).into());
-        }
-    }
-
-    fn half_open(&self, key: &F::Key) -> Option<&HalfOpenCell> {
-        F::of(self).half_open.get(key)
-    }
-
-    fn put_half_open(&self, key: &F::Key, half: &HalfOpen) {
-        F::of(self).half_open.put(*key, (*half).into());
-    }
-
-    fn remove_half_open(&self, key: &F::Key) {
-        F::of(self).half_open.remove(key);
-    }
-
-    fn is_closing(&self, key: &F::Key, flow: FlowState) -> bool {
-        F::of(self).closing.borrow().get(key) == Some(&flow.identity())
-    }
-
-    fn closed(&self, key: &F::Key) {
-        F::of(self).closing.borrow_mut().remove(key);
-    }
-
-    fn is_crowded(&self) -> bool {
-        F::of(self).table.get().inserted >= u64::from(F::high(&self.image.settings))
-    }
-
-    fn is_adopting(&self, now: u32) -> bool {
-        u64::from(now) < F::of(self).table.get().adopt_until
-    }
-
-    fn adopt_from(&self, now: u32) {
-        let cell = &F::of(self).table;
-        let adopt_until = u64::from(now) + u64::from(self.image.settings.adopt_for);
-        cell.set(TableUse { adopt_until, ..cell.get() });
-    }
-
-    fn route(&self, _: F::Addr, destination: F::Addr) -> Route {
-        route(F::socket(destination, [0; 2]).ip())
     }
 }

@@ -1,0 +1,63 @@
+//! What somebody should look at.
+
+use balancer_control::Snapshot;
+
+use super::super::core::Agent;
+use super::super::split;
+use crate::api::wire;
+
+impl Agent {
+    /// What is odd but may be meant, and what it costs.
+    pub(super) fn oddities(&self, snapshot: &Snapshot, status: &wire::Status) -> Vec<String> {
+        let mut oddities = self.warnings.clone();
+        for interface in status.interfaces.iter().filter(|one| one.mode == wire::XdpMode::Generic) {
+            oddities.push(format!(
+                "{} runs the program in generic mode, at several times the cost",
+                interface.name
+            ));
+        }
+        oddities.extend(split::warnings(snapshot));
+        oddities.extend(self.noted());
+        oddities.extend(self.undiscovered());
+        oddities.extend(self.history.problem());
+        oddities
+    }
+
+    pub(super) fn problems(&self, snapshot: &Snapshot, status: &wire::Status) -> Vec<String> {
+        let mut problems = Vec::new();
+        for table in status.tables.iter().filter(|table| table.used >= table.high) {
+            problems.push(format!(
+                "the {} flow table is nearly full ({} of {}): new flows are steered by the ring alone; set \
+                 datapath.flows_{} higher",
+                table.name,
+                table.used,
+                table.capacity,
+                table.name.replace("ipv", "v")
+            ));
+        }
+        for service in status.services.iter().filter(|service| service.backends_up == 0 && !service.panic) {
+            problems.push(format!("service {} has no backend that takes new flows", service.name));
+        }
+        for service in &snapshot.services {
+            let alarming = service
+                .conditions
+                .iter()
+                .filter(|c| matches!(c.word, "panic" | "alarm" | "takeover" | "too-few-ready"));
+            problems
+                .extend(alarming.map(|condition| format!("service {}: {}", service.name, condition.reason)));
+        }
+        for (id, (_, problem)) in &self.hops {
+            let problem = problem.as_ref().filter(|problem| !problem.is_detour());
+            problems.extend(problem.map(|problem| format!("next hop of {}: {problem}", self.name(*id))));
+        }
+        problems.extend(
+            self.silent.iter().map(|(id, problem)| format!("telemetry of {}: {problem}", self.name(*id))),
+        );
+        for backend in status.backends.iter().filter(|one| one.state == wire::BackendState::Ejected) {
+            problems.push(format!("{}/{} is ejected: {}", backend.service, backend.name, backend.reason));
+        }
+        problems.extend(self.lost.clone());
+        problems.extend(self.doubt.iter().map(|problem| format!("a map could not be written: {problem}")));
+        problems
+    }
+}

@@ -1,0 +1,158 @@
+//! The maps of one address family.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use balancer_common::{
+    abi::{Endpoint, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Settings, TableUse},
+    packet::{Family, V4, V6},
+    path::Packet,
+    tables::{FamilyTables, Route},
+};
+
+use super::{Memory, slots::Slots};
+use crate::table::{FLOWS, route};
+
+/// The maps of one address family.
+pub(super) struct PerFamily<F: Family> {
+    pub(super) flows: Slots<F::Key, FlowCell>,
+    pub(super) half_open: Slots<F::Key, HalfOpenCell>,
+    pub(super) closing: RefCell<HashMap<F::Key, u64>>,
+    pub(super) table: Cell<TableUse>,
+    pub(super) parked: Cell<Option<Packet<F>>>,
+}
+
+impl<F: Family> Default for PerFamily<F> {
+    fn default() -> Self {
+        Self {
+            flows: Slots::default(),
+            half_open: Slots::default(),
+            closing: RefCell::default(),
+            table: Cell::default(),
+            parked: Cell::new(None),
+        }
+    }
+}
+
+impl<F: Family> PerFamily<F>
+where
+    F::Key: Eq + std::hash::Hash,
+{
+    pub(super) fn tidy(&mut self) {
+        self.flows.tidy(|flow| flow.snapshot().into());
+        self.half_open.tidy(|half| half.snapshot().into());
+    }
+}
+
+/// What differs between the families.
+trait Side: Family<Key: Eq + std::hash::Hash> {
+    fn of(memory: &Memory) -> &PerFamily<Self>;
+    fn socket(addr: Self::Addr, port: [u8; 2]) -> SocketAddr;
+    fn high(settings: &Settings) -> u32;
+}
+
+impl Side for V4 {
+    fn of(memory: &Memory) -> &PerFamily<Self> {
+        &memory.v4
+    }
+
+    fn socket(addr: [u8; 4], port: [u8; 2]) -> SocketAddr {
+        SocketAddr::new(IpAddr::from(addr), u16::from_be_bytes(port))
+    }
+
+    fn high(settings: &Settings) -> u32 {
+        settings.flows4_high
+    }
+}
+
+impl Side for V6 {
+    fn of(memory: &Memory) -> &PerFamily<Self> {
+        &memory.v6
+    }
+
+    fn socket(addr: [u8; 16], port: [u8; 2]) -> SocketAddr {
+        SocketAddr::new(IpAddr::from(addr), u16::from_be_bytes(port))
+    }
+
+    fn high(settings: &Settings) -> u32 {
+        settings.flows6_high
+    }
+}
+
+impl<F: Side> FamilyTables<F> for Memory {
+    fn park(&self, packet: &Packet<F>) {
+        F::of(self).parked.set(Some(*packet));
+    }
+
+    fn with_parked<R>(&self, f: impl FnOnce(&Packet<F>) -> R) -> Option<R> {
+        F::of(self).parked.get().map(|packet| f(&packet))
+    }
+
+    fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint> {
+        self.image.endpoints.get(&F::socket(addr, port))
+    }
+
+    fn flow(&self, key: &F::Key) -> Option<&FlowCell> {
+        F::of(self).flows.get(key)
+    }
+
+    fn insert_flow(&self, key: &F::Key, flow: &Flow) -> bool {
+        let side = F::of(self);
+        if side.flows.get(key).is_some() || side.flows.len() >= FLOWS as usize {
+            return false;
+        }
+        side.flows.put(*key, (*flow).into());
+        let mut table = side.table.get();
+        table.inserted += 1;
+        side.table.set(table);
+        !self.rival.take()
+    }
+
+    fn replace_flow(&self, key: &F::Key, flow: &Flow) {
+        let flows = &F::of(self).flows;
+        if flows.get(key).is_some() {
+            flows.put(*key, (*flow).into());
+        }
+    }
+
+    fn half_open(&self, key: &F::Key) -> Option<&HalfOpenCell> {
+        F::of(self).half_open.get(key)
+    }
+
+    fn put_half_open(&self, key: &F::Key, half: &HalfOpen) {
+        F::of(self).half_open.put(*key, (*half).into());
+    }
+
+    fn remove_half_open(&self, key: &F::Key) {
+        F::of(self).half_open.remove(key);
+    }
+
+    fn is_closing(&self, key: &F::Key, flow: FlowState) -> bool {
+        F::of(self).closing.borrow().get(key) == Some(&flow.identity())
+    }
+
+    fn closed(&self, key: &F::Key) {
+        F::of(self).closing.borrow_mut().remove(key);
+    }
+
+    fn is_crowded(&self) -> bool {
+        F::of(self).table.get().inserted >= u64::from(F::high(&self.image.settings))
+    }
+
+    fn is_adopting(&self, now: u32) -> bool {
+        u64::from(now) < F::of(self).table.get().adopt_until
+    }
+
+    fn adopt_from(&self, now: u32) {
+        let cell = &F::of(self).table;
+        let adopt_until = u64::from(now) + u64::from(self.image.settings.adopt_for);
+        cell.set(TableUse { adopt_until, ..cell.get() });
+    }
+
+    fn route(&self, _: F::Addr, destination: F::Addr) -> Route {
+        route(F::socket(destination, [0; 2]).ip())
+    }
+}
