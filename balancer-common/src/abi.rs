@@ -28,7 +28,17 @@ pub use service::{Draw, MAX_DRAWS, MAX_STANDBY, Service, ServiceFlags, ServiceId
 pub use settings::Settings;
 
 /// Version of the map layouts. Recorded in [`Settings::abi_version`] of a pinned set of maps.
-pub const ABI_VERSION: u32 = 3;
+///
+/// The agent carries flows between versions of the same upper 16 bits by the names of their fields. So a field that is
+/// added must mean by zero what flows were before, and whatever changes the meaning of a field that stays, or of a key,
+/// raises the upper 16 bits.
+pub const ABI_VERSION: u32 = if cfg!(feature = "trial-layout") { LAYOUT | TRIAL } else { LAYOUT };
+
+/// The version without what is only tried.
+const LAYOUT: u32 = 3;
+
+/// Marks the layout that upgrades are tried with: it has a field more.
+const TRIAL: u32 = 1 << 15;
 
 /// Backends that the maps have room for. A power of two; the last id is left free, see [`ScoreTable::get`].
 pub const MAX_BACKENDS: usize = 4096;

@@ -129,8 +129,27 @@ pub struct Flow {
     pub last_seen: u32,
     /// The client's sequence number that the backend last acknowledged.
     pub acked: u32,
+    /// What the layout that upgrades are tried with has and others have not.
+    #[cfg(feature = "trial-layout")]
+    pub trial: u64,
     /// The client's next hop, learnt from its first packet.
     pub hop: Hop,
+}
+
+impl Flow {
+    /// A flow of which nothing else is known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(state: FlowState, last_seen: u32, acked: u32, hop: Hop) -> Self {
+        Self {
+            state,
+            last_seen,
+            acked,
+            #[cfg(feature = "trial-layout")]
+            trial: 0,
+            hop,
+        }
+    }
 }
 
 /// How far a client's sequence number may be ahead of what is known: the largest window that TCP has without scaling.
@@ -147,6 +166,8 @@ pub struct FlowCell {
     state: Cell<u64>,
     last_seen: Cell<u32>,
     acked: Cell<u32>,
+    #[cfg(feature = "trial-layout")]
+    trial: Cell<u64>,
     /// The client's next hop.
     pub hop: Hop,
 }
@@ -207,7 +228,7 @@ impl FlowCell {
     /// The entry as the agent reads it.
     #[must_use]
     pub const fn snapshot(&self) -> Flow {
-        Flow { state: self.state(), last_seen: self.last_seen.get(), acked: self.acked(), hop: self.hop }
+        Flow::new(self.state(), self.last_seen.get(), self.acked(), self.hop)
     }
 }
 
@@ -217,6 +238,8 @@ impl From<Flow> for FlowCell {
             state: Cell::new(flow.state.0),
             last_seen: Cell::new(flow.last_seen),
             acked: Cell::new(flow.acked),
+            #[cfg(feature = "trial-layout")]
+            trial: Cell::new(flow.trial),
             hop: flow.hop,
         }
     }
@@ -340,7 +363,7 @@ impl From<HalfOpen> for HalfOpenCell {
 
 const _: () = assert!(size_of::<FlowKey4>() == 8);
 const _: () = assert!(size_of::<FlowKey6>() == 24);
-const _: () = assert!(size_of::<Flow>() == 40);
+const _: () = assert!(size_of::<Flow>() == if cfg!(feature = "trial-layout") { 48 } else { 40 });
 const _: () = assert!(size_of::<FlowCell>() == size_of::<Flow>());
 const _: () = assert!(size_of::<HalfOpen>() == 48);
 const _: () = assert!(size_of::<HalfOpenCell>() == size_of::<HalfOpen>());

@@ -153,7 +153,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
             let state = FlowState::open(self.packet.backend, now);
             let state =
                 if segment.any(Segment::FIN) { state.with_fin(FlowState::FIN_BACKEND) } else { state };
-            let flow = Flow { state, last_seen: now, acked: segment.ack, hop: half.hop };
+            let flow = Flow::new(state, now, segment.ack, half.hop);
             if self.tables.insert_flow(&self.key, &flow) {
                 self.tables.count_opened(self.packet.service, self.packet.backend);
                 self.tables.remove_half_open(&self.key);

@@ -418,11 +418,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     const fn fresh(&self, half: &HalfOpenCell) -> Flow {
         let state = FlowState::open(half.backend, self.now);
         let fin = self.packet.segment.any(Segment::FIN);
-        Flow {
-            state: if fin { state.with_fin(FlowState::FIN_CLIENT) } else { state },
-            last_seen: self.now,
-            acked: half.first_seq(),
-            hop: half.hop,
-        }
+        let state = if fin { state.with_fin(FlowState::FIN_CLIENT) } else { state };
+        Flow::new(state, self.now, half.first_seq(), half.hop)
     }
 }

@@ -160,7 +160,7 @@ impl Rig {
         let range = self.filled..flows;
         let flow = |number: u32| {
             let state = FlowState::open(BackendId((number & mask) as u16), now);
-            Flow { state, last_seen: now, acked: 0, hop: CLIENT_HOP }
+            Flow::new(state, now, 0, CLIENT_HOP)
         };
         match self.family {
             Family::V4 => {
