@@ -21,6 +21,7 @@ mod keep;
 mod notes;
 mod observing;
 mod overrides;
+mod pins;
 mod registry;
 mod reload;
 mod split;
@@ -80,6 +81,7 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
                 None => bail!("the sweeper has ended, and nobody would forget flows; start the agent again"),
             },
             _ = ticks.tick() => {
+                agent.mind_pins();
                 agent.mind_interfaces();
                 agent.tick();
                 agent.history.settle(clock::stamp());

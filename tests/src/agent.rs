@@ -1,5 +1,6 @@
 //! The real agent, in a lab's gateway.
 
+mod disk;
 mod refusal;
 mod unprivileged;
 
@@ -16,6 +17,7 @@ use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
+use disk::Disk;
 pub use refusal::Refusal;
 pub use unprivileged::capabilities;
 
@@ -34,10 +36,22 @@ pub struct Agent<'a> {
     /// The client of this agent.
     pub control: Control,
     lab: &'a Lab,
+    _disk: Option<Disk>,
     directory: TempDir,
     process: Option<Process>,
     metrics: String,
     unprivileged: bool,
+    /// Words of the command line before the binary.
+    prefix: Vec<String>,
+}
+
+/// How an agent is started that is not like others.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Words of the command line before the binary, such as those of `env`.
+    pub prefix: Vec<String>,
+    /// Makes the directory of its socket, state and log a file system of its own with so many KiB.
+    pub disk_kib: Option<u32>,
 }
 
 impl<'a> Agent<'a> {
@@ -46,7 +60,15 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// The binary is missing, the agent ends, or it is not ready in time; the message holds its log.
     pub fn start(lab: &'a Lab, plan: &Plan) -> Result<Self> {
-        Self::prepare(lab, plan, "off", false)
+        Self::prepare(lab, plan, "off", false, Start::default())
+    }
+
+    /// As [`Agent::start`], in another way.
+    ///
+    /// # Errors
+    /// As there; or the file system cannot be mounted.
+    pub fn start_as(lab: &'a Lab, plan: &Plan, start: Start) -> Result<Self> {
+        Self::prepare(lab, plan, "off", false, start)
     }
 
     /// As [`Agent::start`], as a user of its own with the [`capabilities`] of its unit. It cannot be started again.
@@ -54,7 +76,7 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// As there.
     pub fn start_unprivileged(lab: &'a Lab, plan: &Plan) -> Result<Self> {
-        Self::prepare(lab, plan, "off", true)
+        Self::prepare(lab, plan, "off", true, Start::default())
     }
 
     /// As [`Agent::start`], with metrics served on `metrics` in the gateway.
@@ -62,16 +84,18 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// As there.
     pub fn start_with_metrics(lab: &'a Lab, plan: &Plan, metrics: &str) -> Result<Self> {
-        Self::prepare(lab, plan, metrics, false)
+        Self::prepare(lab, plan, metrics, false, Start::default())
     }
 
-    fn prepare(lab: &'a Lab, plan: &Plan, metrics: &str, unprivileged: bool) -> Result<Self> {
+    fn prepare(lab: &'a Lab, plan: &Plan, metrics: &str, unprivileged: bool, start: Start) -> Result<Self> {
         mount_bpffs()?;
         let binary = binary()?;
         let directory = tempfile::tempdir().context("failed to make a directory")?;
         let control = Control { binary, socket: directory.path().join("api.sock") };
-        let metrics = metrics.to_owned();
-        let mut agent = Self { control, lab, directory, process: None, metrics, unprivileged };
+        let disk = start.disk_kib.map(|size| Disk::mount(directory.path(), size)).transpose()?;
+        let (metrics, prefix) = (metrics.to_owned(), start.prefix);
+        let mut agent =
+            Self { control, lab, _disk: disk, directory, process: None, metrics, unprivileged, prefix };
         agent.write(plan)?;
         agent.start_again()?;
         Ok(agent)
@@ -96,7 +120,14 @@ impl<'a> Agent<'a> {
     fn command(&self) -> Result<Command> {
         let (binary, config) = (&self.control.binary, self.config());
         if !self.unprivileged {
-            let mut command = self.lab.gateway.command(binary);
+            let mut command = match self.prefix.as_slice() {
+                [] => self.lab.gateway.command(binary),
+                [first, rest @ ..] => {
+                    let mut command = self.lab.gateway.command(first);
+                    command.args(rest).arg(binary);
+                    command
+                }
+            };
             command.arg("run").arg("--config").arg(config);
             return Ok(command);
         }
@@ -156,7 +187,30 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// It does not run.
     pub fn hang_up(&self) -> Result<()> {
-        self.process.as_ref().context("the agent does not run")?.signal(Signal::SIGHUP)
+        self.signal(Signal::SIGHUP)
+    }
+
+    /// Sends the agent a signal.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().context("the agent does not run")?.signal(signal)
+    }
+
+    /// Takes the program off its interfaces and gives its maps back, with the agent's own verb. No agent may run.
+    ///
+    /// # Errors
+    /// One runs, or a pin cannot be removed.
+    pub fn detach(&self) -> Result<()> {
+        let mut command = self.lab.gateway.command(&self.control.binary);
+        netns::run(command.arg("detach").arg("--config").arg(self.config())).map(|_| ())
+    }
+
+    /// The directory of its socket, state and log.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// What the agent logged.

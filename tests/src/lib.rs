@@ -10,6 +10,7 @@ pub mod brokers;
 pub mod capture;
 pub mod cgroup;
 pub mod demo;
+pub mod faults;
 mod interrupt;
 pub mod lab;
 pub mod load;

@@ -33,11 +33,22 @@ pub struct DatapathPlan {
     pub flows_v4: u32,
     /// Size of the IPv6 flow table.
     pub flows_v6: u32,
+    /// Silence after which a flow that one side has closed is forgotten.
+    pub half_closed_timeout: Option<&'static str>,
+    /// New flows per second and CPU from which on they leave no state; 0 is never.
+    pub flood_syns: Option<u32>,
 }
 
 impl Default for DatapathPlan {
     fn default() -> Self {
-        Self { interfaces: None, mode: "native", flows_v4: 16_384, flows_v6: 16_384 }
+        Self {
+            interfaces: None,
+            mode: "native",
+            flows_v4: 16_384,
+            flows_v6: 16_384,
+            half_closed_timeout: None,
+            flood_syns: None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod chaos;
 mod host;
 mod image;
 pub mod kernel;
+pub mod lives;
 mod play;
 mod scenario;
 mod world;

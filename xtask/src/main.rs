@@ -6,11 +6,13 @@ mod brokers;
 mod build;
 mod demo;
 mod docs;
+mod faults;
 mod kernels;
 mod process;
 mod scenarios;
 mod setup;
 mod simulate;
+mod soak;
 mod test;
 mod workspace;
 
@@ -38,6 +40,8 @@ enum Task {
     Brokers(brokers::Args),
     /// Runs every check and test; needs root for the layers that touch the kernel.
     Test(test::Args),
+    /// Does to a running gateway what life does, under live traffic, and tells what became of the flows; needs root.
+    Faults(faults::Args),
     /// Runs the tests that depend on the kernel on each of Debian's kernels; needs root.
     Kernels(kernels::Args),
     /// Writes docs/configuration.md from the types of the configuration, and the manual pages.
@@ -46,6 +50,8 @@ enum Task {
     Simulate(simulate::Args),
     /// Plays three scenarios on real brokers under every policy, and writes docs/scenarios.md; needs root.
     Scenarios(scenarios::Args),
+    /// Disturbs one gateway for minutes: churn, storms and faults at random; needs root.
+    Soak(soak::Args),
     /// Runs what continuous integration runs.
     Ci,
 }
@@ -69,10 +75,12 @@ fn run(task: &Task) -> Result<()> {
         Task::Bench(args) => bench::run(&workspace, args),
         Task::Brokers(args) => brokers::run(&workspace, args),
         Task::Test(args) => test::run(&workspace, args),
+        Task::Faults(args) => faults::run(&workspace, args),
         Task::Kernels(args) => kernels::run(&workspace, args),
         Task::Docs(args) => docs::run(&workspace, args),
         Task::Simulate(args) => simulate::run(&workspace, args),
         Task::Scenarios(args) => scenarios::run(&workspace, args),
+        Task::Soak(args) => soak::run(&workspace, args),
         Task::Ci => test::ci(&workspace),
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Agent {
     pub(super) interfaces: Vec<String>,
     /// What is wrong with them, for people.
     pub(super) lost: Option<String>,
+    /// What is wrong with the pins, for people.
+    pub(super) unpinned: Option<String>,
     pub(super) steering: Steering,
     pub(super) counters: Counters,
     pub(super) closing: Closing,

@@ -102,6 +102,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         adopted: opened.adopted,
         interfaces: Vec::new(),
         lost: None,
+        unpinned: None,
         steering,
         counters: opened.maps.counters,
         closing: Closing::new(opened.maps.closing, walks)

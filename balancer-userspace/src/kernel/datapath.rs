@@ -4,6 +4,7 @@
 //! it finds, or says exactly why it cannot; it never makes new ones in place of others. It replaces the program of
 //! another version atomically, through the pinned links.
 
+mod held;
 mod links;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use balancer_common::abi::{ABI_VERSION, Settings, clock_from_seconds, names};
 
+use self::held::Held;
 use super::lock::Lock;
 use super::pins::{Difference, Found, Pins};
 use super::{Error, Maps, Notice, Object, Sizes, Wanted};
@@ -35,6 +37,8 @@ pub struct Options {
 /// The program in the kernel. Dropping it detaches nothing: links and maps are pinned.
 pub struct Datapath {
     pins: Pins,
+    /// Keeps everything alive when somebody removes the pins.
+    held: Held,
     /// Keeps the program open; the maps are used through handles of their own.
     ebpf: Ebpf,
     attached: Vec<Attachment>,
@@ -100,7 +104,7 @@ impl Datapath {
             }
         };
         let maps = Maps::open(&pins.dir().to_owned())?;
-        let datapath = Self { pins, ebpf, attached: Vec::new(), _lock: lock };
+        let datapath = Self { pins, held: Held::default(), ebpf, attached: Vec::new(), _lock: lock };
         Ok(Opened { datapath, maps, adopted, notices })
     }
 
@@ -115,7 +119,17 @@ impl Datapath {
     pub fn attach(&mut self, interfaces: &[String], mode: AttachMode) -> Result<Vec<Notice>, Error> {
         let mut notices = Vec::new();
         self.attached = links::attach(&self.pins, program(&mut self.ebpf)?, interfaces, mode, &mut notices)?;
+        self.held = Held::open(&self.pins)?;
         Ok(notices)
+    }
+
+    /// Pins again what somebody has removed since the program was attached. Packets do not notice either.
+    ///
+    /// # Errors
+    ///
+    /// When there is no BPF file system and none can be mounted, or the kernel refuses.
+    pub fn restore_pins(&self) -> Result<Vec<Notice>, Error> {
+        self.held.restore(&self.pins)
     }
 
     /// Where the program runs.

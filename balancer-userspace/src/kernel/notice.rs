@@ -55,6 +55,13 @@ pub enum Notice {
         /// The pin.
         path: PathBuf,
     },
+    /// Pins had been removed while the agent ran, and were made again.
+    PinnedAgain {
+        /// The directory.
+        path: PathBuf,
+        /// How many.
+        pins: usize,
+    },
     /// The program was taken off an interface that is not configured any more.
     Detached {
         /// The interface's index.
@@ -67,7 +74,7 @@ impl Notice {
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         match self {
-            Self::Generic { .. } | Self::LinkOfLostInterface { .. } => true,
+            Self::Generic { .. } | Self::LinkOfLostInterface { .. } | Self::PinnedAgain { .. } => true,
             Self::Mounted { .. }
             | Self::LeftoverRemoved { .. }
             | Self::Created { .. }
@@ -113,6 +120,11 @@ impl fmt::Display for Notice {
             Self::LinkOfLostInterface { path } => {
                 write!(f, "removed {}: its interface does not exist any more", path.display())
             }
+            Self::PinnedAgain { path, pins } => write!(
+                f,
+                "somebody removed {pins} pins under {}; they are pinned again, and no packet noticed",
+                path.display()
+            ),
             Self::Detached { ifindex } => {
                 write!(f, "took the program off interface {ifindex}, which is not configured any more")
             }

@@ -113,6 +113,15 @@ impl Kernel {
     /// When the variable is not set, or the kernel refuses the program.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_flows(FLOWS)
+    }
+
+    /// As [`Kernel::new`], with room for `flows` flows of each family.
+    ///
+    /// # Panics
+    /// As there.
+    #[must_use]
+    pub fn with_flows(flows: u32) -> Self {
         let path = env::var_os(OBJECT_VARIABLE).map(PathBuf::from).unwrap_or_else(|| {
             panic!("{OBJECT_VARIABLE} must name the kernel object: run this by `cargo xtask test`")
         });
@@ -127,8 +136,8 @@ impl Kernel {
             (names::RINGS, 2 * SERVICES),
             (names::GENERATIONS, 1 + SERVICES),
             (names::OUTCOMES, (1 + SERVICES) * Outcome::COUNT as u32),
-            (names::FLOWS4, FLOWS),
-            (names::FLOWS6, FLOWS),
+            (names::FLOWS4, flows),
+            (names::FLOWS6, flows),
         ] {
             loader.map_max_entries(name, entries);
         }

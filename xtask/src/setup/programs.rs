@@ -29,6 +29,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("tcpdump", "tcpdump", "checksums of packets on the wire"),
     program("curl", "curl", "the API as people use it"),
     program("kill", "procps", "brokers that are stopped for a while"),
+    program("faketime", "faketime", "agents whose clock jumps"),
 ];
 
 /// What the kernel matrix needs besides.

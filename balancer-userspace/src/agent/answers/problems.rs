@@ -57,6 +57,7 @@ impl Agent {
             problems.push(format!("{}/{} is ejected: {}", backend.service, backend.name, backend.reason));
         }
         problems.extend(self.lost.clone());
+        problems.extend(self.unpinned.clone());
         problems.extend(self.doubt.iter().map(|problem| format!("a map could not be written: {problem}")));
         problems
     }

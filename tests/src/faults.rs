@@ -1,0 +1,149 @@
+//! The faults: what breaks around the data path and in it, and that no established flow notices.
+//!
+//! ```text
+//!  catalogue (agent, backends, interfaces, kernel) ──► runner ──► row ──► table, JSON, docs/reliability.md
+//!                                                       │
+//!                                      stage: brokers, agent, MQTT clients, TCP flows
+//! ```
+//!
+//! Each fault has fresh brokers, a fresh agent and fresh clients. It strikes while messages flow; the row says what became
+//! of the flows and messages.
+
+mod agent;
+mod backends;
+mod catalogue;
+mod cell;
+mod crowd;
+mod duel;
+mod interfaces;
+mod kernel;
+mod page;
+mod raw;
+mod row;
+mod runner;
+pub mod soak;
+mod stage;
+mod streams;
+
+use std::{
+    io::Write,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+pub use row::Row;
+
+use self::{catalogue::Fault, runner::How};
+use crate::interrupt;
+
+/// Does to a running gateway what life does, under live traffic, and tells what became of the flows.
+///
+/// Fails when a flow broke or a message was lost that is not somebody else's doing.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "balancer-faults")]
+pub struct Options {
+    /// Prints the rows as JSON on standard output, and nothing else there.
+    #[arg(long)]
+    pub json: bool,
+    /// Chooses what is random.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Faults, separated by commas or blanks; all unless given.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 1..)]
+    pub only: Vec<String>,
+    /// Says which faults there are, and does nothing.
+    #[arg(long)]
+    pub list: bool,
+    /// Fewer clients, and seconds in place of minutes.
+    #[arg(long)]
+    pub short: bool,
+    /// Takes the data path and all its flows away when each fault begins: every row has to fail.
+    #[arg(long)]
+    pub sabotage: bool,
+    /// Writes the table into this page, docs/reliability.md, when everything was played in full; with --list only what its
+    /// rows mean.
+    #[arg(long, value_name = "PAGE")]
+    pub write: Option<PathBuf>,
+}
+
+/// Plays what is asked for. Says whether all rows are good.
+///
+/// # Errors
+/// A name is wrong, the lab could not be set up, or it was interrupted.
+pub fn run(options: &Options) -> Result<bool> {
+    let faults = catalogue::chosen(&options.only)?;
+    if options.list {
+        options.write.as_ref().map_or(Ok(()), |page| page::write_catalogue(page))?;
+        return print(&page::list(&faults)).map(|()| true);
+    }
+    interrupt::catch()?;
+    let rows = play_all(&faults, options)?;
+    if let Some(page) = options.write.as_ref().filter(|_| options.only.is_empty() && !options.short) {
+        page::write(page, &rows, options.seed)?;
+    }
+    if options.json {
+        print(&serde_json::to_string_pretty(&rows).context("failed to write the result")?)?;
+    } else {
+        print(&row::table(&rows))?;
+    }
+    Ok(rows.iter().all(Row::ok))
+}
+
+/// Plays the short form of the faults that are meant for tests.
+///
+/// # Errors
+/// The lab could not be set up.
+pub fn play_short(seed: u64) -> Result<Vec<Row>> {
+    let faults = catalogue::all().into_iter().filter(|fault| fault.short);
+    faults.map(|fault| play_one(&fault, How { seed, short: true, sabotage: false })).collect()
+}
+
+/// Plays the short form of one fault; with `sabotage` the data path is taken away when it begins.
+///
+/// # Errors
+/// There is no such fault, or the lab could not be set up.
+pub fn play_named(name: &str, seed: u64, sabotage: bool) -> Result<Row> {
+    let faults = catalogue::chosen(&[name.to_owned()])?;
+    let fault = faults.first().context("one was chosen")?;
+    play_one(fault, How { seed, short: true, sabotage })
+}
+
+fn play_all(faults: &[Fault], options: &Options) -> Result<Vec<Row>> {
+    let started = Instant::now();
+    let how = How { seed: options.seed, short: options.short, sabotage: options.sabotage };
+    let mut rows = Vec::new();
+    for (index, fault) in faults.iter().enumerate() {
+        eprintln!("fault {} of {}: {} … {}", index + 1, faults.len(), fault.name, fault.does);
+        let row = play_one(fault, how)?;
+        let left = started.elapsed().mul_f64((faults.len() - index - 1) as f64 / (index + 1) as f64);
+        eprintln!("  {}; {}", row.line(), time_left(left));
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// A stage that could not be set, as by a machine without the means, is a row that failed: the others are played.
+fn play_one(fault: &Fault, how: How) -> Result<Row> {
+    let row = runner::play(fault, how);
+    interrupt::check()?;
+    Ok(row.unwrap_or_else(|error| Row {
+        fault: fault.name.to_owned(),
+        failures: vec![format!("{error:#}")],
+        ..Row::default()
+    }))
+}
+
+fn print(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{}", text.trim_end()).context("failed to print the result")
+}
+
+fn time_left(left: Duration) -> String {
+    match left.as_secs() {
+        0 => "done".to_owned(),
+        seconds if seconds < 90 => format!("about {seconds} s left"),
+        seconds => format!("about {} min left", seconds.div_ceil(60)),
+    }
+}

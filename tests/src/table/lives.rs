@@ -1,0 +1,429 @@
+//! Random lives of connections, honest ones and attacks on them, against a model of who is live where.
+//!
+//! Both ends of every connection are played: a client and a broker that follow TCP, and somebody who sends segments in
+//! the client's name without having seen any of the broker's.
+
+use std::collections::BTreeMap;
+
+use balancer_common::{
+    abi::ScoreFlags,
+    outcome::{Class, Outcome},
+    path::Action,
+};
+use fastrand::Rng;
+
+use super::{CLIENTS, Dataplane, Host, Image, Net, SERVERS, Talk, World, kernel::Kernel};
+use crate::packet::{Packet, Tcp};
+
+const BACKENDS: u8 = 4;
+const PORTS: u16 = 60;
+
+/// Flows of [`crowd_on_one`]: more than two bytes can count.
+pub const CROWD: u32 = 70_000;
+
+/// Where lives are played.
+pub trait Plane: Dataplane {
+    /// Sends one frame through. The outcome is known where the program's own counters need not be read for it.
+    fn pass(&mut self, frame: &[u8], ingress: u32) -> Passed;
+}
+
+/// What became of a frame.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    outcome: Option<Outcome>,
+    action: Action,
+    bytes: Vec<u8>,
+}
+
+impl Plane for Host {
+    fn pass(&mut self, frame: &[u8], ingress: u32) -> Passed {
+        let (verdict, bytes) = self.handle(frame, ingress, 256);
+        Passed { outcome: Some(verdict.outcome), action: verdict.action, bytes }
+    }
+}
+
+impl Plane for Kernel {
+    fn pass(&mut self, frame: &[u8], ingress: u32) -> Passed {
+        let observed = self.send(frame, ingress, true, Action::Pass);
+        Passed { outcome: None, action: observed.action, bytes: observed.bytes }
+    }
+}
+
+impl Passed {
+    /// Whether the sender was answered with a RST: nothing else goes back the way it came.
+    fn is_reset(&self) -> bool {
+        self.outcome.map_or(self.action == Action::Transmit, |outcome| outcome.class() == Class::Reset)
+    }
+
+    /// Whether it was sent on.
+    fn is_forwarded(&self) -> bool {
+        self.outcome
+            .map_or(matches!(self.action, Action::Redirect(_)), |outcome| outcome.class() == Class::Forward)
+    }
+
+    /// Whether it can have been `expected`.
+    fn may_be(&self, expected: Outcome) -> bool {
+        self.outcome.is_none_or(|outcome| outcome == expected)
+    }
+}
+
+/// What the two ends of a connection think of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    /// There is none.
+    Idle,
+    /// The client has sent a SYN, which reached the backend.
+    Asked { backend: u16, isn: u32 },
+    /// The backend has answered it.
+    Answered { backend: u16, isn: u32, backend_isn: u32 },
+    /// The client's proof has arrived. Next numbers of either side, and what the backend last acknowledged.
+    Open { backend: u16, client: u32, server: u32, acked: u32 },
+}
+
+/// The flow that the table must hold for a client's port.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    backend: u16,
+    fin_client: bool,
+    fin_backend: bool,
+    live: bool,
+}
+
+struct Lives<P> {
+    random: Rng,
+    world: World,
+    plane: P,
+    ends: BTreeMap<u16, Ends>,
+    entries: BTreeMap<u16, Entry>,
+    /// Where the last SYN of a port went, from whoever it was, until it is proven.
+    asked: BTreeMap<u16, u16>,
+    step: usize,
+}
+
+impl<P: Plane> Lives<P> {
+    fn new(mut plane: P, net: Net, seed: u64) -> Self {
+        let mut world = World::new(net, BACKENDS);
+        world.services[0].ring = (0..BACKENDS.into()).collect();
+        plane.configure(Image::new(&world));
+        let ends = (0..PORTS).map(|port| (40000 + port, Ends::Idle)).collect();
+        Self {
+            random: Rng::with_seed(seed),
+            world,
+            plane,
+            ends,
+            entries: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            step: 0,
+        }
+    }
+
+    /// One thing happens on one connection.
+    fn step(&mut self) {
+        self.step += 1;
+        let port = 40000 + self.random.u16(0..PORTS);
+        let ends = self.ends[&port];
+        if self.random.u8(0..4) == 0 {
+            self.attack(port, ends);
+            return;
+        }
+        let next = match ends {
+            Ends::Idle => self.ask(port, None),
+            Ends::Asked { backend, isn } => self.asked(port, backend, isn),
+            Ends::Answered { backend, isn, backend_isn } => self.answered(port, backend, isn, backend_isn),
+            Ends::Open { .. } => self.open(port, ends),
+        };
+        self.ends.insert(port, next);
+    }
+
+    /// The client sends a SYN: a first one, or a repeated one.
+    fn ask(&mut self, port: u16, isn: Option<u32>) -> Ends {
+        let isn = isn.unwrap_or_else(|| self.random.u32(..));
+        self.syn(port, isn).map_or(Ends::Idle, |backend| Ends::Asked { backend, isn })
+    }
+
+    /// A SYN from whoever it is, and the backend it reaches: where the last one went, or else where the live flow is,
+    /// or else any that takes new flows.
+    fn syn(&mut self, port: u16, isn: u32) -> Option<u16> {
+        let passed = self.request(port, Tcp::syn(isn));
+        if passed.is_reset() {
+            assert!((0..BACKENDS).all(|id| !self.takes_new(id.into())), "{}: refused", self.step);
+            return None;
+        }
+        let backend = self.backend_of(&passed.bytes);
+        let live = self.entries.get(&port).filter(|entry| entry.live).map(|entry| entry.backend);
+        let mut expected = self.asked.get(&port).copied().into_iter().chain(live);
+        match expected.find(|expected| self.takes_new(*expected)) {
+            Some(expected) => assert_eq!(backend, expected, "{}: SYN", self.step),
+            None => assert!(self.takes_new(backend), "{}: SYN to {backend}", self.step),
+        }
+        self.asked.insert(port, backend);
+        Some(backend)
+    }
+
+    fn asked(&mut self, port: u16, backend: u16, isn: u32) -> Ends {
+        match self.random.u8(0..8) {
+            0 => self.ask(port, Some(isn)),
+            1 => {
+                self.reply(port, backend, Tcp::rst_ack(0, isn.wrapping_add(1)));
+                self.reset_by(port, backend);
+                Ends::Idle
+            }
+            _ => {
+                let backend_isn = self.random.u32(..);
+                self.reply(port, backend, Tcp::syn_ack(backend_isn, isn.wrapping_add(1)));
+                Ends::Answered { backend, isn, backend_isn }
+            }
+        }
+    }
+
+    fn answered(&mut self, port: u16, backend: u16, isn: u32, backend_isn: u32) -> Ends {
+        let (client, server) = (isn.wrapping_add(1), backend_isn.wrapping_add(1));
+        match self.random.u8(0..8) {
+            0 => {
+                // The SYN-ACK was lost. A drained backend gets no new SYN, and another one asks for a new proof.
+                return match self.ask(port, Some(isn)) {
+                    Ends::Asked { backend: same, .. } if same == backend => {
+                        self.reply(port, backend, Tcp::syn_ack(backend_isn, client));
+                        Ends::Answered { backend, isn, backend_isn }
+                    }
+                    other @ (Ends::Idle | Ends::Asked { .. } | Ends::Answered { .. } | Ends::Open { .. }) => {
+                        other
+                    }
+                };
+            }
+            1 => {
+                let early = Tcp::data(client.wrapping_add(9), server, b"out of order");
+                let passed = self.request(port, early);
+                if !self.entries.contains_key(&port) {
+                    assert_eq!(self.backend_of(&passed.bytes), backend, "{}: before the proof", self.step);
+                }
+                return Ends::Answered { backend, isn, backend_isn };
+            }
+            _ => {}
+        }
+        let fin = self.random.u8(0..8) == 0;
+        let proof = if fin { Tcp::fin(client, server) } else { Tcp::ack(client, server) };
+        let passed = self.request(port, proof);
+        assert!(passed.may_be(Outcome::ForwardPromoted), "{}: the proof: {passed:?}", self.step);
+        assert_eq!(self.backend_of(&passed.bytes), backend, "{}: the proof", self.step);
+        self.asked.remove(&port);
+        self.entries.insert(port, Entry { backend, fin_client: fin, fin_backend: false, live: true });
+        Ends::Open { backend, client: client.wrapping_add(fin.into()), server, acked: client }
+    }
+
+    fn open(&mut self, port: u16, ends: Ends) -> Ends {
+        let Ends::Open { backend, mut client, mut server, mut acked } = ends else { unreachable!() };
+        match self.random.u8(0..16) {
+            0..6 => {
+                self.checked_request(port, backend, Tcp::data(client, server, b"publish"));
+                client = client.wrapping_add(7);
+            }
+            6..12 => {
+                self.reply(port, backend, Tcp::data(server, client, b"puback"));
+                (server, acked) = (server.wrapping_add(6), client);
+            }
+            12 => {
+                self.checked_request(port, backend, Tcp::fin(client, server));
+                client = client.wrapping_add(1);
+                self.fin(port, backend, true);
+            }
+            13 => {
+                self.reply(port, backend, Tcp::fin(server, client));
+                (server, acked) = (server.wrapping_add(1), client);
+                self.fin(port, backend, false);
+            }
+            14 => {
+                self.reply(port, backend, Tcp::rst(server));
+                self.reset_by(port, backend);
+                return Ends::Idle;
+            }
+            _ => {
+                self.checked_request(port, backend, Tcp::rst_ack(client, server));
+                // With data on the way the number proves nothing: the flow counts until it is idle for too long, or
+                // until the port is used again.
+                if client == acked {
+                    self.reset_by(port, backend);
+                }
+                return Ends::Idle;
+            }
+        }
+        let over = self.entries.get(&port).is_none_or(|entry| entry.fin_client && entry.fin_backend);
+        if over { Ends::Idle } else { Ends::Open { backend, client, server, acked } }
+    }
+
+    /// Somebody who knows the client's address and port, and no number, sends something in its name.
+    fn attack(&mut self, port: u16, ends: Ends) {
+        let (seq, ack) = (self.wrong(ends), self.wrong(ends));
+        let halfway = match ends {
+            Ends::Asked { backend, .. } | Ends::Answered { backend, .. } => Some(backend),
+            Ends::Idle | Ends::Open { .. } => None,
+        };
+        let tcp = match self.random.u8(0..6) {
+            // A SYN would be steered anew, and take the place of one that its backend may not answer any more.
+            0 | 1 if halfway.is_none_or(|backend| self.takes_new(backend)) => {
+                self.syn(port, seq);
+                return;
+            }
+            2 => Tcp::fin(seq, ack),
+            3 => Tcp::rst(seq),
+            4 => Tcp::data(seq, ack, b"inserted"),
+            _ => Tcp::ack(seq, ack),
+        };
+        let passed = self.request(port, tcp.clone());
+        let Some(entry) = self.entries.get(&port) else { return };
+        let proven = passed.outcome == Some(Outcome::ForwardPromoted);
+        assert!(!proven, "{}: a proof without knowledge", self.step);
+        let backend = entry.backend;
+        if tcp.flags & Tcp::FIN != 0 {
+            self.fin(port, backend, true);
+        }
+        assert_eq!(self.backend_of(&passed.bytes), backend, "{}: re-steered", self.step);
+    }
+
+    /// A number that is none of the connection's.
+    fn wrong(&mut self, ends: Ends) -> u32 {
+        let near = |number: u32, right: u32| number.wrapping_sub(right).wrapping_add(1000) < 2000;
+        loop {
+            let number = self.random.u32(..);
+            let right = match ends {
+                Ends::Idle => vec![],
+                Ends::Asked { isn, .. } => vec![isn],
+                Ends::Answered { isn, backend_isn, .. } => vec![isn, backend_isn],
+                Ends::Open { client, server, acked, .. } => vec![client, server, acked],
+            };
+            if !right.into_iter().any(|right| near(number, right)) {
+                return number;
+            }
+        }
+    }
+
+    fn fin(&mut self, port: u16, backend: u16, client: bool) {
+        let Some(entry) = self.entries.get_mut(&port).filter(|entry| entry.backend == backend) else {
+            return;
+        };
+        *(if client { &mut entry.fin_client } else { &mut entry.fin_backend }) = true;
+        entry.live &= !(entry.fin_client && entry.fin_backend);
+    }
+
+    fn reset_by(&mut self, port: u16, backend: u16) {
+        if let Some(entry) = self.entries.get_mut(&port).filter(|entry| entry.backend == backend) {
+            entry.live = false;
+        }
+    }
+
+    fn checked_request(&mut self, port: u16, backend: u16, tcp: Tcp) {
+        let passed = self.request(port, tcp);
+        assert_eq!(self.backend_of(&passed.bytes), backend, "{}: an open connection", self.step);
+    }
+
+    fn request(&mut self, port: u16, tcp: Tcp) -> Passed {
+        self.send(self.talk(port, 0).request(tcp), CLIENTS)
+    }
+
+    fn reply(&mut self, port: u16, backend: u16, tcp: Tcp) {
+        let talk = self.talk(port, backend);
+        let expected = talk.reply_sent(tcp.clone()).bytes();
+        let passed = self.send(talk.reply(tcp), SERVERS);
+        assert!(passed.is_forwarded(), "{}: {passed:?}", self.step);
+        assert_eq!(passed.bytes, expected, "{}: the reply", self.step);
+    }
+
+    fn send(&mut self, packet: Packet, ingress: u32) -> Passed {
+        self.plane.pass(&packet.bytes(), ingress)
+    }
+
+    fn talk(&self, port: u16, backend: u16) -> Talk {
+        self.world.talk(port, backend)
+    }
+
+    /// The backend that a client's packet was sent to, by its MAC address.
+    fn backend_of(&self, frame: &[u8]) -> u16 {
+        let backends = (0..u16::from(BACKENDS)).zip(self.world.backends.iter().flatten());
+        let mut found = backends.filter(|(_, spec)| frame[..6] == spec.hop.neighbour);
+        found.next().unwrap_or_else(|| panic!("{}: to {:02x?}", self.step, &frame[..6])).0
+    }
+
+    fn takes_new(&self, backend: u16) -> bool {
+        let spec = self.world.backends[usize::from(backend)].as_ref();
+        spec.is_some_and(|spec| spec.score.flags == ScoreFlags::READY)
+    }
+
+    /// A backend is drained, or no longer.
+    fn change(&mut self) {
+        let id = self.random.u16(0..BACKENDS.into());
+        self.world.backend(id).score.flags ^= ScoreFlags::DRAIN;
+        self.world.generation += 1;
+        self.plane.configure(Image::new(&self.world));
+    }
+
+    fn check(&mut self) {
+        let state = self.plane.state();
+        let mut live = BTreeMap::new();
+        for entry in self.entries.values().filter(|entry| entry.live) {
+            *live.entry(entry.backend).or_default() += 1;
+        }
+        assert_eq!(state.live(), live, "step {}: counts", self.step);
+        assert_eq!(state.live_flows(), live, "step {}: flow table", self.step);
+        for (id, counts) in &state.counts {
+            assert!(counts.closed <= counts.opened, "step {}, backend {id}: {counts:?}", self.step);
+        }
+    }
+}
+
+/// Plays `steps` things that happen to connections over one family, and compares all counts every so many. Returns how
+/// many connections were opened.
+///
+/// # Panics
+/// When a count is not the model's, or a packet of a connection went elsewhere.
+pub fn play(plane: impl Plane, net: Net, seed: u64, (steps, every): (usize, usize)) -> u64 {
+    let mut lives = Lives::new(plane, net, seed);
+    for step in 1..=steps {
+        lives.step();
+        if step % every == 0 {
+            lives.check();
+        }
+        if step % (10 * every) == 0 {
+            lives.change();
+        }
+    }
+    lives.check();
+    lives.plane.state().counts.values().map(|counts| counts.opened).sum()
+}
+
+/// Opens [`CROWD`] connections that all go to one backend, and ends them.
+///
+/// # Panics
+/// When they are not counted, or counted after their end.
+pub fn crowd_on_one(mut plane: impl Plane) {
+    let mut world = World::new(Net::V4, 1);
+    world.settings.flows4_high = 2 * CROWD;
+    plane.configure(Image::new(&world));
+    let talk = world.talk(0, 0);
+    let hop = super::client_hop(1);
+    let talks = || {
+        (0..CROWD).map(|n| {
+            // Ports of two clients.
+            let client = Net::V4.client(1 + (n / 60_000) as u8, 1024 + (n % 60_000) as u16);
+            talk.from(client, hop)
+        })
+    };
+    let all = i64::from(CROWD);
+    for (number, talk) in talks().enumerate() {
+        let (client, server) = (number as u32 * 7, number as u32 * 13);
+        let _ = plane.pass(&talk.request(Tcp::syn(client)).bytes(), CLIENTS);
+        let _ = plane.pass(&talk.reply(Tcp::syn_ack(server, client + 1)).bytes(), SERVERS);
+        let passed = plane.pass(&talk.request(Tcp::ack(client + 1, server + 1)).bytes(), CLIENTS);
+        assert!(passed.is_forwarded(), "connection {number}: {passed:?}");
+    }
+    let state = plane.state();
+    assert_eq!((state.live(), state.live_flows()), ([(0, all)].into(), [(0, all)].into()));
+    for (number, talk) in talks().enumerate() {
+        let (client, server) = (number as u32 * 7 + 1, number as u32 * 13 + 1);
+        let _ = plane.pass(&talk.request(Tcp::fin(client, server)).bytes(), CLIENTS);
+        let _ = plane.pass(&talk.reply(Tcp::fin(server, client + 1)).bytes(), SERVERS);
+    }
+    let state = plane.state();
+    assert_eq!((state.live(), state.live_flows()), ([].into(), [].into()));
+    let counts = state.counts[&0];
+    assert_eq!((counts.opened, counts.closed), (CROWD.into(), CROWD.into()));
+}

@@ -1,0 +1,63 @@
+//! `cargo xtask faults`: sets up and builds, then hands over to the program `balancer-faults`.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{build, process, workspace::Workspace};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Prints the rows as JSON on standard output, and nothing else there.
+    #[arg(long)]
+    json: bool,
+    /// Chooses what is random.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Faults, separated by commas or blanks; all unless given.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 1..)]
+    only: Vec<String>,
+    /// Says which faults there are, and does nothing.
+    #[arg(long)]
+    list: bool,
+    /// Fewer clients, and seconds in place of minutes.
+    #[arg(long)]
+    short: bool,
+    /// Takes the data path and all its flows away when each fault begins: every row has to fail.
+    #[arg(long)]
+    sabotage: bool,
+    /// Writes the table into docs/reliability.md when everything was played; with --list only what its rows mean.
+    #[arg(long, conflicts_with_all = ["only", "short", "sabotage"])]
+    write: bool,
+}
+
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    if !process::is_root()? {
+        bail!("the faults load a kernel program and make network namespaces: run them as root");
+    }
+    let built = build::lab_programs(workspace)?;
+
+    let path = built.binary.with_file_name("balancer-faults");
+    let mut program = Command::new(&path);
+    program.args(["--seed", &args.seed.to_string()]);
+    let flags = [
+        (args.json, "--json"),
+        (args.list, "--list"),
+        (args.short, "--short"),
+        (args.sabotage, "--sabotage"),
+    ];
+    program.args(flags.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| flag));
+    if !args.only.is_empty() {
+        program.args(["--only", &args.only.join(",")]);
+    }
+    if args.write {
+        program.arg("--write").arg(workspace.root().join("docs/reliability.md"));
+    }
+    let status = build::with_products(&mut program, &built)
+        .status()
+        .with_context(|| format!("failed to start {}", path.display()))?;
+    if !status.success() {
+        bail!("not every flow and message survived");
+    }
+    Ok(())
+}
