@@ -1,4 +1,5 @@
-//! Whether the brokers of a service agree on how many nodes their cluster has.
+//! Whether the brokers of a service agree on how many nodes their cluster has, and whether each of them is a node of its
+//! own.
 //!
 //! Nodes that cannot reach each other go on as several clusters, and clients of one no longer hear those of another.
 //! Each then counts fewer nodes than there are, and most often not as many as the others count. Two halves of the same
@@ -60,4 +61,22 @@ pub(crate) fn compare(
         confirmed &= taken > since;
     }
     (counts.len() > 1).then_some(Disagreement { since, confirmed, counts })
+}
+
+/// Backends whose fresh readings are of one node, by the name of the node: two names of one broker, or pages behind an
+/// address that leads to any of the nodes.
+pub(crate) fn same_nodes(
+    backends: &[Backend],
+    stale_after: Duration,
+    now: Moment,
+) -> BTreeMap<&str, Vec<&str>> {
+    let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for backend in backends {
+        let fresh = backend.sample.as_ref().filter(|sample| now.since(sample.taken) <= stale_after);
+        if let Some(node) = fresh.and_then(|sample| sample.node.as_deref()) {
+            nodes.entry(node).or_default().push(&backend.spec.name);
+        }
+    }
+    nodes.retain(|_, backends| backends.len() > 1);
+    nodes
 }

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::admission;
 use crate::backend::Backend;
-use crate::cluster::Disagreement;
+use crate::cluster::{self, Disagreement};
 use crate::drain::DrainState;
 use crate::health::HealthState;
 use crate::load::SATURATED;
@@ -76,6 +76,7 @@ pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
         rule("takeover", Stays, None, takeover(service)),
         rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service)),
         rule("cluster-disagrees", Stays, disagreement(service).map(|found| found.since), disagrees(service)),
+        rule("same-node", Stays, None, same_node(service, now)),
         rule("service-ramp", Stays, None, ramp(admission::service_budget(service, now))),
         rule("on-standby", Stays, None, on_standby(service)),
         rule("counting", Stays, None, counting(service, now)),
@@ -186,6 +187,20 @@ fn disagrees(service: &Service) -> Option<String> {
     Some(format!(
         "the brokers disagree on how many nodes their cluster has: {who}; it may be split, and nobody is closed for it"
     ))
+}
+
+/// Backends that are told the load of one and the same node.
+fn same_node(service: &Service, now: Moment) -> Option<String> {
+    let nodes = cluster::same_nodes(&service.backends, service.spec.stale_after, now);
+    let one = |(node, backends): (&&str, &Vec<&str>)| format!("{node} by {}", backends.join(", "));
+    let told: Vec<String> = nodes.iter().map(one).collect();
+    (!told.is_empty()).then(|| {
+        format!(
+            "one node is read by several backends, which are steered by its load together: {}; give each of them a \
+             telemetry.url or port of its own, or write the broker once",
+            told.join("; ")
+        )
+    })
 }
 
 fn spared(backend: &Backend) -> Option<String> {

@@ -25,6 +25,8 @@ pub struct Sample {
     pub messages: Option<u64>,
     /// Nodes that this broker believes its cluster to have, itself among them.
     pub cluster_members: Option<u64>,
+    /// The name that the broker itself has for its node, which no other node has.
+    pub node: Option<String>,
     /// Exhaustible resources.
     pub resources: Vec<ResourceUse>,
     /// Names of alarms that are raised, with their scope.

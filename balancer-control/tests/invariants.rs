@@ -158,6 +158,7 @@ fn sample() -> impl Strategy<Value = Sample> {
             connections: counters.0,
             messages: counters.1,
             cluster_members: counters.2,
+            node: None,
             resources: resources.into_iter().map(|(resource, used)| ResourceUse { resource, used }).collect(),
             alarms: alarms.into_iter().map(|scope| ("alarm".to_owned(), scope)).collect(),
             draining,

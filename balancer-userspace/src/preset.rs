@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 pub use cores::Cores;
 pub use meaning::{
-    AlarmRule, AlarmScope, AlarmWhen, Condition, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity,
+    AlarmRule, AlarmScope, AlarmWhen, Condition, Cpu, CpuUnit, Limit, Meaning, Metric, NodeName, Quantity,
     ResourceKind, ResourceRule, TimeUnit, Unknown,
 };
 pub use reference::reference;
@@ -53,6 +53,8 @@ pub struct Preset {
     pub cores: Option<f64>,
     /// Ports that it listens on by default.
     pub ports: BTreeMap<Protocol, Vec<u16>>,
+    /// Path of its WebSockets; `None` for the usual one.
+    pub websocket: Option<String>,
     /// Where its telemetry is found unless the configuration says otherwise.
     pub source: SourceKind,
     /// How it is probed unless its port or the configuration says otherwise.

@@ -273,6 +273,7 @@ impl Agent {
             sample_age_seconds: sample.map(|sample| now.since(sample.taken).as_secs_f64()),
             broker_connections: sample.and_then(|sample| sample.connections),
             cluster_members: sample.and_then(|sample| sample.cluster_members),
+            node: sample.and_then(|sample| sample.node.clone()),
             telemetry_problem: self.silent.get(&known.id).cloned().or_else(|| known.refused.clone()),
             next_hop: self.hop_text(known.id),
             zone: configured.and_then(|backend| backend.zone.clone()),

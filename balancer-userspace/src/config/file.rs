@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::defaults;
 use super::value::{
     Address, BackendLabel, Endpoint, HashKey, Listen, LogFile, Name, Path, Rate, RateOrOff, Share,
-    ShareOrOff, Span, Statuses, Url,
+    ShareOrOff, Span,
 };
 
 /// Declares an enum whose variants are words of the file.
@@ -34,10 +34,14 @@ macro_rules! words {
 }
 
 mod discovery;
+mod health;
 mod protection;
+mod telemetry;
 
 pub use discovery::{DiscoveryKind, DiscoverySection};
+pub use health::{DrainKind, DrainSection, HealthKind, HealthSection, ProbeVersionName, TlsSection};
 pub use protection::EjectionSection;
+pub use telemetry::{MetricNames, MqttVersionName, SourceName, TelemetrySection};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -211,195 +215,6 @@ pub struct ServiceSection {
     pub backend: Vec<BackendSection>,
 }
 
-/// `[service.health]`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct HealthSection {
-    /// What is asked. `mqtt`: one session that is held, and a PINGREQ per probe. `amqp`: the protocol header. `stomp`: a
-    /// CONNECT. `http`: a GET. `agent-check`: HAProxy's agent-check, whose `drain`, `maint` and `down` count. `tcp`: a connect,
-    /// which finds no broker that accepts and then hangs. `none`: nothing, backends are always up. Without it what the
-    /// preset says for the backend's port, otherwise `tcp`.
-    pub kind: Option<HealthKind>,
-    /// Time from one probe to the next.
-    #[schemars(extend("default" = defaults::HEALTH_INTERVAL, "x-min" = "100ms", "x-max" = "10m"))]
-    pub interval: Option<Span>,
-    /// Each probe is late by a random part of this, so that several gateways do not ask in step. At most half of
-    /// `interval`. Without it a tenth of it.
-    #[schemars(extend("x-min" = "0ms", "x-max" = "5m"))]
-    pub jitter: Option<Span>,
-    /// Time after which a probe without an answer has failed. At most `interval`.
-    #[schemars(extend("default" = defaults::HEALTH_TIMEOUT, "x-min" = "50ms", "x-max" = "1m"))]
-    pub timeout: Option<Span>,
-    /// Successful probes in a row before a backend is in rotation.
-    #[schemars(range(min = 1, max = 100), extend("default" = defaults::RISE))]
-    pub rise: Option<u32>,
-    /// Failed probes in a row before it is taken out. Its flows stay.
-    #[schemars(range(min = 1, max = 100), extend("default" = defaults::FALL))]
-    pub fall: Option<u32>,
-    /// Port that is probed. Without it the backend's own, or the preset's for a GET. `agent-check` needs it.
-    #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
-    pub port: Option<u16>,
-    /// `mqtt`, `stomp`, `http`: user name.
-    pub username: Option<String>,
-    /// `mqtt`, `stomp`, `http`: file whose first line is the password, the only place for it. Read at every connect.
-    pub password_file: Option<Path>,
-    /// `http`: file whose first line is a bearer token, instead of `username` and `password_file`.
-    pub token_file: Option<Path>,
-    /// `mqtt`: start of the client id, which is made unique per backend and gateway. Without it the broker chooses an id.
-    pub client_id: Option<String>,
-    /// Protocol version. `mqtt`: `3.1.1` (the default) or `5`. `amqp`: `0-9-1` (the default) or `1.0`.
-    pub version: Option<ProbeVersionName>,
-    /// `mqtt`: path of the WebSocket that MQTT is spoken in. Without it there is none, unless the preset knows the
-    /// backend's port as one for WebSockets; then `/mqtt`.
-    pub websocket: Option<String>,
-    /// `http`: path and query of the request.
-    #[schemars(extend("default" = defaults::HEALTH_PATH))]
-    pub path: Option<String>,
-    /// `http`: statuses that mean healthy. 404 means that the broker does not have the check, and is no failure while the
-    /// backend's own port accepts connections.
-    #[schemars(extend("default" = defaults::STATUS))]
-    pub status: Option<Statuses>,
-    /// `http`: text that a healthy answer has in its body. Without it the body is not read.
-    pub body: Option<String>,
-    /// `agent-check`: text that is sent before the answer is read.
-    pub send: Option<String>,
-    /// The probe is encrypted, as `tls = {}`. Without it only where the preset knows the backend's port as one for TLS.
-    pub tls: Option<TlsSection>,
-    /// Where the brokers say that they want no new connections, besides their answers to probes.
-    pub drain: Option<DrainSection>,
-}
-
-/// `[service.health.tls]`, and wherever else a connection can be encrypted
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TlsSection {
-    /// PEM file with the certificates of the authorities that are believed. Without it those of the system.
-    pub ca_file: Option<Path>,
-    /// PEM file with the agent's own certificate, and what leads from it to an authority.
-    pub certificate_file: Option<Path>,
-    /// PEM file with the key of `certificate_file`.
-    pub key_file: Option<Path>,
-    /// Name that is asked for and that the certificate must be for. Without it the address.
-    pub server_name: Option<String>,
-    /// Whether the certificate is looked at. `false` encrypts without knowing with whom.
-    #[schemars(extend("default" = true))]
-    pub verify: Option<bool>,
-}
-
-/// `[service.health.drain]`
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DrainSection {
-    /// What is asked at every probe. `http`: a GET; credentials alone are added to those of the preset. `agent-check`:
-    /// HAProxy's agent-check. `none`: nothing, whatever the preset says.
-    #[schemars(extend("default" = "http"))]
-    pub kind: Option<DrainKind>,
-    /// Port on the backend's address. Without it the preset's.
-    #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
-    pub port: Option<u16>,
-    /// `http`: path and query of the request. Without it the preset's.
-    pub path: Option<String>,
-    /// `http`: statuses that mean that no new connections are wanted. Success means that they are, anything else nothing.
-    #[schemars(extend("default" = defaults::DRAIN_STATUS))]
-    pub status: Option<Statuses>,
-    /// `http`: instead of `status` a place in a JSON document (RFC 6901), as `/0/being_drained`: true, or a number
-    /// other than 0, means that no new connections are wanted.
-    pub json: Option<String>,
-    /// `http`: user name.
-    pub username: Option<String>,
-    /// `http`: file whose first line is the password, the only place for it. Read at every request.
-    pub password_file: Option<Path>,
-    /// `http`: file whose first line is a bearer token, instead of `username` and `password_file`.
-    pub token_file: Option<Path>,
-    /// `agent-check`: text that is sent before the answer is read.
-    pub send: Option<String>,
-    /// `http`: the request is encrypted, as `tls = {}`.
-    pub tls: Option<TlsSection>,
-}
-
-/// `[service.telemetry]`, and `[service.backend.telemetry]`
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TelemetrySection {
-    /// What is read. `prometheus`: a page of metrics. `json`: a JSON document. `mqtt-sys`: the broker's `$SYS` topics. `local`: a process on this machine.
-    /// `agent-check`: HAProxy's agent-check. `none`: nothing, connections are counted. Without it what the preset says,
-    /// otherwise `none`, or `local` when `unit`, `pid`, `pid_file` or `cgroup` is given.
-    pub source: Option<SourceName>,
-    /// Time from one reading to the next.
-    #[schemars(extend("default" = defaults::TELEMETRY_INTERVAL, "x-min" = "100ms", "x-max" = "10m"))]
-    pub interval: Option<Span>,
-    /// Time after which a reading is given up. At most `interval`.
-    #[schemars(extend("default" = defaults::TELEMETRY_TIMEOUT, "x-min" = "50ms", "x-max" = "1m"))]
-    pub timeout: Option<Span>,
-    /// Port on the backend's address. Without it the preset's, or for `mqtt-sys` the backend's own.
-    #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
-    pub port: Option<u16>,
-    /// `prometheus`, `json`: path and query of the page. Without it the preset's, or else `/metrics` and `/`.
-    pub path: Option<String>,
-    /// `prometheus`, `json`: the whole URL, instead of `port` and `path`; with a preset that reads JSON the URL up to the
-    /// preset's paths. Only for one backend.
-    pub url: Option<Url>,
-    /// `prometheus`, `json`, `mqtt-sys`: user name. For `mqtt-sys` without it the one of `health`.
-    pub username: Option<String>,
-    /// `prometheus`, `json`, `mqtt-sys`: file whose first line is the password, the only place for it. Read at every use.
-    pub password_file: Option<Path>,
-    /// `prometheus`, `json`: file whose first line is a bearer token, instead of `username` and `password_file`.
-    pub token_file: Option<Path>,
-    /// `prometheus`, `json`, `mqtt-sys`: the connection is encrypted, as `tls = {}`. Without it only for `https` URLs, and for
-    /// `mqtt-sys` where the probe of the same port is, or the preset knows the port as one for TLS.
-    pub tls: Option<TlsSection>,
-    /// `mqtt-sys`: start of the client id, which is made unique per backend and gateway.
-    pub client_id: Option<String>,
-    /// `mqtt-sys`: protocol version.
-    #[schemars(extend("default" = "3.1.1"))]
-    pub version: Option<MqttVersionName>,
-    /// `prometheus`: names of the metrics, for brokers without a preset. Series of one name are summed;
-    /// `name{label="value"}` selects some of them. `json`: RFC 6901 pointers, as `/connections`; a key may be `+` for all.
-    pub metrics: Option<MetricNames>,
-    /// `agent-check`: text that is sent before the answer is read.
-    pub send: Option<String>,
-    /// Port of a node_exporter on the backend's address. Read as well; its CPU and memory are believed over those of
-    /// `source`.
-    #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
-    pub node_exporter: Option<u16>,
-    /// Port of a `balancer report` on the backend's address. Read as well; its CPU, memory and descriptors are believed
-    /// over those of `source`.
-    #[schemars(range(min = 1, max = 65535), extend("x-noun" = "a TCP port"))]
-    pub report: Option<u16>,
-    /// The broker runs on this machine as this systemd unit. Read as well; CPU and memory of the unit are believed over those of
-    /// `source`. Only for one backend, as are the next three.
-    pub unit: Option<String>,
-    /// The broker runs on this machine as this process.
-    #[schemars(range(min = 1, max = 4_194_304), extend("x-noun" = "a process id"))]
-    pub pid: Option<u32>,
-    /// The broker runs on this machine, and this file has its process id.
-    pub pid_file: Option<Path>,
-    /// The broker runs on this machine in this control group: a path under `/sys/fs/cgroup`, or relative to it.
-    pub cgroup: Option<String>,
-}
-
-/// `[service.telemetry.metrics]`: metric names of a broker that has no preset.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct MetricNames {
-    /// Utilisation, a gauge from 0 to 1. One of the three `cpu` names at most.
-    pub cpu_ratio: Option<String>,
-    /// Utilisation, a gauge from 0 to 100.
-    pub cpu_percent: Option<String>,
-    /// CPU time used, a counter in seconds, such as `process_cpu_seconds_total`. Needs the backend's `cores`.
-    pub cpu_seconds: Option<String>,
-    /// Client connections, a gauge.
-    pub connections: Option<String>,
-    /// Most client connections, a gauge.
-    pub max_connections: Option<String>,
-    /// Messages received, a counter.
-    pub messages: Option<String>,
-    /// Memory used, a gauge in bytes.
-    pub memory: Option<String>,
-    /// Memory limit, a gauge in bytes.
-    pub memory_limit: Option<String>,
-}
-
 /// `[[service.backend]]`
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -484,39 +299,4 @@ words!(
 words!(
     /// Values of `service.when_down`.
     WhenDown { Keep = "keep", Close = "close" }
-);
-words!(
-    /// Values of `service.health.kind`.
-    HealthKind {
-        Mqtt = "mqtt",
-        Amqp = "amqp",
-        Stomp = "stomp",
-        Http = "http",
-        AgentCheck = "agent-check",
-        Tcp = "tcp",
-        None = "none",
-    }
-);
-words!(
-    /// Values of `service.health.drain.kind`.
-    DrainKind { Http = "http", AgentCheck = "agent-check", None = "none" }
-);
-words!(
-    /// Values of `service.health.version`.
-    ProbeVersionName { V311 = "3.1.1", V5 = "5", V091 = "0-9-1", V10 = "1.0" }
-);
-words!(
-    /// Values of `service.telemetry.source`.
-    SourceName {
-        Prometheus = "prometheus",
-        Json = "json",
-        MqttSys = "mqtt-sys",
-        Local = "local",
-        AgentCheck = "agent-check",
-        None = "none",
-    }
-);
-words!(
-    /// Values of `service.telemetry.version`.
-    MqttVersionName { V311 = "3.1.1", V5 = "5" }
 );

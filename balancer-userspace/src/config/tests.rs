@@ -6,6 +6,7 @@ mod documents;
 mod good;
 mod health;
 mod hostile;
+mod telemetry;
 
 use super::{Checked, Problem, check};
 

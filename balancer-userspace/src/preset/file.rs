@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hyper::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use super::meaning::{AlarmRule, Condition, Cpu, Meaning, Metric, Quantity, ResourceRule};
+use super::meaning::{AlarmRule, Condition, Cpu, Meaning, Metric, NodeName, Quantity, ResourceRule};
 use super::{Drain, Health, JsonPage, Preset, Protocol, SourceKind, Verified};
 
 #[derive(Deserialize)]
@@ -22,6 +22,7 @@ pub(super) struct File {
     cores: Option<f64>,
     #[serde(default)]
     ports: BTreeMap<Protocol, Vec<u16>>,
+    websocket: Option<String>,
     source: SourceKind,
     clock: Option<Metric>,
     health: Option<Health>,
@@ -33,6 +34,7 @@ pub(super) struct File {
     max_connections: Option<Quantity>,
     messages: Option<Quantity>,
     cluster_members: Option<Quantity>,
+    node: Option<NodeName>,
     #[serde(default)]
     resources: Vec<ResourceRule>,
     #[serde(default)]
@@ -56,6 +58,7 @@ impl TryFrom<File> for Preset {
             bootstrap_only: file.bootstrap_only,
             cores: file.cores,
             ports: file.ports,
+            websocket: file.websocket,
             source: file.source,
             health: file.health,
             drain: file.drain,
@@ -65,6 +68,7 @@ impl TryFrom<File> for Preset {
                 max_connections: file.max_connections,
                 messages: file.messages,
                 cluster_members: file.cluster_members,
+                node: file.node,
                 resources: file.resources,
                 alarms: file.alarms,
                 draining: file.draining,
@@ -86,6 +90,9 @@ impl File {
         }
         if self.ports.values().flatten().any(|port| *port == 0) {
             return Err("ports: 0 is not a TCP port; use 1 to 65535".to_owned());
+        }
+        if let Some(path) = &self.websocket {
+            absolute("websocket", path)?;
         }
         match &self.source {
             SourceKind::Prometheus { port, path, .. } => place("source", Some(*port), path)?,
@@ -123,7 +130,8 @@ impl File {
         let quantities = [&self.connections, &self.max_connections, &self.messages, &self.cluster_members];
         let metrics = quantities.into_iter().flatten().map(|quantity| &quantity.metric);
         let metrics = metrics.chain(self.cpu.iter().map(Cpu::metric)).chain(&self.clock);
-        match metrics.flat_map(|metric| &metric.0).find(|selector| !known(&selector.name)) {
+        let node = self.node.iter().map(|node| &node.metric);
+        match metrics.flat_map(|metric| &metric.0).chain(node).find(|selector| !known(&selector.name)) {
             None => Ok(()),
             Some(selector) => Err(format!(
                 "{selector} is no pointer into a page; write \"/key/key\", or \"PAGE:/key/key\" for a page with a name"
@@ -146,8 +154,13 @@ fn place(key: &str, port: Option<u16>, path: &str) -> Result<(), String> {
     if port == Some(0) {
         return Err(format!("{key}.port: 0 is not a TCP port; use 1 to 65535"));
     }
-    if !path.starts_with('/') || path.parse::<axum::http::Uri>().is_err() {
-        return Err(format!("{key}.path: {path:?} is not a path; start it with \"/\""));
+    absolute(&format!("{key}.path"), path)
+}
+
+/// A path that can be asked for.
+fn absolute(key: &str, path: &str) -> Result<(), String> {
+    if path.starts_with('/') && path.parse::<axum::http::Uri>().is_ok() {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("{key}: {path:?} is not a path; start it with \"/\""))
 }

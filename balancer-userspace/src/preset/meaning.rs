@@ -20,6 +20,8 @@ pub struct Meaning {
     pub messages: Option<Quantity>,
     /// Nodes that the broker believes its cluster to have, itself among them, a gauge.
     pub cluster_members: Option<Quantity>,
+    /// Where the broker tells the name of its node.
+    pub node: Option<NodeName>,
     /// Exhaustible resources.
     pub resources: Vec<ResourceRule>,
     /// Alarms.
@@ -69,6 +71,18 @@ impl<'de> Deserialize<'de> for Metric {
         }
         deserializer.deserialize_any(Names)
     }
+}
+
+/// Where a broker tells the name of its node, by which two backends that are one node are found out. No other node may
+/// have that name: a default that every broker has until somebody changes it is none.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeName {
+    /// The series that has the name in its labels; of JSON documents the place of the name itself.
+    pub metric: Selector,
+    /// The labels that make the name together. None for JSON.
+    #[serde(default)]
+    pub labels: Vec<String>,
 }
 
 /// How utilisation follows from metrics.

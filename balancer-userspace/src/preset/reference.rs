@@ -31,7 +31,8 @@ serves CPU, cores, memory and descriptors on port 9465, for the preset `balancer
 Cores are the least of quota, affinity and CPUs online (and `--cores 1` for a broker with one thread), memory is that of the tightest limit of the control groups, version 1 or 2.
 As a service: `balancer-userspace/dist/balancer-report@.service`, enabled as `balancer-report@mosquitto`.
 It is read beside what the broker tells, by `telemetry.report = 9465`; a node_exporter by `telemetry.node_exporter = 9100`.
-Neither has authentication: keep them in the management network.
+`telemetry.exporter_tls = {}` reads both over TLS: node_exporter has its [own](https://prometheus.io/docs/guides/tls-encryption/), and `balancer report`, which serves plain HTTP, takes a TLS proxy in front of it.
+Neither asks who reads: keep them in the management network.
 
 ## Presets of your own
 
@@ -43,6 +44,7 @@ name = "own"                       # as the file is called
 title = "Our broker"
 documentation = ["https://example.org/metrics"]
 cores = 1                          # at most; leave out for brokers that use what they are given
+websocket = "/ws"                  # path of MQTT over WebSocket, if it is not /mqtt
 ports = { mqtt = [1883] }          # mqtt(s), ws(s), amqp(s), stomp(s), http, openwire, nats, kafka
 health = { check = "tcp" }         # for ports that `ports` does not have a probe for: mqtt, amqp, http, tcp
 
@@ -83,6 +85,9 @@ optional = true                    # a page without it is complete
 [cluster_members]                  # nodes of its cluster that this broker knows, itself among them
 metric = "/cluster/nodes"
 optional = true
+
+[node]                             # name that no other node has; of Prometheus pages labels = ["x", "y"] of the series
+metric = "/server/id"
 
 # used and limit, free and limit, free and floor, percent, or ratio; of memory, descriptors, disk, connections.
 [[resources]]

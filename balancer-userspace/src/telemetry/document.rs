@@ -12,11 +12,16 @@ use super::page::Row;
 /// Most numbers of one document that are read.
 const MAX_ROWS: usize = 100_000;
 
+/// Longest text that may be a name, in bytes.
+const NAME_BYTES: usize = 256;
+
 /// A document, read.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Document<'a> {
     /// Every number.
     pub(crate) rows: Vec<Row<'a>>,
+    /// Every text that is no number and may be a name.
+    pub(crate) texts: Vec<(String, String)>,
     /// The first text of a key `error`: Jolokia answers with status 200 whatever went wrong.
     pub(crate) error: Option<String>,
 }
@@ -87,7 +92,15 @@ impl<'de> Visitor<'de> for Leaves<'_, '_> {
         if self.document.error.is_none() && self.path.ends_with("/error") {
             self.document.error = Some(excerpt(text, ERROR_CHARS));
         }
-        number(text).map_or(Ok(()), |value| self.put(value))
+        match number(text) {
+            Some(value) => self.put(value),
+            None => {
+                if text.len() <= NAME_BYTES && self.document.texts.len() < MAX_ROWS {
+                    self.document.texts.push((self.path.clone(), text.to_owned()));
+                }
+                Ok(())
+            }
+        }
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {

@@ -4,9 +4,10 @@ mod survey;
 
 use balancer_control::{Moment, Resource, ResourceUse, Scope};
 
-use super::SourceError;
 use super::page::Page;
 use super::reading::{Reading, count};
+use super::{SourceError, Target, named};
+use crate::config;
 use crate::preset::{
     AlarmScope, AlarmWhen, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity, ResourceKind,
     ResourceRule, TimeUnit, Unknown,
@@ -48,6 +49,23 @@ impl Interpreter {
         Self { meaning, cores, before: None, clock: None, grown, survey: None }
     }
 
+    /// For a source as it is configured. `at` is named in errors.
+    ///
+    /// # Errors
+    /// Names of metrics that do not go together.
+    pub(crate) fn configured(
+        meaning: &config::Meaning,
+        target: &Target,
+        at: &str,
+    ) -> Result<Self, SourceError> {
+        Ok(match meaning {
+            config::Meaning::Named(names) => Self::new(named::meaning(names, at)?, target.cores),
+            config::Meaning::Preset(preset) => {
+                Self::new(preset.meaning.clone(), target.cores.or(preset.cores))
+            }
+        })
+    }
+
     /// Notes from here on what of the meaning is on each page.
     pub(crate) fn begin_survey(&mut self) {
         self.survey = Some(Vec::new());
@@ -84,6 +102,7 @@ impl Interpreter {
         sample.connections = quantity(page, self.meaning.connections.as_ref(), own)?;
         sample.messages = quantity(page, self.meaning.messages.as_ref(), own)?;
         sample.cluster_members = quantity(page, self.meaning.cluster_members.as_ref(), own)?;
+        sample.node = self.meaning.node.as_ref().and_then(|name| page.node(name));
         for rule in &self.meaning.resources {
             sample.resources.extend(resource(page, rule)?);
         }

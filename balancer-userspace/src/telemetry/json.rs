@@ -13,7 +13,7 @@ use super::document;
 use super::http::{Extra, Get, check_url};
 use super::interpret::Interpreter;
 use super::page::{Page, wall_ms};
-use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target, named};
+use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target};
 use crate::config::telemetry::{HttpAuth, JsonDocument, Meaning};
 use crate::tls::TlsClient;
 
@@ -48,10 +48,7 @@ impl JsonSource {
     ) -> Result<Self, SourceError> {
         let name = documents.first().map(|document| document.url.clone()).unwrap_or_default();
         let headers = self::headers(headers, &name)?;
-        let (meaning, cores) = match meaning {
-            Meaning::Named(names) => (named::meaning(names, &name)?, target.cores),
-            Meaning::Preset(preset) => (preset.meaning.clone(), target.cores.or(preset.cores)),
-        };
+        let interpreter = Interpreter::configured(meaning, target, &name)?;
         let documents = documents.iter().map(|document| {
             let url = check_url(&document.url);
             let url = url.map_err(|why| SourceError::Config { at: "url".to_owned(), why })?;
@@ -63,7 +60,7 @@ impl JsonSource {
             name,
             tls: TlsClient::new(auth.tls.clone()),
             auth,
-            interpreter: Interpreter::new(meaning, cores),
+            interpreter,
             own: target.own.clone(),
         })
     }
@@ -81,9 +78,10 @@ impl JsonSource {
         let mut whole = document::Document::default();
         for document in try_join_all(fetched).await? {
             whole.rows.extend(document.rows);
+            whole.texts.extend(document.texts);
             whole.error = whole.error.or(document.error);
         }
-        let page = Page { at: &self.name, rows: whole.rows, wall_ms: wall_ms() };
+        let page = Page { at: &self.name, rows: whole.rows, texts: whole.texts, wall_ms: wall_ms() };
         let reading = self.interpreter.read(&page, now, self.own.count());
         reading.map_err(|e| match (e, whole.error) {
             (missing @ SourceError::Missing { .. }, Some(said)) => {

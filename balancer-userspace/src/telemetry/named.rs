@@ -65,6 +65,7 @@ pub(crate) fn meaning(names: &MetricNames, at: &str) -> Result<Meaning, SourceEr
         max_connections: plain(quantity("max_connections", &names.max_connections)?),
         messages: plain(quantity("messages", &names.messages)?),
         cluster_members: None,
+        node: None,
         resources,
         alarms: Vec::new(),
         draining: Vec::new(),

@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::SourceError;
-use crate::preset::{Metric, Selector};
+use super::error::excerpt;
+use crate::preset::{Metric, NodeName, Selector};
 
 /// A time of a row further from the present than this is not a reading of the present.
 const NOW_WITHIN_S: f64 = 60.0;
+
+/// Longest name of a node that is kept, in characters.
+const NODE_CHARS: usize = 128;
 
 /// Labels and their values, in the order of the page.
 pub(crate) type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
@@ -27,14 +31,25 @@ pub(crate) struct Row<'a> {
 }
 
 /// Everything one poll of one source found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Page<'a> {
     /// Where it was found, for messages.
     pub(crate) at: &'a str,
     /// All series.
     pub(crate) rows: Vec<Row<'a>>,
+    /// Short texts of JSON documents, by their pointer.
+    pub(crate) texts: Vec<(String, String)>,
     /// Wall-clock time of the poll, milliseconds since the Unix epoch.
     pub(crate) wall_ms: i64,
+}
+
+/// Whether the selector means this series.
+fn is_of(row: &Row<'_>, selector: &Selector) -> bool {
+    selector.matches_name(&row.name) && selector.matches(&row.name, |label| label_of(row, label))
+}
+
+fn label_of(row: &Row<'_>, name: &str) -> Option<String> {
+    row.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.to_string())
 }
 
 /// The time of the wall clock, milliseconds since the Unix epoch.
@@ -79,10 +94,7 @@ impl Page<'_> {
         let mut values = Vec::new();
         let mut seen = BTreeSet::new();
         for row in &self.rows {
-            let label = |name: &str| {
-                row.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.to_string())
-            };
-            if !selector.matches_name(&row.name) || !selector.matches(&row.name, label) {
+            if !is_of(row, selector) {
                 continue;
             }
             if !row.value.is_finite() {
@@ -103,6 +115,20 @@ impl Page<'_> {
             values.push(row.value);
         }
         Ok(values)
+    }
+
+    /// The name of the node; `None` when the page does not tell it, or tells several.
+    pub(crate) fn node(&self, name: &NodeName) -> Option<String> {
+        let texts = self.texts.iter().filter(|(pointer, _)| name.metric.matches_name(pointer));
+        let texts = texts.map(|(_, text)| text.clone());
+        let labelled = self.rows.iter().filter(|row| !name.labels.is_empty() && is_of(row, &name.metric));
+        let labelled = labelled.filter_map(|row| {
+            let values: Option<Vec<_>> = name.labels.iter().map(|label| label_of(row, label)).collect();
+            Some(values?.join(" of "))
+        });
+        let mut names = texts.chain(labelled);
+        let first = names.next()?;
+        names.all(|other| other == first).then(|| excerpt(&first, NODE_CHARS))
     }
 
     fn check_time(&self, row: &Row<'_>, selector: &Selector) -> Result<(), SourceError> {
@@ -131,5 +157,44 @@ impl Page<'_> {
     /// The error for a value that cannot be.
     pub(crate) fn value_error(&self, metric: &Metric, value: f64, why: &'static str) -> SourceError {
         SourceError::Value { at: self.at.to_owned(), name: metric.to_string(), value, why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{document, exposition};
+
+    fn name(metric: &str, labels: &[&str]) -> NodeName {
+        NodeName {
+            metric: metric.parse().unwrap(),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_node_is_in_labels() {
+        let read = |text: &'static str| {
+            let page = Page { rows: exposition::parse(text).unwrap(), ..Page::default() };
+            page.node(&name("identity_info", &["node", "cluster"]))
+        };
+        let both = "up 1\nidentity_info{cluster=\"c\",node=\"a\"} 1\n";
+        assert_eq!(read(both), Some("a of c".to_owned()));
+        assert_eq!(read("identity_info{node=\"a\"} 1\n"), None, "half of it");
+        assert_eq!(read("up 1\n"), None);
+        let two = "identity_info{node=\"a\",cluster=\"c\"} 1\nidentity_info{node=\"b\",cluster=\"c\"} 1\n";
+        assert_eq!(read(two), None, "a page of several nodes");
+    }
+
+    #[test]
+    fn the_name_of_a_node_is_a_text() {
+        let read = |text: &str| {
+            let texts = document::parse(text, "").unwrap().texts;
+            Page { texts, ..Page::default() }.node(&name("/server/id", &[]))
+        };
+        assert_eq!(read(r#"{"id": "x", "server": {"id": "NDQ5"}}"#), Some("NDQ5".to_owned()));
+        assert_eq!(read(r#"{"server": {"id": 7}}"#), None);
+        let long = format!(r#"{{"server": {{"id": "{}"}}}}"#, "x".repeat(1000));
+        assert_eq!(read(&long), None, "no name is as long");
     }
 }

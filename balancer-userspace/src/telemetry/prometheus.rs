@@ -11,7 +11,7 @@ use super::exposition;
 use super::http::{Answer, Extra, Get, check_url};
 use super::interpret::Interpreter;
 use super::page::{Page, wall_ms};
-use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target, named};
+use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target};
 use crate::config::telemetry::{HttpAuth, Meaning};
 use crate::tls::TlsClient;
 
@@ -37,16 +37,12 @@ impl PrometheusSource {
         target: &Target,
     ) -> Result<Self, SourceError> {
         let checked = check_url(url).map_err(|why| SourceError::Config { at: "url".to_owned(), why })?;
-        let (meaning, cores) = match meaning {
-            Meaning::Named(names) => (named::meaning(names, url)?, target.cores),
-            Meaning::Preset(preset) => (preset.meaning.clone(), target.cores.or(preset.cores)),
-        };
         Ok(Self {
             url: checked,
             name: url.to_owned(),
             tls: TlsClient::new(auth.tls.clone()),
             auth,
-            interpreter: Interpreter::new(meaning, cores),
+            interpreter: Interpreter::configured(meaning, target, url)?,
             own: target.own.clone(),
         })
     }
@@ -73,7 +69,7 @@ impl PrometheusSource {
             line: bad.line,
             text: excerpt(bad.text, 80),
         })?;
-        let page = Page { at: &self.name, rows, wall_ms };
+        let page = Page { at: &self.name, rows, texts: Vec::new(), wall_ms };
         self.interpreter.read(&page, now, self.own.count())
     }
 }

@@ -32,6 +32,7 @@ pub(crate) fn merge(readings: Vec<Reading>) -> (Sample, Vec<String>) {
         into.connections = sample.connections.or(into.connections);
         into.messages = sample.messages.or(into.messages);
         into.cluster_members = sample.cluster_members.or(into.cluster_members);
+        into.node = sample.node.or_else(|| into.node.take());
         for used in sample.resources {
             into.resources.retain(|known| known.resource != used.resource);
             into.resources.push(used);

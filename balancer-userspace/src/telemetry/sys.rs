@@ -135,7 +135,7 @@ impl SysSource {
                 timestamp_ms: None,
             })
             .collect();
-        let page = Page { at: &self.name, rows, wall_ms: 0 };
+        let page = Page { at: &self.name, rows, ..Page::default() };
         let reading = self.interpreter.read(&page, burst.at, burst.own)?;
         self.last = Some((burst.at, reading.clone()));
         Ok(reading)

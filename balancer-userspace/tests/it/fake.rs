@@ -89,6 +89,7 @@ pub(crate) fn status() -> wire::Status {
         sample_age_seconds: Some(1.5),
         broker_connections: Some(7),
         cluster_members: Some(3),
+        node: None,
         telemetry_problem: None,
         zone: None,
         discovered: false,

@@ -1,4 +1,4 @@
-//! Brokers that disagree on how many they are.
+//! Brokers that disagree on how many they are, and backends that are one node.
 
 use super::*;
 use crate::snapshot::Condition;
@@ -22,10 +22,13 @@ fn read(bench: &mut Bench, counts: &[u64], second: u64) -> Option<Condition> {
 }
 
 fn found(bench: &mut Bench, second: u64) -> Option<Condition> {
+    condition(bench, "cluster-disagrees", second)
+}
+
+fn condition(bench: &mut Bench, word: &str, second: u64) -> Option<Condition> {
     bench.controller.tick(at(second));
     let snapshot = bench.controller.snapshot(at(second));
-    let mut conditions = snapshot.services[0].conditions.iter();
-    conditions.find(|condition| condition.word == "cluster-disagrees").cloned()
+    snapshot.services[0].conditions.iter().find(|condition| condition.word == word).cloned()
 }
 
 #[test]
@@ -75,4 +78,24 @@ fn of_many_that_count_alike_a_few_are_named() {
     let told = read(&mut bench, &counts, 3).unwrap();
     let expected = "8 by broker-0, broker-1, broker-2, broker-3 and 4 more; 1 by broker-8; it";
     assert!(told.reason.contains(expected), "{}", told.reason);
+}
+
+#[test]
+fn backends_that_are_one_node_are_told() {
+    let node = |name: &str| Sample { node: Some(name.to_owned()), ..utilisation(0.2) };
+    let mut bench = bench(4);
+    bench.sample(0, 1, node("rabbit@a"));
+    bench.sample(1, 1, node("rabbit@b"));
+    bench.sample(2, 1, utilisation(0.2));
+    bench.sample(3, 1, utilisation(0.2));
+    assert_eq!(condition(&mut bench, "same-node", 1), None, "two nodes, and two that do not tell");
+    bench.sample(1, 3, node("rabbit@a"));
+    let told = condition(&mut bench, "same-node", 3).unwrap();
+    assert!(!told.closes);
+    assert!(told.reason.contains("together: rabbit@a by broker-0, broker-1; give"), "{}", told.reason);
+    // What was read long ago says nothing of the present.
+    for second in (5..40).step_by(2) {
+        bench.sample(1, second, node("rabbit@a"));
+    }
+    assert_eq!(condition(&mut bench, "same-node", 39), None);
 }

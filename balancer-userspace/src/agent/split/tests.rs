@@ -1,4 +1,4 @@
-//! From the pages of three brokers to the warning.
+//! From the pages of brokers to the warning.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -25,13 +25,21 @@ fn at(seconds: u64) -> Moment {
 
 /// A broker's page, on which it counts so many nodes.
 async fn broker(nodes: Arc<AtomicU64>) -> SocketAddr {
+    serve(move || {
+        let count = format!("emqx_cluster_nodes_running {}", nodes.load(Ordering::SeqCst));
+        PAGE.replace("emqx_cluster_nodes_running 3", &count)
+    })
+    .await
+}
+
+/// A page that is made for everybody who asks.
+async fn serve(page: impl Fn() -> String + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let _request = stream.read(&mut [0; 4096]).await;
-            let count = format!("emqx_cluster_nodes_running {}", nodes.load(Ordering::SeqCst));
-            let page = PAGE.replace("emqx_cluster_nodes_running 3", &count);
+            let page = page();
             let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close";
             let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{page}", page.len());
             let _ = stream.write_all(answer.as_bytes()).await;
@@ -41,10 +49,14 @@ async fn broker(nodes: Arc<AtomicU64>) -> SocketAddr {
 }
 
 fn source(address: SocketAddr, id: u16) -> Source {
+    source_of("emqx", address, id)
+}
+
+fn source_of(preset: &str, address: SocketAddr, id: u16) -> Source {
     let config = SourceConfig::Prometheus {
         url: format!("http://{address}/metrics"),
         auth: HttpAuth::default(),
-        meaning: Meaning::Preset(preset::find("emqx").unwrap()),
+        meaning: Meaning::Preset(preset::find(preset).unwrap()),
     };
     let target = Target { backend: BackendId(id), cores: None, own: OwnClients::default() };
     Source::new(&config, &target, || at(0)).unwrap()
@@ -95,7 +107,8 @@ async fn round(sources: &mut [Source], controller: &mut Controller, second: u64)
     controller.tick(at(second));
     let snapshot = controller.snapshot(at(second));
     let service = &snapshot.services[0];
-    assert_eq!(disagrees(service), !warnings(&snapshot).is_empty());
+    let split = warnings(&snapshot).iter().any(|warning| warning.contains("it may be split"));
+    assert_eq!(disagrees(service), split);
     assert_eq!(service.backends.iter().filter(|backend| backend.open).count(), 3, "nobody is closed");
     warnings(&snapshot)
 }
@@ -118,4 +131,20 @@ async fn a_cluster_whose_members_disagree_is_warned_of() {
     assert_eq!(round(&mut sources, &mut controller, 5).await, [expected]);
     counts[2].store(2, Ordering::SeqCst);
     assert_eq!(round(&mut sources, &mut controller, 7).await, [] as [&str; 0], "they agree");
+}
+
+/// A management address that leads to any of the nodes, and two nodes that are reached by their own.
+#[tokio::test]
+async fn pages_of_one_node_are_warned_of() {
+    const RABBITMQ: &str = include_str!("../../../tests/fixtures/rabbitmq-3.10.8.metrics");
+    let node = |name: &'static str| move || RABBITMQ.replace("rabbit@broker1", name);
+    let (one, two) = (serve(node("rabbit@one")).await, serve(node("rabbit@two")).await);
+    let mut sources =
+        [source_of("rabbitmq", one, 0), source_of("rabbitmq", one, 1), source_of("rabbitmq", two, 2)];
+    let mut controller = controller();
+    let warnings = round(&mut sources, &mut controller, 1).await;
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.starts_with("service mqtt: one node is read by several backends"), "{warning}");
+    assert!(warning.contains(": rabbit@one of ") && warning.contains(" by b0, b1; give each"), "{warning}");
+    assert!(!warning.contains("rabbit@two"), "{warning}");
 }

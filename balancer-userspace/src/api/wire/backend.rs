@@ -74,6 +74,9 @@ pub struct Backend {
     /// Nodes that the broker believes its cluster to have, itself among them.
     #[serde(default)]
     pub cluster_members: Option<u64>,
+    /// The name that the broker itself has for its node.
+    #[serde(default)]
+    pub node: Option<String>,
     /// Why telemetry is not in use, if it is configured and is not.
     pub telemetry_problem: Option<String>,
     /// Interface and neighbour that its packets are sent to; absent while the kernel knows no neighbour.

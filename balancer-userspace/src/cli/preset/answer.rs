@@ -30,6 +30,7 @@ struct Told {
     max_connections: Option<u64>,
     messages: Option<u64>,
     cluster_members: Option<u64>,
+    node: Option<String>,
     resources: Vec<(String, f64)>,
     alarms: Vec<(String, &'static str)>,
     draining: bool,
@@ -79,6 +80,7 @@ impl Told {
             max_connections: *max_connections,
             messages: sample.messages,
             cluster_members: sample.cluster_members,
+            node: sample.node.clone(),
             resources: sample
                 .resources
                 .iter()
@@ -138,6 +140,9 @@ fn understood(reading: &Told, out: &mut dyn Write) -> io::Result<()> {
     }
     if let Some(members) = reading.cluster_members {
         line("cluster", format!("{members} nodes"))?;
+    }
+    if let Some(node) = &reading.node {
+        line("node", node.clone())?;
     }
     for (resource, used) in &reading.resources {
         line(resource, format!("{} used", percent(*used)))?;

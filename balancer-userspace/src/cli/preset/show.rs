@@ -9,7 +9,8 @@ use super::{Row, credentials, telemetry};
 use crate::cli::output::json;
 use crate::cli::{Context, Failure};
 use crate::preset::{
-    AlarmScope, AlarmWhen, Condition, Cpu, Limit, Meaning, Preset, Presets, Protocol, Quantity, SourceKind,
+    AlarmScope, AlarmWhen, Condition, Cpu, Limit, Meaning, NodeName, Preset, Presets, Protocol, Quantity,
+    SourceKind,
 };
 
 /// What is told of a preset, by what it is.
@@ -105,7 +106,9 @@ const fn how(preset: &Preset) -> &'static str {
 fn ports(preset: &Preset) -> Vec<String> {
     let one = |(protocol, ports): (&Protocol, &Vec<u16>)| {
         let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
-        format!("{} {}", format!("{protocol:?}").to_lowercase(), ports.join(" "))
+        let path = preset.websocket.as_ref().filter(|_| matches!(protocol, Protocol::Ws | Protocol::Wss));
+        let path = path.map_or_else(String::new, |path| format!(" ({path})"));
+        format!("{} {}{path}", format!("{protocol:?}").to_lowercase(), ports.join(" "))
     };
     preset.ports.iter().map(one).collect()
 }
@@ -133,6 +136,7 @@ fn meaning(meaning: &Meaning) -> Vec<(String, String)> {
     lines.extend(quantity("connection limit", &meaning.max_connections));
     lines.extend(quantity("messages", &meaning.messages));
     lines.extend(quantity("cluster members", &meaning.cluster_members));
+    lines.extend(meaning.node.iter().map(|name| ("node".to_owned(), node(name))));
     for rule in &meaning.resources {
         let limit = match &rule.limit {
             Limit::UsedOf(used, limit) => format!("{used} of {limit}"),
@@ -169,6 +173,14 @@ fn words(unit: &impl std::fmt::Debug) -> String {
         words.extend(c.to_lowercase());
     }
     words
+}
+
+/// Where the name of the node is.
+fn node(name: &NodeName) -> String {
+    match name.labels.as_slice() {
+        [] => name.metric.to_string(),
+        labels => format!("{} of {}", labels.join(" and "), name.metric),
+    }
 }
 
 fn holds(condition: &Condition) -> String {

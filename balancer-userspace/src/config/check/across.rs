@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use balancer_common::abi::MAX_BACKENDS;
 
 use crate::config::problem::{Findings, Place};
-use crate::config::{BackendConfig, ServiceConfig};
+use crate::config::{BackendConfig, Meaning, ServiceConfig, SourceConfig};
 
 /// Compares all services. Those that are `None` had problems of their own; their index counts all the same.
 pub(super) fn services(
@@ -30,6 +30,7 @@ pub(super) fn services(
     unique_services(&present, findings);
     for (place, service) in &present {
         unique_names(&service.backends, &place.key("backend"), findings);
+        own_pages(&service.backends, &place.key("backend"), findings);
     }
     unique_addresses(&present, findings);
     let n_backends: usize = present.iter().map(|(_, service)| service.backends.len()).sum();
@@ -74,6 +75,38 @@ fn unique_names(backends: &[BackendConfig], place: &Place, findings: &mut Findin
                 format!("{:?} is the name of another backend too; give each its own", backend.name),
             );
         }
+    }
+}
+
+/// Backends of one service that are told to read one page. Those of exporters are of hosts, which brokers may share.
+fn own_pages(backends: &[BackendConfig], place: &Place, findings: &mut Findings) {
+    let mut readers: HashMap<&str, &str> = HashMap::new();
+    for (i, backend) in backends.iter().enumerate() {
+        for url in backend.telemetry.sources.iter().filter_map(own_page) {
+            if let Some(other) = readers.insert(url, &backend.name) {
+                findings.warn(
+                    &place.index(i).key("telemetry"),
+                    format!(
+                        "{url} is what {other} reads too, so that both are steered by one load; write a port or url of \
+                         its own"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// The page that is a broker's own.
+fn own_page(source: &SourceConfig) -> Option<&str> {
+    match source {
+        SourceConfig::Prometheus { meaning: Meaning::Preset(preset), .. }
+            if preset.name == "node-exporter" =>
+        {
+            None
+        }
+        SourceConfig::Prometheus { url, .. } => Some(url),
+        SourceConfig::Json { documents, .. } => documents.first().map(|document| document.url.as_str()),
+        SourceConfig::MqttSys { .. } | SourceConfig::Local { .. } | SourceConfig::AgentCheck { .. } => None,
     }
 }
 

@@ -151,7 +151,9 @@ impl Asked<'_> {
             Some(section) => Some(tls(section, &self.place.key("tls"), findings)),
             None => encrypted.then(TlsConfig::default),
         };
-        let path = self.section.websocket.as_deref().or_else(|| web.then_some(defaults::WEBSOCKET_PATH));
+        let usual = self.preset.and_then(|preset| preset.websocket.as_deref());
+        let usual = usual.unwrap_or(defaults::WEBSOCKET_PATH);
+        let path = self.section.websocket.as_deref().or_else(|| web.then_some(usual));
         let websocket = path
             .map(|path| checked_path(path, defaults::WEBSOCKET_PATH, &self.place.key("websocket"), findings));
         Via { tls, websocket }

@@ -117,6 +117,7 @@ fn merged(sections: &Sections<'_>) -> TelemetrySection {
         send: own.send.or(all.send),
         node_exporter: own.node_exporter.or(all.node_exporter),
         report: own.report.or(all.report),
+        exporter_tls: own.exporter_tls.or(all.exporter_tls),
         unit: process.unit,
         pid: process.pid,
         pid_file: process.pid_file,
@@ -176,9 +177,7 @@ impl Target<'_> {
             SourceName::MqttSys => self.mqtt_sys(findings),
             SourceName::AgentCheck => self.agent_check(findings),
         };
-        let node = self.keys.node_exporter.and_then(|port| self.exporter("node-exporter", port));
-        let report = self.keys.report.and_then(|port| self.exporter("balancer-report", port));
-        main.into_iter().chain(node).chain(report).chain(local).collect()
+        main.into_iter().chain(self.exporters(findings)).chain(local).collect()
     }
 
     fn default_source(&self, local: bool) -> SourceName {

@@ -43,6 +43,20 @@ fn the_port_says_what_is_spoken_on_it() {
 }
 
 #[test]
+fn the_preset_knows_the_path_of_websockets() {
+    for (preset, port, path) in [("rabbitmq", "15675", "/ws"), ("emqx", "8083", "/mqtt")] {
+        let text = BASE.replace("mosquitto", preset).replace("11:1883", &format!("11:{port}"));
+        let check = good(&text).config.services[0].backends[0].health.check.clone();
+        let HealthCheck::Mqtt { via, .. } = check else { panic!("MQTT") };
+        assert_eq!(via.websocket.as_deref(), Some(path), "{preset}");
+        let own =
+            text.replace(&format!("\"{preset}\""), &format!("\"{preset}\"\nhealth.websocket = \"/own\""));
+        let check = good(&own).config.services[0].backends[0].health.check.clone();
+        assert!(matches!(check, HealthCheck::Mqtt { via, .. } if via.websocket.as_deref() == Some("/own")));
+    }
+}
+
+#[test]
 fn versions_of_amqp() {
     for (version, expected) in [("", AmqpVersion::V091), (", version = \"1.0\"", AmqpVersion::V10)] {
         let HealthCheck::Amqp { version, .. } = check(&format!("kind = \"amqp\"{version}")) else {

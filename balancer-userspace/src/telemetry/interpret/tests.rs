@@ -19,8 +19,12 @@ fn interpreter(name: &str) -> Interpreter {
 }
 
 fn read_at(interpreter: &mut Interpreter, text: &str, seconds: f64, own: u64) -> Result<Reading, String> {
-    let page =
-        Page { at: "http://broker1/metrics", rows: exposition::parse(text).unwrap(), wall_ms: WALL_MS };
+    let page = Page {
+        at: "http://broker1/metrics",
+        rows: exposition::parse(text).unwrap(),
+        texts: Vec::new(),
+        wall_ms: WALL_MS,
+    };
     let now = Moment(Duration::from_secs_f64(seconds));
     interpreter.read(&page, now, own).map_err(|e| e.to_string())
 }

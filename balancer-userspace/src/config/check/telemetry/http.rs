@@ -4,21 +4,38 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::check::health;
+use crate::config::check::tls::tls;
 use crate::config::file::MetricNames;
 use crate::config::problem::{Findings, Place};
 use crate::config::{HttpAuth, JsonDocument, Meaning, SourceConfig, defaults};
 use crate::preset::{Auth, Preset, SourceKind};
+use crate::tls::TlsConfig;
 
 use super::Target;
 
+/// The preset of `balancer report`.
+const REPORT: &str = "balancer-report";
+
 impl Target<'_> {
-    /// An exporter beside the broker.
-    pub(super) fn exporter(&self, name: &str, port: u16) -> Option<SourceConfig> {
+    /// The exporters beside the broker.
+    pub(super) fn exporters(&self, findings: &mut Findings) -> Vec<SourceConfig> {
+        let place = self.place(|s| s.exporter_tls.is_some()).key("exporter_tls");
+        let tls = self.keys.exporter_tls.as_ref().map(|section| tls(section, &place, findings));
+        let known = [("node-exporter", self.keys.node_exporter), (REPORT, self.keys.report)];
+        if tls.is_some() && known.iter().all(|(_, port)| port.is_none()) {
+            findings.error(&place, "is for node_exporter and report, and there is neither; leave it out");
+        }
+        let source = |(name, port): (&str, Option<u16>)| self.exporter(name, port?, tls.as_ref());
+        known.into_iter().filter_map(source).collect()
+    }
+
+    fn exporter(&self, name: &str, port: u16, tls: Option<&TlsConfig>) -> Option<SourceConfig> {
         let preset = self.presets.find(name)?;
         let SourceKind::Prometheus { path, .. } = &preset.source else { return None };
+        let s = if tls.is_some() { "s" } else { "" };
         Some(SourceConfig::Prometheus {
-            url: format!("http://{}{path}", SocketAddr::new(self.address.ip(), port)),
-            auth: HttpAuth::default(),
+            url: format!("http{s}://{}{path}", SocketAddr::new(self.address.ip(), port)),
+            auth: HttpAuth { tls: tls.cloned().unwrap_or_default(), ..HttpAuth::default() },
             meaning: Meaning::Preset(Arc::clone(preset)),
         })
     }

@@ -256,7 +256,7 @@ fn topics(text: &str) -> Vec<Row<'_>> {
 }
 
 fn read(interpreter: &mut Interpreter, preset: &Preset, text: &str, seconds: u64) -> Reading {
-    let page = Page { at: "http://broker1", rows: rows(preset, text), wall_ms: 0 };
+    let page = Page { at: "http://broker1", rows: rows(preset, text), ..Page::default() };
     let reading = interpreter.read(&page, Moment(Duration::from_secs(seconds)), 1);
     reading.unwrap_or_else(|e| panic!("{}: {e}", preset.name))
 }
@@ -311,7 +311,7 @@ fn a_page_from_a_cache_is_no_reading() {
     let mut interpreter = Interpreter::new(preset.meaning.clone(), None);
     let text = fixture!("nats-2.9.10.varz.json");
     read(&mut interpreter, &preset, text, 10);
-    let page = Page { at: "http://broker1/varz", rows: rows(&preset, text), wall_ms: 0 };
+    let page = Page { at: "http://broker1/varz", rows: rows(&preset, text), ..Page::default() };
     let error = interpreter.read(&page, Moment(Duration::from_secs(20)), 0).unwrap_err().to_string();
     assert!(error.contains("http://broker1/varz: /now has not moved since the last reading"), "{error}");
 }
@@ -343,7 +343,7 @@ fn hivemq_without_its_own_cpu_tells_that_of_the_jvm() {
     let text = fixture!("hivemq.documented.metrics").replace("os_global_cpu", "os_other_cpu");
     assert_eq!(read(&mut interpreter, &preset, &text, 10).sample.utilisation, Some(0.39));
     let text = text.replace("system_system_cpu_load", "system_system_cpu_loads");
-    let page = Page { at: "x", rows: rows(&preset, &text), wall_ms: 0 };
+    let page = Page { at: "x", rows: rows(&preset, &text), ..Page::default() };
     let error = interpreter.read(&page, Moment(Duration::from_secs(20)), 0).unwrap_err().to_string();
     let both = "no metric com_hivemq_system_os_global_cpu_total_total or com_hivemq_system_system_cpu_load";
     assert!(error.contains(both) && error.contains("com_hivemq_system_os_other_cpu_total_total"), "{error}");
@@ -354,8 +354,37 @@ fn a_page_of_a_whole_cluster_is_not_one_node() {
     let preset = preset::find("rmqtt").unwrap();
     let text = fixture!("rmqtt.documented.metrics").to_owned()
         + "rmqtt_stats{item=\"connections.count\",node=\"2\"} 5\n";
-    let page = Page { at: "x", rows: rows(&preset, &text), wall_ms: 0 };
+    let page = Page { at: "x", rows: rows(&preset, &text), ..Page::default() };
     let mut interpreter = Interpreter::new(preset.meaning.clone(), None);
     let error = interpreter.read(&page, Moment(Duration::from_secs(1)), 0).unwrap_err().to_string();
     assert!(error.contains("several nodes at once"), "{error}");
+}
+
+#[test]
+fn presets_that_know_where_the_name_of_the_node_is_find_it() {
+    let cases = [
+        (
+            "rabbitmq",
+            fixture!("rabbitmq-3.10.8.metrics"),
+            "rabbit@broker1 of rabbitmq-cluster-id-0000000000000000000000",
+        ),
+        (
+            "nats",
+            fixture!("nats-2.9.10.varz.json"),
+            "ND25WGI34HW5R36DGKREVHTIMUD7MSPPLBRL7YDFRSKUCGB2BSTQZE6W",
+        ),
+        ("activemq-classic", fixture!("activemq-classic-5.17.2.json"), "ID:broker1-44493-1795297160915-0:1"),
+    ];
+    for (name, text, expected) in cases {
+        let preset = preset::find(name).unwrap();
+        let texts = match &preset.source {
+            SourceKind::Json { .. } => document::parse(text, "").unwrap().texts,
+            SourceKind::Prometheus { .. } | SourceKind::MqttSys { .. } | SourceKind::None => Vec::new(),
+        };
+        let page = Page { rows: rows(&preset, text), texts, ..Page::default() };
+        let node = page.node(preset.meaning.node.as_ref().unwrap());
+        assert_eq!(node.as_deref(), Some(expected), "{name}");
+    }
+    let named = Presets::embedded().iter().filter(|(preset, _)| preset.meaning.node.is_some()).count();
+    assert_eq!(named, cases.len(), "every preset that names one is tried");
 }
