@@ -1,12 +1,13 @@
 //! Registries of toys: files, pages and name servers, good and bad.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use balancer_userspace::config::HttpAuth;
 use balancer_userspace::config::discovery::{DiscoveryConfig, DiscoverySource, DnsQuestion, DnsRecords};
-use balancer_userspace::discovery::{self, DiscoveryEvent, DiscoveryTask, Entry};
+use balancer_userspace::discovery::{self, DiscoveryEvent, DiscoveryTask, Entry, Grounds, admit};
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, SRV};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
@@ -248,4 +249,47 @@ async fn name_servers_that_lie_or_fail() {
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let error = quickly(dns(silent.local_addr().unwrap(), "brokers.example.", ADDRESSES)).await.unwrap_err();
     assert!(error.contains("no answer within 0.3 s") || error.contains("dns brokers.example."), "{error}");
+}
+
+/// A name server that leads everywhere but to brokers: the VIP, this host, everybody.
+#[tokio::test]
+async fn addresses_that_no_broker_can_have_are_refused_one_by_one() {
+    let server = name_server(|name, _| {
+        let lies = [
+            [10, 0, 0, 1],
+            [127, 0, 0, 1],
+            [192, 0, 2, 10],
+            [0, 0, 0, 0],
+            [224, 0, 0, 1],
+            [255, 255, 255, 255],
+        ];
+        (ResponseCode::NoError, lies.map(|ip| a(name, 30, ip)).into())
+    })
+    .await;
+    let entries = first(dns(server, "brokers.example.", ADDRESSES)).await.unwrap();
+    let vip = "192.0.2.10".parse().unwrap();
+    let grounds = Grounds { vip, vips: [vip].into(), own: BTreeSet::new(), others: BTreeSet::new() };
+    let (admitted, refused) = admit(entries, &grounds);
+    assert_eq!(addresses(&admitted), ["10.0.0.1:1883"]);
+    for why in [
+        "127.0.0.1 is a loopback",
+        "192.0.2.10:1883 is on a VIP",
+        "0.0.0.0 is the unspecified",
+        "224.0.0.1 is a multicast",
+        "255.255.255.255 is in a reserved",
+    ] {
+        assert!(refused.iter().any(|refused| refused.contains(why)), "{why}: {refused:?}");
+    }
+}
+
+/// Records of another name than was asked for, as a poisoned answer has them, are none.
+#[tokio::test]
+async fn records_of_another_name_are_none() {
+    let server = name_server(|_, _| {
+        let other = Name::from_ascii("elsewhere.example.").unwrap();
+        (ResponseCode::NoError, vec![a(&other, 30, [10, 6, 6, 6])])
+    })
+    .await;
+    let error = first(dns(server, "brokers.example.", ADDRESSES)).await.unwrap_err();
+    assert!(error.contains("dns brokers.example."), "{error}");
 }

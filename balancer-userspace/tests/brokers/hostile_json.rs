@@ -4,7 +4,7 @@ use balancer_userspace::config::{HttpAuth, JsonDocument, Meaning, MetricNames, S
 use balancer_userspace::telemetry::Reading;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::hostile::{TIMEOUT, ok, request};
+use crate::hostile::{ok, request};
 use crate::support::{DEADLINE, clock, server, source};
 
 /// Polls a server that answers with these bytes for a JSON document.
@@ -31,7 +31,7 @@ async fn poll_json(answer: impl Into<Vec<u8>>) -> Result<Reading, String> {
         auth: HttpAuth::default(),
         meaning: Meaning::Named(names),
     };
-    let result = source(&config).poll(clock(), TIMEOUT).await.map_err(|e| e.to_string());
+    let result = source(&config).poll(clock(), DEADLINE).await.map_err(|e| e.to_string());
     result.map_err(|error| {
         assert!(error.starts_with(&url), "does not say where: {error}");
         error

@@ -27,7 +27,8 @@ pub(crate) struct Probe {
     _task: ProbeTask,
 }
 
-/// A probe of the backend at `service`, with nothing else asked.
+/// A probe of the backend at `service`, with nothing else asked, that waits for its answers as long as a loaded machine
+/// needs.
 pub(crate) const fn config(check: HealthCheck, service: SocketAddr) -> HealthConfig {
     HealthConfig {
         check,
@@ -35,7 +36,7 @@ pub(crate) const fn config(check: HealthCheck, service: SocketAddr) -> HealthCon
         service,
         interval: INTERVAL,
         jitter: Duration::ZERO,
-        timeout: INTERVAL,
+        timeout: DEADLINE,
         rise: 1,
         fall: 1,
     }
@@ -47,10 +48,10 @@ impl Probe {
         Self::of(config(check, SocketAddr::from(([127, 0, 0, 1], 9))))
     }
 
-    /// One that waits for its answers as long as a loaded machine needs.
-    pub(crate) fn patient(check: HealthCheck) -> Self {
+    /// One of a broker that says nothing, or too little.
+    pub(crate) fn hasty(check: HealthCheck) -> Self {
         let config = config(check, SocketAddr::from(([127, 0, 0, 1], 9)));
-        Self::of(HealthConfig { timeout: DEADLINE, ..config })
+        Self::of(HealthConfig { timeout: INTERVAL, ..config })
     }
 
     pub(crate) fn of(config: HealthConfig) -> Self {
@@ -60,8 +61,7 @@ impl Probe {
     }
 
     fn mqtt(address: SocketAddr, version: MqttVersion) -> Self {
-        let login = MqttLogin { version, ..MqttLogin::default() };
-        Self::start(HealthCheck::Mqtt { address, login, via: Via::default() })
+        Self::start(mqtt_at(address, version))
     }
 
     pub(crate) async fn event(&mut self) -> ProbeEvent {
@@ -99,6 +99,11 @@ impl Probe {
             }
         }
     }
+}
+
+fn mqtt_at(address: SocketAddr, version: MqttVersion) -> HealthCheck {
+    let login = MqttLogin { version, ..MqttLogin::default() };
+    HealthCheck::Mqtt { address, login, via: Via::default() }
 }
 
 /// A broker that answers every connection with these bytes and stays.
@@ -145,7 +150,7 @@ async fn many_probes_are_one_session() {
 #[tokio::test]
 async fn a_broker_that_hangs_is_down_although_it_accepts() {
     let broker = Mosquitto::start("allow_anonymous true");
-    let mut probe = Probe::mqtt(broker.address, MqttVersion::V311);
+    let mut probe = Probe::hasty(mqtt_at(broker.address, MqttVersion::V311));
     probe.until_up().await;
     broker.signal("-STOP");
     let why = probe.until_down().await;
@@ -190,7 +195,9 @@ async fn answers_of_mqtt_brokers() {
         (V5, &[0x20, 2, 0, 1], down, "does the broker speak 3.1.1 only?"),
     ];
     for (version, answer, expected, words) in cases {
-        let result = Probe::mqtt(toy(answer).await, version).next().await;
+        let check = mqtt_at(toy(answer).await, version);
+        let mut probe = if answer.is_empty() { Probe::hasty(check) } else { Probe::start(check) };
+        let result = probe.next().await;
         assert!(expected(&result) && format!("{result:?}").contains(words), "{answer:02x?}: {result:?}");
     }
 }
@@ -251,7 +258,9 @@ async fn amqp() {
     for (answer, words) in
         [(&b"HTTP/1.1 400 Bad"[..], "answers no AMQP: 48 54 54 50"), (b"", "waiting for an answer")]
     {
-        let result = Probe::start(amqp_at(toy(answer).await)).next().await;
+        let check = amqp_at(toy(answer).await);
+        let mut probe = if answer.is_empty() { Probe::hasty(check) } else { Probe::start(check) };
+        let result = probe.next().await;
         assert!(matches!(&result, ProbeResult::Down(why) if why.contains(words)), "{result:?}");
     }
     let result = Probe::start(amqp_at(closed_port().await)).next().await;

@@ -9,7 +9,7 @@ use balancer_userspace::config::health::{AmqpVersion, HealthCheck, MqttLogin};
 use balancer_userspace::link::Via;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::probe::{Probe, config, toy};
+use crate::probe::{Probe, toy};
 use crate::support::server;
 
 /// Every kind that understands what it reads, with a good answer.
@@ -36,8 +36,9 @@ fn kinds(address: SocketAddr) -> [(HealthCheck, &'static [u8]); 4] {
 
 const KINDS: usize = 4;
 
-async fn result(check: HealthCheck, address: SocketAddr) -> ProbeResult {
-    Probe::of(config(check, address)).next().await
+/// The first result of a probe that does not wait long for more.
+async fn result(check: HealthCheck) -> ProbeResult {
+    Probe::hasty(check).next().await
 }
 
 #[tokio::test]
@@ -46,7 +47,7 @@ async fn good_answers_are_up() {
         let answer = kinds(SocketAddr::from(([127, 0, 0, 1], 1)))[kind].1;
         let address = toy(answer).await;
         let (check, _) = kinds(address)[kind].clone();
-        assert_eq!(result(check.clone(), address).await, ProbeResult::Up, "{check:?}");
+        assert_eq!(Probe::start(check.clone()).next().await, ProbeResult::Up, "{check:?}");
     }
 }
 
@@ -63,7 +64,7 @@ async fn answers_that_stop_in_the_middle() {
         })
         .await;
         let (check, _) = kinds(address)[kind].clone();
-        let result = result(check.clone(), address).await;
+        let result = result(check.clone()).await;
         assert!(matches!(result, ProbeResult::Down(_)), "{check:?}: {result:?}");
     }
 }
@@ -82,7 +83,7 @@ async fn answers_that_drip() {
         })
         .await;
         let (check, _) = kinds(address)[kind].clone();
-        let result = result(check.clone(), address).await;
+        let result = result(check.clone()).await;
         let late = |why: &String| why.contains("not finished within 0.2 s");
         assert!(matches!(&result, ProbeResult::Down(why) if late(why)), "{check:?}: {result:?}");
     }
@@ -101,7 +102,7 @@ async fn answers_without_end() {
         })
         .await;
         let (check, _) = kinds(address)[kind].clone();
-        let result = result(check.clone(), address).await;
+        let result = result(check.clone()).await;
         assert!(matches!(result, ProbeResult::Down(_)), "{check:?}: {result:?}");
     }
 }
@@ -118,7 +119,7 @@ async fn other_protocols() {
         for kind in 0..KINDS {
             let address = toy(answer).await;
             let (check, _) = kinds(address)[kind].clone();
-            let result = result(check.clone(), address).await;
+            let result = result(check.clone()).await;
             assert!(matches!(result, ProbeResult::Down(_)), "{check:?}: {answer:?}: {result:?}");
         }
     }

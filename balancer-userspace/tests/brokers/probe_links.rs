@@ -19,7 +19,7 @@ use crate::support::server;
 
 fn mqtt(address: SocketAddr, tls: Option<TlsConfig>, websocket: Option<&str>) -> Probe {
     let via = Via { tls, websocket: websocket.map(str::to_owned) };
-    Probe::patient(HealthCheck::Mqtt { address, login: MqttLogin::default(), via })
+    Probe::start(HealthCheck::Mqtt { address, login: MqttLogin::default(), via })
 }
 
 /// What `listener` of a Mosquitto needs for TLS.
@@ -102,8 +102,8 @@ async fn amqp_over_tls() {
     .await;
     let check =
         |tls| HealthCheck::Amqp { address, version: AmqpVersion::V10, via: Via { tls, websocket: None } };
-    assert_eq!(Probe::patient(check(Some(authority.client()))).next().await, ProbeResult::Up);
-    let result = Probe::patient(check(None)).next().await;
+    assert_eq!(Probe::start(check(Some(authority.client()))).next().await, ProbeResult::Up);
+    let result = Probe::start(check(None)).next().await;
     assert!(matches!(&result, ProbeResult::Down(_)), "plain AMQP to a TLS port: {result:?}");
 }
 

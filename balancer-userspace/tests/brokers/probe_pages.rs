@@ -68,8 +68,8 @@ async fn pages_over_tls() {
     let auth = |tls| HttpAuth { tls, ..HttpAuth::default() };
     let check =
         |auth| HealthCheck::Http { url: format!("https://{address}/"), auth, expect: 200..=200, body: None };
-    assert_eq!(Probe::patient(check(auth(authority.client()))).next().await, ProbeResult::Up);
-    let result = Probe::patient(check(auth(Authority::new().client()))).next().await;
+    assert_eq!(Probe::start(check(auth(authority.client()))).next().await, ProbeResult::Up);
+    let result = Probe::start(check(auth(Authority::new().client()))).next().await;
     assert!(matches!(&result, ProbeResult::Down(why) if why.contains("UnknownIssuer")), "{result:?}");
 }
 
@@ -112,7 +112,8 @@ async fn agents_say_how_it_is() {
     }
     let down = result(check(agent(b"down # disk\n").await), service).await;
     assert!(matches!(down, ProbeResult::Down(_)), "{down:?}");
-    for address in [agent(b"HTTP/1.1 400 Bad Request\n").await, agent(b"").await, closed_port().await] {
+    let (wordless, _server) = server(|stream| async move { drop(stream) }).await;
+    for address in [agent(b"HTTP/1.1 400 Bad Request\n").await, wordless, closed_port().await] {
         let unknown = result(check(address), service).await;
         assert!(matches!(unknown, ProbeResult::Unknown(_)), "{unknown:?}");
         let down = result(check(address), closed_port().await).await;

@@ -1,5 +1,7 @@
 //! `$SYS` topics of a real Mosquitto.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use balancer_control::Moment;
@@ -131,6 +133,32 @@ async fn a_broker_that_wants_credentials_says_so() {
     })
     .await;
     assert!(error.contains("CONNACK 5 (not authorized); configure username and password_file"), "{error}");
+}
+
+/// Each refusal doubles the pause, as it does over HTTP.
+#[tokio::test(start_paused = true)]
+async fn refused_sessions_are_not_hammered() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let (address, _server) = server(move |mut stream| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let _connect = stream.read(&mut [0; 256]).await;
+            let _ = stream.write_all(&[0x20, 2, 0, 5]).await;
+        }
+    })
+    .await;
+    let mut topics = source(&SourceConfig::MqttSys {
+        address,
+        login: MqttLogin::default(),
+        via: Via::default(),
+        preset: preset::find("mosquitto").unwrap(),
+    });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(topics.poll(clock(), DEADLINE).await.is_err());
+    // At 0, 0.5, 1.5, 3.5, 7.5, 15.5 and 31.5 s, each time up to a quarter earlier or later.
+    let asked = asked.load(Ordering::SeqCst);
+    assert!((2..=10).contains(&asked), "{asked} times in a minute");
 }
 
 #[tokio::test]
