@@ -1,11 +1,13 @@
 //! Presets and probes against the real brokers, one at a time.
 //!
 //! For each broker: clients work through the VIP, what its preset tells is compared with `/proc` and `ss`, the probe sees
-//! it hang, die and come back, and its drain signal is followed where it has one.
+//! it hang, die and come back, and its drain signal is followed where it has one. What else a broker speaks is probed too.
 
 mod amqp;
+mod authority;
 mod checks;
 mod drain;
+mod link;
 mod recipe;
 mod recipes;
 mod report;
@@ -18,6 +20,7 @@ use std::{fs, path::PathBuf, time::Instant};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
+pub use link::Link;
 pub use recipe::{Load, Protocol, Recipe, Trial};
 pub use recipes::RECIPES;
 pub use report::{Check, Finding, Report, Row};

@@ -1,6 +1,6 @@
 //! The agent's configuration file, as far as labs use it.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -102,6 +102,16 @@ pub struct HealthPlan {
     pub kind: Option<&'static str>,
     /// The port that is probed, when it is not the broker's.
     pub port: Option<u16>,
+    /// The version of its protocol.
+    pub version: Option<&'static str>,
+    /// Path of the WebSocket that it is spoken in.
+    pub websocket: Option<&'static str>,
+    /// As whom it is asked.
+    pub username: Option<&'static str>,
+    /// File with the password.
+    pub password_file: Option<String>,
+    /// `[service.health.tls]`.
+    pub tls: Option<TlsPlan>,
     /// Time from one probe to the next.
     pub interval: &'static str,
     /// Time for an answer.
@@ -114,8 +124,29 @@ pub struct HealthPlan {
 
 impl Default for HealthPlan {
     fn default() -> Self {
-        Self { kind: None, port: None, interval: "300ms", timeout: "300ms", rise: 1, fall: 2 }
+        Self {
+            kind: None,
+            port: None,
+            version: None,
+            websocket: None,
+            username: None,
+            password_file: None,
+            tls: None,
+            interval: "300ms",
+            timeout: "300ms",
+            rise: 1,
+            fall: 2,
+        }
     }
+}
+
+/// What is encrypted, and who is believed.
+#[derive(Clone, Debug, Serialize)]
+pub struct TlsPlan {
+    /// File with the authorities' certificates.
+    pub ca_file: String,
+    /// Name that the certificate must be for.
+    pub server_name: Option<String>,
 }
 
 /// `[service.discovery]`.
@@ -145,6 +176,12 @@ pub struct TelemetryPlan {
     pub source: Option<&'static str>,
     /// Time from one reading to the next.
     pub interval: Option<&'static str>,
+    /// Time for one reading.
+    pub timeout: Option<&'static str>,
+    /// The port that it is read from.
+    pub port: Option<u16>,
+    /// Which metrics mean what.
+    pub metrics: Option<BTreeMap<&'static str, &'static str>>,
     /// The control group on this machine that the broker runs in.
     pub cgroup: Option<String>,
     /// As whom it is read.
@@ -183,6 +220,14 @@ impl Plan {
     #[must_use]
     pub fn tcp(lab: &Lab, policy: &'static str) -> Self {
         Self { service: vec![ServicePlan::v4(lab, policy)], ..Self::default() }
+    }
+
+    /// The file without the fixture's own business.
+    ///
+    /// # Errors
+    /// It cannot be written as TOML.
+    pub fn text(&self) -> Result<String> {
+        toml::to_string(self).context("failed to write a configuration")
     }
 
     /// Writes the file.

@@ -10,13 +10,13 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use balancer_userspace::{
     api::wire::{Backend, BackendState, Basis},
-    preset::{Presets, SourceKind},
+    preset::SourceKind,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{
-    recipe::{Protocol, Recipe},
+    recipe::{Protocol, Recipe, preset},
     running::Running,
     traffic::Traffic,
 };
@@ -88,6 +88,9 @@ impl Bench<'_> {
             last = told.as_ref().map_or_else(|error| format!("{error:#}"), Clone::clone);
             told
         })?;
+        if let Some(node) = self.node()? {
+            told = format!("{told}, node {node}");
+        }
         if let Some(read) = self.understood()? {
             told = format!("{told}, {read} metrics by preset test");
         }
@@ -97,11 +100,20 @@ impl Bench<'_> {
         Ok(told)
     }
 
+    /// The name of the broker's node, which its telemetry tells if the preset knows where.
+    fn node(&self) -> Result<Option<String>> {
+        let (tells, node) = (preset(self.recipe)?.meaning.node.is_some(), self.backend()?.node);
+        ensure!(
+            tells == node.is_some(),
+            "the preset {} a node, and {node:?} was read",
+            if tells { "names" } else { "names no" }
+        );
+        Ok(node)
+    }
+
     /// How many metrics `balancer preset test` finds in what the broker says; all that are not optional must be there.
     fn understood(&self) -> Result<Option<usize>> {
-        let presets = Presets::embedded();
-        let preset = presets.iter().find(|(preset, _)| preset.name == self.recipe.preset());
-        let (preset, _) = preset.context("there is no such preset")?;
+        let preset = preset(self.recipe)?;
         if preset.source == SourceKind::None {
             return Ok(None);
         }
@@ -133,7 +145,8 @@ impl Bench<'_> {
 
     fn connections(&self, backend: &Backend) -> Result<String> {
         let clients = self.running.clients(CLIENTS)?;
-        match (self.recipe.tells_connections(), backend.broker_connections) {
+        let tells = preset(self.recipe)?.meaning.connections.is_some();
+        match (tells, backend.broker_connections) {
             (true, Some(told)) => {
                 ensure!(told == clients, "the broker tells of {told} clients, ss of {clients}");
                 Ok(format!("{told} connections as in ss"))
@@ -152,7 +165,8 @@ impl Bench<'_> {
             (told - measured).abs() < 0.02 + 0.25 * measured,
             "utilisation is {told:.3}, and {measured:.3} by /proc"
         );
-        let from = if self.recipe.tells_cpu() { "" } else { " (control group)" };
+        let told_by_broker = !preset(self.recipe)?.meaning.cpu.is_empty();
+        let from = if told_by_broker { "" } else { " (control group)" };
         Ok(format!("utilisation {told:.2}{from}, {measured:.2} by /proc"))
     }
 
@@ -170,7 +184,7 @@ impl Bench<'_> {
         self.running.kill()?;
         self.wait_down("die")?;
         let died = killed.elapsed();
-        self.refuses_clients()?;
+        refused(self.lab, self.vip())?;
         self.running.start_again()?;
         let back = Instant::now();
         self.wait_up().context("after the start")?;
@@ -192,20 +206,6 @@ impl Bench<'_> {
         })
     }
 
-    /// Clients that come to the VIP are refused, as no broker takes them.
-    pub(super) fn refuses_clients(&self) -> Result<()> {
-        let to = self.vip();
-        wait::until_ok("clients to be refused", wait::PATIENCE, || {
-            let attempt = self.lab.clients[0]
-                .netns
-                .enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)))?;
-            match attempt {
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
-                other => bail!("a client that connects gets {other:?}"),
-            }
-        })
-    }
-
     /// A few clients work through the VIP.
     pub(super) fn serves(&self) -> Result<()> {
         let load = super::Load { clients: 4, interval_ms: 10 };
@@ -221,10 +221,22 @@ impl Bench<'_> {
             Ok(backend)
         })?;
         self.running.accepts()?;
-        self.refuses_clients()?;
+        refused(self.lab, self.vip())?;
         ensure!(self.recipe.protocol() == Protocol::Mqtt, "only MQTT can be expected to be deaf");
         Ok(format!("its port accepts; {}", backend.reason))
     }
+}
+
+/// Clients that come to a VIP are refused, as no broker takes them.
+pub(super) fn refused(lab: &Lab, vip: SocketAddr) -> Result<()> {
+    wait::until_ok("clients to be refused", wait::PATIENCE, || {
+        let attempt =
+            lab.clients[0].netns.enter(|| TcpStream::connect_timeout(&vip, Duration::from_secs(2)))?;
+        match attempt {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+            other => bail!("a client that connects gets {other:?}"),
+        }
+    })
 }
 
 /// CPU time of a broker at the times it was looked at.

@@ -3,7 +3,10 @@
 use anyhow::{Result, ensure};
 use balancer_userspace::api::wire::BackendState;
 
-use super::{checks::Bench, running::Running};
+use super::{
+    checks::{Bench, refused},
+    running::Running,
+};
 use crate::wait;
 
 /// How a broker is told to take no new clients.
@@ -34,7 +37,7 @@ impl Bench<'_> {
             "its port {}",
             accepts.map_or_else(|error| format!("does not accept: {error:#}"), |()| "accepts".to_owned())
         );
-        self.refuses_clients()?;
+        refused(self.lab, self.vip())?;
         match drain.end {
             Some(end) => end(&self.running)?,
             None => {

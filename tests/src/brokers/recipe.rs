@@ -3,12 +3,15 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
+    thread::available_parallelism,
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use balancer_userspace::preset::{self, Preset};
 
-use super::{drain::Drain, running::Running};
+use super::{drain::Drain, link::Link, running::Running};
 use crate::lab::Host;
 
 /// How to start one broker, and what its preset claims.
@@ -22,7 +25,9 @@ pub trait Recipe: Sync {
     fn broker(&self) -> &'static str;
 
     /// Its preset.
-    fn preset(&self) -> &'static str;
+    fn preset(&self) -> &'static str {
+        self.broker()
+    }
 
     /// What its clients speak.
     fn protocol(&self) -> Protocol {
@@ -47,15 +52,10 @@ pub trait Recipe: Sync {
         Duration::from_secs(60)
     }
 
-    /// Whether its preset tells how many clients it has.
-    fn tells_connections(&self) -> bool;
-
-    /// Whether its preset tells its CPU. Otherwise the agent reads that of its control group, as it does for a broker on
-    /// its own machine.
-    fn tells_cpu(&self) -> bool;
-
-    /// Cores that are 100 %.
-    fn cores(&self) -> f64;
+    /// Cores that are 100 %: as many as there are CPUs, for brokers with as many threads.
+    fn cores(&self) -> f64 {
+        available_parallelism().map_or(1.0, |n| n.get() as f64)
+    }
 
     /// What its clients do.
     fn load(&self) -> Load {
@@ -75,6 +75,11 @@ pub trait Recipe: Sync {
         None
     }
 
+    /// What else it is asked by, in a trial of [`Trial::Links`].
+    fn links(&self) -> &'static [Link] {
+        &[]
+    }
+
     /// What is expected of it.
     fn trial(&self) -> Trial {
         Trial::Whole
@@ -89,6 +94,14 @@ pub trait Recipe: Sync {
     }
 }
 
+/// What is known of a broker by its preset.
+///
+/// # Errors
+/// There is no such preset.
+pub(super) fn preset(recipe: &dyn Recipe) -> Result<Arc<Preset>> {
+    preset::find(recipe.preset()).with_context(|| format!("there is no preset {}", recipe.preset()))
+}
+
 /// What is expected of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trial {
@@ -96,6 +109,8 @@ pub enum Trial {
     Whole,
     /// That it accepts connections and serves none of them.
     Deaf,
+    /// That the probe of each of its links follows it.
+    Links,
 }
 
 /// What clients speak.
@@ -191,7 +206,6 @@ impl Place<'_> {
 /// # Errors
 /// The program cannot be started, or says no such word.
 pub(super) fn version_of(command: &mut Command) -> Result<String> {
-    use anyhow::Context as _;
     let output = command.output().with_context(|| format!("failed to start {command:?}"))?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);

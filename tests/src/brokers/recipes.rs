@@ -14,15 +14,21 @@ use super::recipe::Recipe;
 
 /// All of them, in the order they are tried.
 pub static RECIPES: &[&dyn Recipe] = &[
-    &mosquitto::Mosquitto,
+    &mosquitto::Mosquitto::Plain,
+    &mosquitto::Mosquitto::Links,
     &rabbitmq::RabbitMq::Amqp,
     &rabbitmq::RabbitMq::Mqtt,
-    &nats::Nats,
+    &rabbitmq::RabbitMq::Links,
+    &nats::Nats::Plain,
+    &nats::Nats::Links,
     &activemq::ActiveMq::Whole,
     &activemq::ActiveMq::WithoutCodec,
-    &aedes::Aedes,
+    &activemq::ActiveMq::Links,
+    &aedes::Aedes::Plain,
+    &aedes::Aedes::Links,
     &amqtt::Amqtt,
     &rumqttd::Rumqttd,
-    &mqttv5::Mqttv5,
+    &mqttv5::Mqttv5::Plain,
+    &mqttv5::Mqttv5::Links,
     &crossbar::Crossbar,
 ];

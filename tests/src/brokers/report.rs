@@ -110,7 +110,7 @@ impl Row {
 pub(super) fn wanted(recipe: &dyn Recipe) -> Vec<Check> {
     let drain = recipe.drain().map(|_| Check::Drain);
     match recipe.trial() {
-        Trial::Deaf => vec![Check::Probe],
+        Trial::Deaf | Trial::Links => vec![Check::Probe],
         Trial::Whole => [Check::Client, Check::Telemetry, Check::Probe].into_iter().chain(drain).collect(),
     }
 }

@@ -61,12 +61,12 @@ impl<'a> Running<'a> {
         let (to, patience) = (self.address(), Duration::from_secs(5));
         match (self.recipe.trial(), self.recipe.protocol()) {
             (Trial::Deaf, _) => self.accepts(),
-            (Trial::Whole, Protocol::Mqtt) => self
+            (Trial::Whole | Trial::Links, Protocol::Mqtt) => self
                 .place
                 .host
                 .netns
                 .enter(|| Session::connect(to, "ready", patience).and_then(Session::disconnect))?,
-            (Trial::Whole, Protocol::Amqp091) => amqp::try_once(&self.place.host.netns, to),
+            (Trial::Whole | Trial::Links, Protocol::Amqp091) => amqp::try_once(&self.place.host.netns, to),
         }
     }
 

@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 use super::{
     checks::{Bench, SERVICE},
-    recipe::{Place, Programs, Recipe, Trial},
+    link::{self, Links},
+    recipe::{Place, Programs, Recipe, Trial, preset},
     report::{Check, Finding, Row},
     running::{Running, fresh_directory},
 };
@@ -34,16 +35,31 @@ fn attempt(recipe: &'static dyn Recipe, programs: &Programs, out: &Path, row: &m
     let lab = Lab::new(LabOptions { brokers: 1, clients: 1 })?;
     let place = Place { host: &lab.brokers[0], directory: directory.clone(), programs };
     let running = Running::start(recipe, place, lab.serial)?;
-    let agent = Agent::start(&lab, &plan(recipe, &lab, &running)?)?;
-    let mut bench = Bench { recipe, lab: &lab, agent, running };
-    match recipe.trial() {
-        Trial::Whole => whole(&mut bench, row),
+    let plan = match recipe.trial() {
+        Trial::Whole | Trial::Deaf => plan(recipe, &lab, &running)?,
+        Trial::Links => link::plan(recipe, &running.place)?,
+    };
+    let agent = Agent::start(&lab, &plan)?;
+    let log = match recipe.trial() {
+        Trial::Whole => {
+            let mut bench = Bench { recipe, lab: &lab, agent, running };
+            whole(&mut bench, row);
+            bench.agent.log()
+        }
         Trial::Deaf => {
+            let bench = Bench { recipe, lab: &lab, agent, running };
             let started = Instant::now();
             row.note(Check::Probe, bench.deaf(), started);
+            bench.agent.log()
         }
-    }
-    std::fs::write(directory.join("agent.log"), bench.agent.log()).context("failed to keep the agent's log")
+        Trial::Links => {
+            let mut links = Links { recipe, lab: &lab, agent, running };
+            let started = Instant::now();
+            row.note(Check::Probe, links.follow(), started);
+            links.agent.log()
+        }
+    };
+    std::fs::write(directory.join("agent.log"), log).context("failed to keep the agent's log")
 }
 
 fn whole(bench: &mut Bench<'_>, row: &mut Row) {
@@ -74,7 +90,8 @@ fn whole(bench: &mut Bench<'_>, row: &mut Row) {
 
 /// One service with the broker's preset, which supplies everything but how often the broker is asked.
 fn plan(recipe: &dyn Recipe, lab: &Lab, running: &Running<'_>) -> Result<Plan> {
-    let cgroup = (!recipe.tells_cpu()).then(|| running.group());
+    // What the preset does not tell is read from the control group, as it is for a broker on the agent's own machine.
+    let cgroup = preset(recipe)?.meaning.cpu.is_empty().then(|| running.group());
     let backend = BackendPlan {
         name: lab.brokers[0].name.clone(),
         address: running.address().to_string(),

@@ -1,11 +1,17 @@
-//! Apache ActiveMQ Classic, from Debian: its MQTT, with the codec and without.
+//! Apache ActiveMQ Classic, from Debian: its MQTT, with the codec and without, its STOMP, and both over TLS.
+//!
+//! Debian's package has neither its AMQP nor its WebSocket connector.
 
-use std::{path::PathBuf, process::Command, thread::available_parallelism, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::Result;
 
 use crate::{
-    brokers::recipe::{Load, Place, Programs, Recipe, Trial, version_of},
+    brokers::{
+        authority::CA,
+        link::Link,
+        recipe::{Load, Place, Programs, Recipe, Trial, version_of},
+    },
     netns,
 };
 
@@ -22,6 +28,8 @@ pub(super) enum ActiveMq {
     Whole,
     /// As Debian's package is: the MQTT connector accepts connections, and kills them when the first packet comes.
     WithoutCodec,
+    /// STOMP, and TLS.
+    Links,
 }
 
 impl Recipe for ActiveMq {
@@ -29,6 +37,7 @@ impl Recipe for ActiveMq {
         match self {
             Self::Whole => "activemq",
             Self::WithoutCodec => "activemq-no-codec",
+            Self::Links => "activemq-links",
         }
     }
 
@@ -45,7 +54,14 @@ impl Recipe for ActiveMq {
     }
 
     fn commands(&self, place: &Place<'_>) -> Result<Vec<Command>> {
-        place.write("activemq.xml", CONFIG)?;
+        let (mut before, mut connectors) = ("", CONNECTOR.to_owned());
+        if matches!(self, Self::Links) {
+            make_keystore(place)?;
+            before = TLS;
+            connectors += LINKS;
+        }
+        let config = CONFIG.replace("{before}", before).replace("{connectors}", &connectors);
+        place.write("activemq.xml", &config)?;
         place.write("Jolokia.java", JOLOKIA)?;
         place.write("manifest", "Premain-Class: Jolokia\n")?;
         let libraries = [format!("{JARS}/jolokia-core.jar"), format!("{JARS}/json-simple.jar")].join(":");
@@ -57,7 +73,7 @@ impl Recipe for ActiveMq {
         let home = "/usr/share/activemq";
         let codec = CODEC.map(|jar| format!("{JARS}/{jar}")).join(":");
         let mut classes = format!("{libraries}:{home}/bin/activemq.jar:{home}/lib/*:{home}/lib/optional/*");
-        if matches!(self, Self::Whole) {
+        if !matches!(self, Self::WithoutCodec) {
             classes = format!("{classes}:{codec}");
         }
         let directory = place.directory.display();
@@ -76,18 +92,6 @@ impl Recipe for ActiveMq {
         Duration::from_secs(120)
     }
 
-    fn tells_connections(&self) -> bool {
-        true
-    }
-
-    fn tells_cpu(&self) -> bool {
-        true
-    }
-
-    fn cores(&self) -> f64 {
-        available_parallelism().map_or(1.0, |n| n.get() as f64)
-    }
-
     fn load(&self) -> Load {
         Load { clients: 10, interval_ms: 20 }
     }
@@ -96,10 +100,21 @@ impl Recipe for ActiveMq {
         Ok(Some(("admin", place.write("password", "lab\n")?)))
     }
 
+    fn links(&self) -> &'static [Link] {
+        const {
+            &[
+                Link::new("STOMP", 61613),
+                Link::new("STOMP over TLS", 61612).tls(),
+                Link::new("MQTT over TLS", 8883).tls(),
+            ]
+        }
+    }
+
     fn trial(&self) -> Trial {
         match self {
             Self::Whole => Trial::Whole,
             Self::WithoutCodec => Trial::Deaf,
+            Self::Links => Trial::Links,
         }
     }
 }
@@ -111,9 +126,32 @@ const CONFIG: &str = r#"<beans xmlns="http://www.springframework.org/schema/bean
   http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
   <broker xmlns="http://activemq.apache.org/schema/core" brokerName="localhost" useJmx="true" persistent="false">
     <managementContext><managementContext createConnector="false"/></managementContext>
-    <transportConnectors>
-      <transportConnector name="mqtt" uri="mqtt+nio://0.0.0.0:1883"/>
-    </transportConnectors>
+    {before}
+    <transportConnectors>{connectors}</transportConnectors>
   </broker>
 </beans>
 "#;
+
+const CONNECTOR: &str = r#"<transportConnector name="mqtt" uri="mqtt+nio://0.0.0.0:1883"/>"#;
+
+const LINKS: &str = r#"
+      <transportConnector name="stomp" uri="stomp+nio://0.0.0.0:61613"/>
+      <transportConnector name="stomps" uri="stomp+nio+ssl://0.0.0.0:61612"/>
+      <transportConnector name="mqtts" uri="mqtt+nio+ssl://0.0.0.0:8883"/>"#;
+
+const TLS: &str =
+    r#"<sslContext><sslContext keyStore="file:broker.p12" keyStorePassword="changeit"/></sslContext>"#;
+
+/// Makes a key with a certificate that it signed itself, which Java reads from nowhere but a store of its own.
+fn make_keystore(place: &Place<'_>) -> Result<()> {
+    if place.directory.join(CA).exists() {
+        return Ok(());
+    }
+    let store = ["-alias", "broker", "-keystore", "broker.p12", "-storepass", "changeit"];
+    let name = format!("san=ip:{}", place.host.v4);
+    let mut keytool = place.command("keytool");
+    keytool.args(["-genkeypair", "-keyalg", "EC", "-dname", "CN=broker", "-validity", "30", "-ext", &name]);
+    netns::run(keytool.args(["-storetype", "PKCS12"]).args(store))?;
+    let mut keytool = place.command("keytool");
+    netns::run(keytool.args(["-exportcert", "-rfc", "-file", CA]).args(store)).map(|_| ())
+}

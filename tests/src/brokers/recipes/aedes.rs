@@ -4,16 +4,27 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::brokers::recipe::{Place, Programs, Recipe, version_of};
+use crate::brokers::{
+    authority::{CERTIFICATE, KEY, certify},
+    link::Link,
+    recipe::{Place, Programs, Recipe, Trial, version_of},
+};
 
-pub(super) struct Aedes;
+pub(super) enum Aedes {
+    Plain,
+    /// Over TLS and WebSocket.
+    Links,
+}
 
 impl Recipe for Aedes {
-    fn broker(&self) -> &'static str {
-        "aedes"
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Plain => "aedes",
+            Self::Links => "aedes-links",
+        }
     }
 
-    fn preset(&self) -> &'static str {
+    fn broker(&self) -> &'static str {
         "aedes"
     }
 
@@ -23,17 +34,31 @@ impl Recipe for Aedes {
 
     fn commands(&self, place: &Place<'_>) -> Result<Vec<Command>> {
         let mut broker = place.command("aedes");
-        broker.args(["--protos", "tcp", "--host", "0.0.0.0", "--port", "1883"]);
+        broker.args(["--protos", "tcp"]);
+        if matches!(self, Self::Links) {
+            certify(place)?;
+            broker.args(["tls", "ws", "wss", "--key", KEY, "--cert", CERTIFICATE]);
+        }
+        broker.args(["--host", "0.0.0.0", "--port", "1883"]);
         broker.args(["--stats", "--stats-interval", "1000"]);
         Ok(vec![broker])
     }
 
-    fn tells_connections(&self) -> bool {
-        true
+    fn links(&self) -> &'static [Link] {
+        const {
+            &[
+                Link::new("MQTT over TLS", 8883).tls(),
+                Link::new("MQTT over WebSocket", 3000),
+                Link::new("MQTT over WebSocket and TLS", 4000).tls(),
+            ]
+        }
     }
 
-    fn tells_cpu(&self) -> bool {
-        false
+    fn trial(&self) -> Trial {
+        match self {
+            Self::Plain => Trial::Whole,
+            Self::Links => Trial::Links,
+        }
     }
 
     /// One event loop.

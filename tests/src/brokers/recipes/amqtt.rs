@@ -13,10 +13,6 @@ impl Recipe for Amqtt {
         "amqtt"
     }
 
-    fn preset(&self) -> &'static str {
-        "amqtt"
-    }
-
     fn version(&self, programs: &Programs) -> Result<String> {
         version_of(Command::new(programs.find("amqtt")).arg("--version"))
     }
@@ -31,15 +27,6 @@ impl Recipe for Amqtt {
         let mut broker = place.command("amqtt");
         broker.arg("-c").arg(config);
         Ok(vec![broker])
-    }
-
-    /// It counts clients that it failed to take.
-    fn tells_connections(&self) -> bool {
-        false
-    }
-
-    fn tells_cpu(&self) -> bool {
-        true
     }
 
     /// The interpreter runs one thread at a time.

@@ -1,6 +1,6 @@
 //! Crossbar.io, from PyPI: its MQTT bridge.
 
-use std::{fs, process::Command, thread::available_parallelism};
+use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -10,10 +10,6 @@ pub(super) struct Crossbar;
 
 impl Recipe for Crossbar {
     fn broker(&self) -> &'static str {
-        "crossbar"
-    }
-
-    fn preset(&self) -> &'static str {
         "crossbar"
     }
 
@@ -30,19 +26,6 @@ impl Recipe for Crossbar {
         let mut broker = place.command("crossbar");
         broker.args(["start", "--loglevel", "warn", "--cbdir"]).arg(node);
         Ok(vec![broker])
-    }
-
-    fn tells_connections(&self) -> bool {
-        false
-    }
-
-    fn tells_cpu(&self) -> bool {
-        false
-    }
-
-    /// A controller and a router, both processes of the Python interpreter.
-    fn cores(&self) -> f64 {
-        available_parallelism().map_or(1.0, |n| n.get() as f64)
     }
 
     fn load(&self) -> Load {

@@ -4,16 +4,27 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::brokers::recipe::{Load, Place, Programs, Recipe, version_of};
+use crate::brokers::{
+    authority::{CERTIFICATE, KEY, certify},
+    link::Link,
+    recipe::{Load, Place, Programs, Recipe, Trial, version_of},
+};
 
-pub(super) struct Mosquitto;
+pub(super) enum Mosquitto {
+    Plain,
+    /// Over TLS and WebSocket.
+    Links,
+}
 
 impl Recipe for Mosquitto {
-    fn broker(&self) -> &'static str {
-        "mosquitto"
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Plain => "mosquitto",
+            Self::Links => "mosquitto-links",
+        }
     }
 
-    fn preset(&self) -> &'static str {
+    fn broker(&self) -> &'static str {
         "mosquitto"
     }
 
@@ -24,24 +35,22 @@ impl Recipe for Mosquitto {
     /// `user root` because the directory is root's alone.
     fn commands(&self, place: &Place<'_>) -> Result<Vec<Command>> {
         let v4 = place.host.v4;
-        let config = place.write(
-            "mosquitto.conf",
-            &format!(
-                "user root\nlistener 1883 {v4}\nallow_anonymous true\nsys_interval 1\npersistence false\n\
-                 max_queued_messages 0\nset_tcp_nodelay true\nlog_dest stderr\n"
-            ),
-        )?;
+        let mut config = format!(
+            "user root\nlistener 1883 {v4}\nallow_anonymous true\nsys_interval 1\npersistence false\n\
+             max_queued_messages 0\nset_tcp_nodelay true\nlog_dest stderr\n"
+        );
+        if matches!(self, Self::Links) {
+            certify(place)?;
+            let identity = format!("certfile {CERTIFICATE}\nkeyfile {KEY}\n");
+            let websocket = "protocol websockets\nsocket_domain ipv4\n";
+            config += &format!(
+                "listener 8883 {v4}\n{identity}listener 9001 {v4}\n{websocket}listener 9443 {v4}\n{websocket}{identity}"
+            );
+        }
+        let config = place.write("mosquitto.conf", &config)?;
         let mut broker = place.command("mosquitto");
         broker.arg("-c").arg(config);
         Ok(vec![broker])
-    }
-
-    fn tells_connections(&self) -> bool {
-        true
-    }
-
-    fn tells_cpu(&self) -> bool {
-        false
     }
 
     fn cores(&self) -> f64 {
@@ -50,5 +59,22 @@ impl Recipe for Mosquitto {
 
     fn load(&self) -> Load {
         Load { clients: 30, interval_ms: 10 }
+    }
+
+    fn links(&self) -> &'static [Link] {
+        const {
+            &[
+                Link::new("MQTT over TLS", 8883).tls(),
+                Link::new("MQTT over WebSocket", 9001).websocket("/mqtt"),
+                Link::new("MQTT over WebSocket and TLS", 9443).websocket("/mqtt").tls(),
+            ]
+        }
+    }
+
+    fn trial(&self) -> Trial {
+        match self {
+            Self::Plain => Trial::Whole,
+            Self::Links => Trial::Links,
+        }
     }
 }

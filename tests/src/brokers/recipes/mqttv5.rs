@@ -1,19 +1,30 @@
 //! The broker of mqttv5-cli, from crates.io.
 
-use std::{process::Command, thread::available_parallelism};
+use std::process::Command;
 
 use anyhow::Result;
 
-use crate::brokers::recipe::{Place, Programs, Recipe, version_of};
+use crate::brokers::{
+    authority::{CERTIFICATE, KEY, certify},
+    link::Link,
+    recipe::{Place, Programs, Recipe, Trial, version_of},
+};
 
-pub(super) struct Mqttv5;
+pub(super) enum Mqttv5 {
+    Plain,
+    /// Over TLS and WebSocket.
+    Links,
+}
 
 impl Recipe for Mqttv5 {
-    fn broker(&self) -> &'static str {
-        "mqttv5"
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Plain => "mqttv5",
+            Self::Links => "mqttv5-links",
+        }
     }
 
-    fn preset(&self) -> &'static str {
+    fn broker(&self) -> &'static str {
         "mqttv5"
     }
 
@@ -24,19 +35,28 @@ impl Recipe for Mqttv5 {
     fn commands(&self, place: &Place<'_>) -> Result<Vec<Command>> {
         let mut broker = place.command("mqttv5");
         broker.args(["broker", "--host", "0.0.0.0:1883", "--allow-anonymous", "--sys-interval", "1"]);
+        if matches!(self, Self::Links) {
+            certify(place)?;
+            broker.args(["--tls-host", "0.0.0.0:8883", "--tls-cert", CERTIFICATE, "--tls-key", KEY]);
+            broker.args(["--ws-host", "0.0.0.0:8080", "--ws-tls-host", "0.0.0.0:8443"]);
+        }
         Ok(vec![broker])
     }
 
-    fn tells_connections(&self) -> bool {
-        true
+    fn links(&self) -> &'static [Link] {
+        const {
+            &[
+                Link::new("MQTT over TLS", 8883).tls(),
+                Link::new("MQTT over WebSocket", 8080),
+                Link::new("MQTT over WebSocket and TLS", 8443).tls(),
+            ]
+        }
     }
 
-    fn tells_cpu(&self) -> bool {
-        false
-    }
-
-    /// As many threads as CPUs.
-    fn cores(&self) -> f64 {
-        available_parallelism().map_or(1.0, |n| n.get() as f64)
+    fn trial(&self) -> Trial {
+        match self {
+            Self::Plain => Trial::Whole,
+            Self::Links => Trial::Links,
+        }
     }
 }

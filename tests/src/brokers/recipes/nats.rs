@@ -1,26 +1,34 @@
-//! NATS, from Debian: its MQTT.
+//! NATS, from Debian: its MQTT, plain and in WebSockets.
 
-use std::{process::Command, thread::available_parallelism};
+use std::process::Command;
 
 use anyhow::Result;
 
 use crate::{
     brokers::{
         drain::Drain,
-        recipe::{Place, Programs, Recipe, version_of},
+        link::Link,
+        recipe::{Place, Programs, Recipe, Trial, version_of},
         running::Running,
     },
     netns,
 };
 
-pub(super) struct Nats;
+pub(super) enum Nats {
+    Plain,
+    /// MQTT over WebSocket.
+    Links,
+}
 
 impl Recipe for Nats {
-    fn broker(&self) -> &'static str {
-        "nats"
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Plain => "nats",
+            Self::Links => "nats-links",
+        }
     }
 
-    fn preset(&self) -> &'static str {
+    fn broker(&self) -> &'static str {
         "nats"
     }
 
@@ -37,7 +45,8 @@ impl Recipe for Nats {
             "nats.conf",
             &format!(
                 "server_name: lab\nlisten: \"0.0.0.0:4222\"\nhttp: \"0.0.0.0:8222\"\nlame_duck_duration: \"60s\"\n\
-                 jetstream {{ store_dir: \"{}\" }}\nmqtt {{ listen: \"0.0.0.0:1883\" }}\n",
+                 jetstream {{ store_dir: \"{}\" }}\nmqtt {{ listen: \"0.0.0.0:1883\" }}\n\
+                 websocket {{ listen: \"0.0.0.0:8080\", no_tls: true }}\n",
                 store.display()
             ),
         )?;
@@ -46,17 +55,15 @@ impl Recipe for Nats {
         Ok(vec![broker])
     }
 
-    fn tells_connections(&self) -> bool {
-        true
+    fn links(&self) -> &'static [Link] {
+        const { &[Link::new("MQTT over WebSocket", 8080)] }
     }
 
-    fn tells_cpu(&self) -> bool {
-        true
-    }
-
-    /// GOMAXPROCS, which is as many as CPUs.
-    fn cores(&self) -> f64 {
-        available_parallelism().map_or(1.0, |n| n.get() as f64)
+    fn trial(&self) -> Trial {
+        match self {
+            Self::Plain => Trial::Whole,
+            Self::Links => Trial::Links,
+        }
     }
 
     /// Lame duck mode: the server's own port is closed, and connections are closed over `lame_duck_duration`. The MQTT

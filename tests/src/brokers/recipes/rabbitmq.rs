@@ -1,13 +1,15 @@
-//! RabbitMQ, from Debian: by AMQP 0-9-1, and by MQTT with its plugin.
+//! RabbitMQ, from Debian: by AMQP 0-9-1, by MQTT with its plugin, and by whatever else its plugins speak.
 
-use std::{fs, process::Command, thread::available_parallelism, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
     brokers::{
+        authority::{CA, CERTIFICATE, KEY, certify},
         drain::Drain,
-        recipe::{Load, Place, Programs, Protocol, Recipe, version_of},
+        link::Link,
+        recipe::{Load, Place, Programs, Protocol, Recipe, Trial, version_of},
         running::Running,
     },
     netns,
@@ -19,6 +21,8 @@ const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 pub(super) enum RabbitMq {
     Amqp,
     Mqtt,
+    /// STOMP, AMQP 1.0, MQTT in WebSockets, and TLS.
+    Links,
 }
 
 impl Recipe for RabbitMq {
@@ -26,6 +30,7 @@ impl Recipe for RabbitMq {
         match self {
             Self::Amqp => "rabbitmq",
             Self::Mqtt => "rabbitmq-mqtt",
+            Self::Links => "rabbitmq-links",
         }
     }
 
@@ -33,13 +38,9 @@ impl Recipe for RabbitMq {
         "rabbitmq"
     }
 
-    fn preset(&self) -> &'static str {
-        "rabbitmq"
-    }
-
     fn protocol(&self) -> Protocol {
         match self {
-            Self::Amqp => Protocol::Amqp091,
+            Self::Amqp | Self::Links => Protocol::Amqp091,
             Self::Mqtt => Protocol::Mqtt,
         }
     }
@@ -51,8 +52,16 @@ impl Recipe for RabbitMq {
     /// The node's name is local, so that no name of the host has to be resolved. The Erlang port mapper would otherwise
     /// be started in the background and outlive the broker.
     fn commands(&self, place: &Place<'_>) -> Result<Vec<Command>> {
-        place.write("rabbitmq.conf", CONFIG)?;
-        place.write("enabled_plugins", "[rabbitmq_management,rabbitmq_prometheus,rabbitmq_mqtt].\n")?;
+        let (mut config, mut plugins) = (CONFIG.to_owned(), PLUGINS.to_owned());
+        if matches!(self, Self::Links) {
+            certify(place)?;
+            config += LINKS;
+            config += &tls(place, "ssl_options");
+            config += &tls(place, "web_mqtt.ssl");
+            plugins += LINK_PLUGINS;
+        }
+        place.write("rabbitmq.conf", &config)?;
+        place.write("enabled_plugins", &format!("[{plugins}].\n"))?;
         // Messages of an earlier life would only make the start slower.
         for name in ["mnesia", "log"] {
             let directory = place.directory.join(name);
@@ -69,19 +78,6 @@ impl Recipe for RabbitMq {
         Duration::from_secs(120)
     }
 
-    fn tells_connections(&self) -> bool {
-        true
-    }
-
-    fn tells_cpu(&self) -> bool {
-        true
-    }
-
-    /// Schedulers are as many as CPUs.
-    fn cores(&self) -> f64 {
-        available_parallelism().map_or(1.0, |n| n.get() as f64)
-    }
-
     fn load(&self) -> Load {
         Load { clients: 10, interval_ms: 20 }
     }
@@ -92,10 +88,31 @@ impl Recipe for RabbitMq {
         Some(Drain { start, end: Some(end), accepts: false })
     }
 
+    fn links(&self) -> &'static [Link] {
+        const {
+            &[
+                Link::new("AMQP 1.0", 5672).version("1.0"),
+                Link::new("AMQP 0-9-1 over TLS", 5671).tls(),
+                Link::new("STOMP", 61613).user("guest"),
+                Link::new("STOMP over TLS", 61614).user("guest").tls(),
+                Link::new("MQTT over TLS", 8883).tls(),
+                Link::new("MQTT over WebSocket", 15675),
+                Link::new("MQTT over WebSocket and TLS", 15676).tls(),
+            ]
+        }
+    }
+
+    fn trial(&self) -> Trial {
+        match self {
+            Self::Amqp | Self::Mqtt => Trial::Whole,
+            Self::Links => Trial::Links,
+        }
+    }
+
     /// The probe holds an MQTT session, and no AMQP connection.
     fn cross_check(&self, running: &Running<'_>, clients: u64) -> Result<Option<String>> {
         let (verb, own) = match self {
-            Self::Amqp => ("list_connections", 0),
+            Self::Amqp | Self::Links => ("list_connections", 0),
             Self::Mqtt => ("list_mqtt_connections", 1),
         };
         let list = ask(running, "rabbitmqctl", &[verb, "--silent", "--no-table-headers"])?;
@@ -119,6 +136,31 @@ log.file = false
 log.console = true
 log.console.level = warning
 ";
+
+const PLUGINS: &str = "rabbitmq_management,rabbitmq_prometheus,rabbitmq_mqtt";
+
+/// What speaks the other protocols.
+const LINK_PLUGINS: &str = ",rabbitmq_amqp1_0,rabbitmq_stomp,rabbitmq_web_mqtt";
+
+const LINKS: &str = "\
+listeners.ssl.default = 5671
+mqtt.listeners.ssl.default = 8883
+stomp.listeners.tcp.default = 61613
+stomp.listeners.ssl.default = 61614
+web_mqtt.tcp.port = 15675
+web_mqtt.ssl.port = 15676
+";
+
+/// The certificate of the listeners whose keys start like this. No client has to show one.
+fn tls(place: &Place<'_>, keys: &str) -> String {
+    let file = |name: &str| place.directory.join(name).display().to_string();
+    format!(
+        "{keys}.cacertfile = {}\n{keys}.certfile = {}\n{keys}.keyfile = {}\n",
+        file(CA),
+        file(CERTIFICATE),
+        file(KEY)
+    )
+}
 
 fn script(place: &Place<'_>, name: &str) -> Command {
     let directory = &place.directory;

@@ -1,6 +1,6 @@
 //! rumqttd, from crates.io.
 
-use std::{process::Command, thread::available_parallelism};
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -10,10 +10,6 @@ pub(super) struct Rumqttd;
 
 impl Recipe for Rumqttd {
     fn broker(&self) -> &'static str {
-        "rumqttd"
-    }
-
-    fn preset(&self) -> &'static str {
         "rumqttd"
     }
 
@@ -34,18 +30,5 @@ impl Recipe for Rumqttd {
         let mut broker = place.command("rumqttd");
         broker.arg("-c").arg(config);
         Ok(vec![broker])
-    }
-
-    fn tells_connections(&self) -> bool {
-        false
-    }
-
-    fn tells_cpu(&self) -> bool {
-        false
-    }
-
-    /// One thread for the router, and as many as CPUs for connections.
-    fn cores(&self) -> f64 {
-        available_parallelism().map_or(1.0, |n| n.get() as f64)
     }
 }
