@@ -13,7 +13,7 @@ mod agent;
 mod backends;
 mod catalogue;
 mod cell;
-mod crowd;
+pub mod crowd;
 mod duel;
 mod interfaces;
 mod kernel;
@@ -26,12 +26,13 @@ mod stage;
 mod streams;
 
 use std::{
+    fs,
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 pub use row::Row;
@@ -63,6 +64,9 @@ pub struct Options {
     /// Takes the data path and all its flows away when each fault begins: every row has to fail.
     #[arg(long)]
     pub sabotage: bool,
+    /// Takes the rows of faults that are not played from an earlier call's --json, so that one may play some at a time.
+    #[arg(long, value_name = "FILE")]
+    pub with: Vec<PathBuf>,
     /// Writes the table into this page, docs/reliability.md, when everything was played in full; with --list only what its
     /// rows mean.
     #[arg(long, value_name = "PAGE")]
@@ -80,8 +84,12 @@ pub fn run(options: &Options) -> Result<bool> {
         return print(&page::list(&faults)).map(|()| true);
     }
     interrupt::catch()?;
-    let rows = play_all(&faults, options)?;
-    if let Some(page) = options.write.as_ref().filter(|_| options.only.is_empty() && !options.short) {
+    let earlier = options.with.iter().map(|path| read_rows(path)).collect::<Result<Vec<_>>>()?.concat();
+    if options.write.is_some() {
+        check_whole(options, &faults, &earlier)?;
+    }
+    let rows = whole(play_all(&faults, options)?, &earlier);
+    if let Some(page) = &options.write {
         page::write(page, &rows, options.seed)?;
     }
     if options.json {
@@ -90,6 +98,38 @@ pub fn run(options: &Options) -> Result<bool> {
         print(&row::table(&rows))?;
     }
     Ok(rows.iter().all(Row::ok))
+}
+
+fn read_rows(path: &Path) -> Result<Vec<Row>> {
+    let text = fs::read_to_string(path);
+    let text = text.with_context(|| format!("--with: failed to read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("--with: {} is no result of --json", path.display()))
+}
+
+/// Fails when the page would have rows of another kind, or lack some.
+fn check_whole(options: &Options, faults: &[Fault], earlier: &[Row]) -> Result<()> {
+    ensure!(!options.short && !options.sabotage, "--write: the page has the rows of the long form");
+    let is_there = |name: &str| {
+        faults.iter().any(|fault| fault.name == name) || earlier.iter().any(|row| row.fault == name)
+    };
+    let missing: Vec<_> =
+        catalogue::all().iter().map(|fault| fault.name).filter(|name| !is_there(name)).collect();
+    ensure!(
+        missing.is_empty(),
+        "--write: rows are missing, play them too or give them --with: {}",
+        missing.join(",")
+    );
+    Ok(())
+}
+
+/// The rows that were played, and of the others the last one known, in the order of the catalogue.
+fn whole(played: Vec<Row>, earlier: &[Row]) -> Vec<Row> {
+    if earlier.is_empty() {
+        return played;
+    }
+    let all = [earlier, &played].concat();
+    let row = |fault: &Fault| all.iter().rfind(|row| row.fault == fault.name).cloned();
+    catalogue::all().iter().filter_map(row).collect()
 }
 
 /// Plays the short form of the faults that are meant for tests.

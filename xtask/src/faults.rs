@@ -1,6 +1,6 @@
 //! `cargo xtask faults`: sets up and builds, then hands over to the program `balancer-faults`.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -26,8 +26,11 @@ pub(crate) struct Args {
     /// Takes the data path and all its flows away when each fault begins: every row has to fail.
     #[arg(long)]
     sabotage: bool,
+    /// Takes the rows of faults that are not played from an earlier call's --json, so that one may play some at a time.
+    #[arg(long, value_name = "FILE")]
+    with: Vec<PathBuf>,
     /// Writes the table into docs/reliability.md when everything was played; with --list only what its rows mean.
-    #[arg(long, conflicts_with_all = ["only", "short", "sabotage"])]
+    #[arg(long, conflicts_with_all = ["short", "sabotage"])]
     write: bool,
 }
 
@@ -49,6 +52,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     program.args(flags.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| flag));
     if !args.only.is_empty() {
         program.args(["--only", &args.only.join(",")]);
+    }
+    for earlier in &args.with {
+        program.arg("--with").arg(earlier);
     }
     if args.write {
         program.arg("--write").arg(workspace.root().join("docs/reliability.md"));

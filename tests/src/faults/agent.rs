@@ -90,8 +90,8 @@ pub(super) const FAULTS: &[Fault] = &[
     .prepared(small_disk),
     fault(
         "agent-memory",
-        "the agent may use 16 MiB more than at its start; then less and less, until the kernel kills it",
-        "with 16 MiB it answers a thousand requests; the next agent adopts the maps",
+        "the agent may use 16 MiB more than at its start; then not a page more than the kernel can press it into",
+        "it answers a thousand requests, and goes on in what is left; were it killed, the next adopts the maps",
         memory,
     )
     .prepared(cell),
@@ -323,7 +323,13 @@ fn memory(stage: &mut Stage<'_>) -> Result<()> {
             break;
         }
     }
-    stage.note(if killed { format!("killed at {} MiB", limit / MIB) } else { "not killed".to_owned() });
+    let end = if killed { "killed" } else { "alive" };
+    stage.note(format!("{end} at {} MiB", limit / MIB));
+    if !killed {
+        for _ in 0..20 {
+            killed |= stage.status().is_err();
+        }
+    }
     stage.can_connect()?;
     cell.limit(start + 64 * MIB)?;
     if killed {

@@ -242,7 +242,6 @@ fn machine_away(stage: &mut Stage<'_>) -> Result<()> {
 fn machine_gone(stage: &mut Stage<'_>) -> Result<()> {
     stage.excuse(0, true, true, "was off the network for longer than its clients wait");
     plug(stage, 0, false)?;
-    stage.over();
     wait_state(stage, 0, BackendState::Down)?;
     let recovered = until_ok("its clients to find others", super::stage::PATIENCE, || {
         let live = stage.load.records().live;
@@ -252,6 +251,7 @@ fn machine_gone(stage: &mut Stage<'_>) -> Result<()> {
         Ok(())
     });
     plug(stage, 0, true)?;
+    stage.over();
     stage.do_not_count("clients that gave up could not tell its machine");
     recovered?;
     stage.recover()?;

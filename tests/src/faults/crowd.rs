@@ -1,28 +1,25 @@
 //! Tens of thousands of flows that say nothing, and answer when they are asked.
 
+mod program;
+
 use std::{
-    net::{SocketAddr, SocketAddrV4},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    process::{Child, ChildStdin, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::{Notify, oneshot},
-    task::JoinSet,
-    time::timeout,
-};
 
+use self::program::Report;
+pub use self::program::{Role, run};
 use crate::{
+    interrupt,
     lab::{Host, Lab, VIP4},
     plan::{Plan, ServicePlan},
+    process::sibling,
     wait,
 };
 
@@ -30,10 +27,8 @@ use crate::{
 pub(crate) const CROWD: &str = "crowd";
 const PORT: u16 = 1885;
 
-/// Connections that are being opened at a time.
-const AT_A_TIME: usize = 200;
-/// Time for one to be opened, and for all to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Flows of one process, below the limit of descriptors that most systems have at the least for root.
+const OF_ONE: usize = 17_000;
 
 /// Adds the service that a crowd connects to.
 pub(crate) fn add_service(lab: &Lab, plan: &mut Plan) {
@@ -46,214 +41,131 @@ pub(crate) fn add_service(lab: &Lab, plan: &mut Plan) {
     plan.service.push(service);
 }
 
-/// Servers on every broker's machine, and clients that are connected to them.
+/// Servers on every broker's machine, and clients that are connected to them. Clients end first: who closes first has to
+/// wait for late packets.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    shared: Arc<Shared>,
-    stops: Vec<oneshot::Sender<()>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    open: AtomicUsize,
-    failed: AtomicUsize,
-    answered: AtomicUsize,
-    broken: Mutex<Vec<String>>,
-    ask: Notify,
+    clients: Vec<End>,
+    _servers: Vec<End>,
 }
 
 impl Crowd {
     /// Listens on the brokers' machines, without clients. To be done before the agent starts.
     pub(crate) fn listen(lab: &Lab) -> Result<Self> {
-        raise_limit()?;
-        let mut crowd = Self { shared: Arc::default(), stops: Vec::new(), threads: Vec::new() };
-        for host in &lab.brokers {
-            let listener = host.netns.enter(|| {
+        let serve = |host: &Host| -> Result<End> {
+            host.netns.enter(|| {
                 std::fs::write("/proc/sys/net/core/somaxconn", "65535")?;
-                std::fs::write("/proc/sys/net/ipv4/tcp_max_syn_backlog", "65535")?;
-                listen(host)
-            })?;
-            let listener = listener.with_context(|| format!("failed to listen on port {PORT}"))?;
-            crowd.spawn(host, "crowd-server", move |stop| serve(listener, stop))?;
-        }
-        Ok(crowd)
+                std::fs::write("/proc/sys/net/ipv4/tcp_max_syn_backlog", "65535")
+            })??;
+            let at = SocketAddr::from((host.v4, PORT)).to_string();
+            let end = End::start(host, &["serve", &at])?;
+            wait::until("a server of the crowd to listen", wait::PATIENCE, || end.report().listens)?;
+            Ok(end)
+        };
+        let servers = lab.brokers.iter().map(serve).collect::<Result<_>>()?;
+        Ok(Self { clients: Vec::new(), _servers: servers })
     }
 
     /// Opens `n` flows from the first client, `n` being at most 60,000, and waits until all are open.
     pub(crate) fn open(&mut self, lab: &Lab, n: usize) -> Result<()> {
         let host = &lab.clients[0];
         host.netns.enter(|| std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "2000 65000"))??;
-        let shared = Arc::clone(&self.shared);
-        self.spawn(host, "crowd", move |stop| connect(shared, n, stop))?;
+        let (to, mut left) = (SocketAddr::from((VIP4, PORT)).to_string(), n);
+        while left > 0 {
+            let part = left.min(OF_ONE);
+            self.clients.push(End::start(host, &["hold", &to, &part.to_string()])?);
+            left -= part;
+        }
         wait::until_ok("the crowd to be connected", Duration::from_secs(240), || {
-            crate::interrupt::check()?;
-            let (open, failed) = (self.open_now(), self.shared.failed.load(Ordering::Relaxed));
+            interrupt::check()?;
+            let (open, failed) = (self.sum(|report| report.open), self.sum(|report| report.failed));
             ensure!(open == n || failed > 0, "{open} of {n} are");
             Ok(())
         })?;
-        let failed = self.shared.failed.load(Ordering::Relaxed);
-        ensure!(failed == 0, "{failed} of {n} flows of the crowd were not opened: {:?}", self.broken());
+        let failed = self.sum(|report| report.failed);
+        ensure!(failed == 0, "{failed} of {n} flows of the crowd were not opened: {:?}", self.causes());
         Ok(())
     }
 
-    /// Flows that are open.
-    pub(crate) fn open_now(&self) -> usize {
-        self.shared.open.load(Ordering::Relaxed)
-    }
-
-    /// Causes of those that broke.
-    pub(crate) fn broken(&self) -> Vec<String> {
-        self.shared.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Number and causes of flows that broke.
+    pub(crate) fn broken(&self) -> (usize, Vec<String>) {
+        (self.sum(|report| report.broken), self.causes())
     }
 
     /// Asks everybody, and waits for the answers. What has not answered then is broken.
-    pub(crate) fn ask(&self) -> Result<()> {
-        let all = self.open_now();
-        self.shared.answered.store(0, Ordering::Relaxed);
-        self.shared.ask.notify_waiters();
-        wait::until_ok("the crowd to answer", PATIENCE * 2, || {
-            crate::interrupt::check()?;
-            let (answered, broken) = (self.shared.answered.load(Ordering::Relaxed), self.broken().len());
+    pub(crate) fn ask(&mut self) -> Result<()> {
+        let (all, round) = (self.sum(|report| report.open), self.round() + 1);
+        for client in &mut self.clients {
+            client.ask()?;
+        }
+        wait::until_ok("the crowd to answer", program::PATIENCE * 2, || {
+            interrupt::check()?;
+            ensure!(self.round() == round, "not everybody has been asked");
+            let (answered, broken) = (self.sum(|report| report.answered), self.sum(|report| report.broken));
             ensure!(answered + broken >= all, "{answered} of {all} have, {broken} are broken");
             Ok(())
         })
     }
 
-    fn spawn<F>(
-        &mut self,
-        host: &Host,
-        name: &str,
-        work: impl FnOnce(oneshot::Receiver<()>) -> F + Send + 'static,
-    ) -> Result<()>
-    where
-        F: Future<Output = ()>,
-    {
-        let (stop, stopped) = oneshot::channel();
-        let thread = host.netns.spawn(name, move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime can be made").block_on(work(stopped));
-        })?;
-        self.stops.push(stop);
-        self.threads.push(thread);
-        Ok(())
+    fn round(&self) -> usize {
+        self.clients.iter().map(|client| client.report().asked).min().unwrap_or_default()
+    }
+
+    fn sum(&self, number: impl Fn(&Report) -> usize) -> usize {
+        self.clients.iter().map(|client| number(&client.report())).sum()
+    }
+
+    fn causes(&self) -> Vec<String> {
+        self.clients.iter().flat_map(|client| client.report().causes).collect()
     }
 }
 
-impl Drop for Crowd {
-    fn drop(&mut self) {
-        // Clients first: who closes first has to wait for late packets, and they are many.
-        while let (Some(stop), Some(thread)) = (self.stops.pop(), self.threads.pop()) {
-            // The thread may have ended with a panic.
-            let _ = stop.send(());
-            let _ = thread.join();
-        }
-    }
+/// One process.
+#[derive(Debug)]
+struct End {
+    child: Child,
+    orders: Option<ChildStdin>,
+    report: Arc<Mutex<Report>>,
+    reader: Option<JoinHandle<()>>,
 }
 
-/// Two descriptors for each flow: both ends are in this process.
-fn raise_limit() -> Result<()> {
-    const WANTED: u64 = 200_000;
-    let (soft, hard) =
-        getrlimit(Resource::RLIMIT_NOFILE).context("failed to read the limit of descriptors")?;
-    if soft >= WANTED {
-        return Ok(());
-    }
-    setrlimit(Resource::RLIMIT_NOFILE, WANTED, hard.max(WANTED))
-        .context("failed to raise the limit of descriptors")
-}
-
-fn listen(host: &Host) -> std::io::Result<std::net::TcpListener> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let _inside = runtime.enter();
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(SocketAddr::from((host.v4, PORT)))?;
-    socket.listen(65_535)?.into_std()
-}
-
-async fn serve(listener: std::net::TcpListener, stop: oneshot::Receiver<()>) {
-    let listener = TcpListener::from_std(listener).expect("the listener is non-blocking");
-    let mut flows = JoinSet::new();
-    let accept = async {
-        loop {
-            // An accept fails when the client has gone in between; the next one need not.
-            let Ok((mut stream, _)) = listener.accept().await else { continue };
-            flows.spawn(async move {
-                let mut question = [0; 8];
-                while stream.read_exact(&mut question).await.is_ok()
-                    && stream.write_all(&question).await.is_ok()
-                {}
-            });
-            while flows.try_join_next().is_some() {}
-        }
-    };
-    tokio::select! {
-        () = accept => {}
-        _ = stop => {}
-    }
-}
-
-async fn connect(shared: Arc<Shared>, n: usize, stop: oneshot::Receiver<()>) {
-    let permits = Arc::new(tokio::sync::Semaphore::new(AT_A_TIME));
-    let mut flows = JoinSet::new();
-    for index in 0..n {
-        let (shared, permits) = (Arc::clone(&shared), Arc::clone(&permits));
-        flows.spawn(async move {
-            let permit = permits.acquire_owned().await.expect("it is never closed");
-            let to = SocketAddr::V4(SocketAddrV4::new(VIP4, PORT));
-            let stream = timeout(PATIENCE, TcpStream::connect(to)).await;
-            drop(permit);
-            match stream {
-                Ok(Ok(stream)) => hold(stream, index as u64, &shared).await,
-                Ok(Err(error)) => fail(&shared, error.to_string()),
-                Err(_elapsed) => fail(&shared, "no handshake".to_owned()),
+impl End {
+    fn start(host: &Host, arguments: &[&str]) -> Result<Self> {
+        let mut command = host.netns.command(sibling("balancer-crowd")?);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("failed to start balancer-crowd")?;
+        let orders = child.stdin.take();
+        let lines = BufReader::new(child.stdout.take().expect("standard output was piped"));
+        let report = Arc::new(Mutex::new(Report::default()));
+        let latest = Arc::clone(&report);
+        let reader = std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let said = serde_json::from_str(&line).expect("balancer-crowd says what its types say");
+                *latest.lock().unwrap_or_else(PoisonError::into_inner) = said;
             }
         });
+        Ok(Self { child, orders, report, reader: Some(reader) })
     }
-    // The sender is dropped when it is time, at the latest.
-    let _ = stop.await;
-    flows.shutdown().await;
+
+    fn report(&self) -> Report {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn ask(&mut self) -> Result<()> {
+        let orders = self.orders.as_mut().context("balancer-crowd takes no orders")?;
+        orders.write_all(b"ask\n").context("balancer-crowd takes no orders")
+    }
 }
 
-fn fail(shared: &Shared, cause: String) {
-    note(shared, cause);
-    shared.failed.fetch_add(1, Ordering::Relaxed);
-}
-
-fn note(shared: &Shared, cause: String) {
-    shared.broken.lock().unwrap_or_else(PoisonError::into_inner).push(cause);
-}
-
-/// Says nothing until everybody is asked.
-async fn hold(mut stream: TcpStream, number: u64, shared: &Shared) {
-    shared.open.fetch_add(1, Ordering::Relaxed);
-    let mut early = [0; 1];
-    let cause = loop {
-        let asked = shared.ask.notified();
-        tokio::select! {
-            () = asked => {}
-            read = stream.read(&mut early) => break match read {
-                Ok(_) => "closed by the server".to_owned(),
-                Err(error) => error.to_string(),
-            },
+impl Drop for End {
+    fn drop(&mut self) {
+        self.orders = None;
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            // Its panic has been reported.
+            let _ = reader.join();
         }
-        match timeout(PATIENCE, ask(&mut stream, number)).await {
-            Ok(Ok(true)) => {
-                shared.answered.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(Ok(false)) => break "other bytes came back".to_owned(),
-            Ok(Err(error)) => break error.to_string(),
-            Err(_elapsed) => break format!("no answer for {} s", PATIENCE.as_secs()),
-        }
-    };
-    shared.open.fetch_sub(1, Ordering::Relaxed);
-    note(shared, cause);
-}
-
-async fn ask(stream: &mut TcpStream, number: u64) -> std::io::Result<bool> {
-    stream.write_all(&number.to_be_bytes()).await?;
-    let mut answer = [0; 8];
-    stream.read_exact(&mut answer).await?;
-    Ok(answer == number.to_be_bytes())
+    }
 }

@@ -134,7 +134,10 @@ impl Before {
 
     /// Server and cause of each flow without a client's session that broke.
     fn broken_streams(&self, stage: &Stage<'_>) -> Vec<(String, String)> {
-        let idle = stage.broken_idle().into_iter().map(|cause| ("idle".to_owned(), cause));
+        let (idle, causes) = stage.broken_idle();
+        // Only the first ones say why.
+        let causes = causes.into_iter().chain(std::iter::repeat("as the others".to_owned()));
+        let idle = causes.take(idle).map(|cause| ("idle".to_owned(), cause));
         stage.streams.broken().split_off(self.broken_streams).into_iter().chain(idle).collect()
     }
 

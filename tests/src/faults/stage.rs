@@ -1,6 +1,7 @@
 //! The live traffic that faults strike: brokers, the agent, MQTT clients and raw TCP flows.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -322,12 +323,12 @@ impl<'a> Stage<'a> {
     }
 
     /// Has every idle flow answer.
-    pub(crate) fn ask(&self) -> Result<()> {
-        self.crowd.as_ref().context("the fault has a crowd")?.ask()
+    pub(crate) fn ask(&mut self) -> Result<()> {
+        self.crowd.as_mut().context("the fault has a crowd")?.ask()
     }
 
-    /// Causes of idle flows that broke.
-    pub(super) fn broken_idle(&self) -> Vec<String> {
+    /// Number and causes of idle flows that broke.
+    pub(super) fn broken_idle(&self) -> (usize, Vec<String>) {
         self.crowd.as_ref().map(Crowd::broken).unwrap_or_default()
     }
 
@@ -351,6 +352,20 @@ impl<'a> Stage<'a> {
         })
     }
 
+    /// What the flow table holds of a backend: how many in which state, and the shortest and longest silence.
+    fn in_table(&self, service: &str, backend: &str) -> String {
+        let Ok(flows) = self.agent.control.flows() else { return "nobody knows which".to_owned() };
+        let mut states = BTreeMap::<_, (usize, f64, f64)>::new();
+        for flow in flows.flows.iter().filter(|flow| flow.service == service && flow.backend == backend) {
+            let entry = states.entry(format!("{:?}", flow.state)).or_insert((0, f64::MAX, 0.0));
+            *entry = (entry.0 + 1, entry.1.min(flow.idle_seconds), entry.2.max(flow.idle_seconds));
+        }
+        let states = states.iter().map(|(state, (n, least, most))| {
+            format!("{n} {state}, silent for {least:.0} to {most:.0} s").to_lowercase()
+        });
+        states.collect::<Vec<_>>().join(", ")
+    }
+
     /// Waits until the live counts are those of the clients' flows.
     pub(super) fn check_counts(&self) -> Result<()> {
         wait::until_ok("live counts to be true", wait::PATIENCE, || {
@@ -363,7 +378,12 @@ impl<'a> Stage<'a> {
                     _ => continue,
                 };
                 let (service, name) = (&backend.service, &backend.name);
-                ensure!(backend.live == truth, "{service}/{name} counts {}, of {truth}", backend.live);
+                ensure!(
+                    backend.live == truth,
+                    "{service}/{name} counts {}, of {truth}; in the table are {}",
+                    backend.live,
+                    self.in_table(service, name)
+                );
             }
             Ok(())
         })
