@@ -63,14 +63,9 @@ impl Exhaustion {
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
     use super::*;
+    use crate::fixture::at;
     use crate::{Resource, ResourceUse};
-
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
-    }
 
     fn used(memory: f64, disk: f64) -> Sample {
         let resources = vec![

@@ -36,6 +36,8 @@ mod drain;
 mod ejection;
 mod ewma;
 mod exhaustion;
+#[cfg(test)]
+mod fixture;
 mod fleet;
 mod groups;
 mod health;

@@ -2,47 +2,18 @@ use core::time::Duration;
 
 use balancer_common::abi::{BackendId, BackendPace, ServiceId};
 
-use crate::{
-    Admission, BackendSpec, Budget, Command, Controller, Input, Model, Moment, Paces, Policy, ProbeResult,
-    Protection, ServiceSpec, maglev,
-};
+use crate::fixture::{self, at, hasty, probed};
+use crate::{Admission, BackendSpec, Budget, Command, Controller, Input, Model, Paces, Policy, ServiceSpec};
 
 const SECOND: u64 = 1_000_000_000;
 
-fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
-}
-
 fn backend(id: u16, host: u8, rate: f64) -> BackendSpec {
-    BackendSpec {
-        id: BackendId(id),
-        name: format!("broker-{id}"),
-        seed: maglev::seed(&id.to_be_bytes()),
-        weight: 100,
-        cores: None,
-        priority: 0,
-        standby: false,
-        cap: None,
-        budget: Some(Budget { rate, address: [192, 0, 2, host].into() }),
-        probed: true,
-        leaving: false,
-    }
+    BackendSpec { budget: Some(Budget { rate, address: [192, 0, 2, host].into() }), ..probed(id) }
 }
 
 fn service(id: u16, admission: Admission, backends: Vec<BackendSpec>) -> ServiceSpec {
-    ServiceSpec {
-        id: ServiceId(id),
-        name: format!("service-{id}"),
-        policy: Policy::Adaptive,
-        draws: None,
-        gateways: 1,
-        rise: 1,
-        fall: 1,
-        stale_after: Duration::from_secs(12),
-        protection: Protection::default(),
-        admission,
-        backends,
-    }
+    let (id, name) = (ServiceId(id), format!("service-{id}"));
+    ServiceSpec { id, name, admission, ..hasty(Policy::Adaptive, backends) }
 }
 
 fn ramp(seconds: u64) -> Admission {
@@ -80,12 +51,11 @@ impl Bench {
     }
 
     fn up(&mut self, id: u16, second: u64) {
-        self.give(Input::Probe { backend: BackendId(id), result: ProbeResult::Up }, second);
+        self.give(fixture::up(id), second);
     }
 
     fn down(&mut self, id: u16, second: u64) {
-        let result = ProbeResult::Down("refused".to_owned());
-        self.give(Input::Probe { backend: BackendId(id), result }, second);
+        self.give(fixture::down(id, "refused"), second);
     }
 
     /// Connections per second of a backend.

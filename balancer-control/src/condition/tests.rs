@@ -1,58 +1,26 @@
 use std::collections::BTreeSet;
 
-use balancer_common::abi::{BackendId, ServiceId};
+use balancer_common::abi::BackendId;
 
 use super::*;
+use crate::fixture::{at, down, hasty, model, probed, up};
 use crate::snapshot::{BackendSnapshot, Snapshot};
-use crate::{
-    BackendSpec, Controller, Counts, Input, Model, ProbeResult, Resource, ResourceUse, Sample, ServiceSpec,
-    maglev,
-};
-
-fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
-}
+use crate::{BackendSpec, Controller, Counts, Input, Resource, ResourceUse, Sample, ServiceSpec};
 
 fn spec(id: u16) -> BackendSpec {
-    BackendSpec {
-        id: BackendId(id),
-        name: format!("b{id}"),
-        seed: maglev::seed(&id.to_be_bytes()),
-        weight: 100,
-        cores: None,
-        priority: 0,
-        standby: id == 3,
-        cap: (id == 2).then_some(5),
-        budget: None,
-        probed: true,
-        leaving: false,
-    }
+    BackendSpec { standby: id == 3, cap: (id == 2).then_some(5), ..probed(id) }
 }
 
-fn model(backends: Vec<BackendSpec>) -> Input {
-    Input::Model(Model {
-        services: vec![ServiceSpec {
-            id: ServiceId(0),
-            name: "mqtt".to_owned(),
-            policy: Policy::Adaptive,
-            draws: None,
-            gateways: 1,
-            rise: 1,
-            fall: 1,
-            protection: crate::Protection::default(),
-            admission: crate::Admission::default(),
-            stale_after: Duration::from_secs(12),
-            backends,
-        }],
-    })
+fn known(backends: Vec<BackendSpec>) -> ServiceSpec {
+    hasty(Policy::Adaptive, backends)
 }
 
 /// Four backends, the last a standby, all up at second 0.
 fn controller() -> Controller {
     let mut controller = Controller::new();
-    controller.handle(model((0..4).map(spec).collect()), at(0));
+    controller.handle(model(known((0..4).map(spec).collect())), at(0));
     for id in 0..4 {
-        controller.handle(Input::Probe { backend: BackendId(id), result: ProbeResult::Up }, at(0));
+        controller.handle(up(id), at(0));
     }
     controller.tick(at(0));
     controller
@@ -100,8 +68,7 @@ fn what_holds_beside_a_drain_is_not_lost() {
     };
     controller.handle(Input::Sample { backend: BackendId(0), sample }, at(1));
     controller.handle(Input::Drain { backend: BackendId(0), drain: true }, at(1));
-    let down = ProbeResult::Down("connection refused".to_owned());
-    controller.handle(Input::Probe { backend: BackendId(0), result: down }, at(2));
+    controller.handle(down(0, "connection refused"), at(2));
     controller.tick(at(2));
     let snapshot = controller.snapshot(at(2));
     let backend = seen(&snapshot, 0);
@@ -130,10 +97,9 @@ fn caps_standbys_and_overrides_are_said() {
 #[test]
 fn a_service_at_its_cap_says_so() {
     let mut controller = controller();
-    let mut capped = model((0..4).map(spec).collect());
-    let Input::Model(model) = &mut capped else { unreachable!("made above") };
-    model.services[0].admission.cap = Some(5);
-    controller.handle(capped, at(1));
+    let mut capped = known((0..4).map(spec).collect());
+    capped.admission.cap = Some(5);
+    controller.handle(model(capped), at(1));
     let counts = |live| Counts { live, ..Counts::default() };
     controller.handle(Input::Counts(vec![(BackendId(0), counts(3)), (BackendId(1), counts(1))]), at(1));
     controller.tick(at(1));
@@ -171,7 +137,7 @@ fn one_that_was_removed_is_shown_as_leaving() {
     let mut backends: Vec<BackendSpec> = (0..4).map(spec).collect();
     backends[0].leaving = true;
     backends[0].weight = 1;
-    controller.handle(model(backends), at(5));
+    controller.handle(model(known(backends)), at(5));
     controller.tick(at(5));
     let snapshot = controller.snapshot(at(5));
     let leaving = seen(&snapshot, 0);

@@ -4,51 +4,9 @@ use std::collections::BTreeMap;
 use balancer_common::abi::{Draw, ScoreFlags};
 
 use super::*;
+use crate::fixture::{at, backend, model, probed, service};
 use crate::snapshot::{BackendSnapshot, BackendState, Basis};
-use crate::{
-    Admission, BackendSpec, Counts, Policy, ProbeResult, Protection, Resource, ResourceUse, Sample,
-    ServiceSteering, maglev,
-};
-
-fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
-}
-
-fn backend(id: u16) -> BackendSpec {
-    BackendSpec {
-        id: BackendId(id),
-        name: format!("broker-{id}"),
-        seed: maglev::seed(&id.to_be_bytes()),
-        weight: 100,
-        cores: None,
-        priority: 0,
-        standby: false,
-        cap: None,
-        budget: None,
-        probed: false,
-        leaving: false,
-    }
-}
-
-fn service(policy: Policy, backends: Vec<BackendSpec>) -> ServiceSpec {
-    ServiceSpec {
-        id: ServiceId(0),
-        name: "mqtt".to_owned(),
-        policy,
-        draws: None,
-        gateways: 1,
-        rise: 2,
-        fall: 3,
-        stale_after: Duration::from_secs(12),
-        protection: Protection::default(),
-        admission: Admission::default(),
-        backends,
-    }
-}
-
-fn model(policy: Policy, backends: Vec<BackendSpec>) -> Model {
-    Model { services: vec![service(policy, backends)] }
-}
+use crate::{BackendSpec, Counts, Policy, ProbeResult, Resource, ResourceUse, Sample, ServiceSteering};
 
 /// What the maps would hold.
 #[derive(Default)]
@@ -63,7 +21,7 @@ struct Bench {
 impl Bench {
     fn new(policy: Policy, backends: Vec<BackendSpec>) -> Self {
         let mut bench = Self::default();
-        bench.give(Input::Model(model(policy, backends)), 0);
+        bench.give(model(service(policy, backends)), 0);
         bench
     }
 
@@ -174,7 +132,7 @@ mod rotation;
 #[test]
 fn the_first_tick_says_everything_and_the_second_nothing() {
     let mut controller = Controller::new();
-    controller.handle(Input::Model(model(Policy::Adaptive, vec![backend(0), backend(1)])), at(0));
+    controller.handle(model(service(Policy::Adaptive, vec![backend(0), backend(1)])), at(0));
     assert_eq!(controller.next_deadline(at(0)), Some(at(0)));
     let mut bench = Bench { controller, ..Bench::default() };
     assert_eq!(bench.tick(0), "scores ring service");
@@ -230,7 +188,7 @@ fn a_configured_number_of_draws_is_kept_within_what_a_hash_holds() {
     let mut spec = service(Policy::Adaptive, vec![backend(0)]);
     spec.draws = Some(9);
     let mut bench = Bench::default();
-    bench.give(Input::Model(Model { services: vec![spec] }), 0);
+    bench.give(model(spec), 0);
     assert_eq!(bench.steering.unwrap().draws, MAX_DRAWS_AS_DOCUMENTED);
 }
 
@@ -276,7 +234,7 @@ fn several_gateways_expect_each_other_to_open_as_many() {
         let mut spec = service(Policy::Adaptive, vec![backend(0)]);
         spec.gateways = gateways;
         let mut bench = Bench::default();
-        bench.give(Input::Model(Model { services: vec![spec] }), 0);
+        bench.give(model(spec), 0);
         bench.count(&[100], 2);
         bench.sample(0, 2, Sample { connections: Some(400), ..utilisation(0.4) });
         bench.score(0)
@@ -353,17 +311,16 @@ fn a_reload_keeps_what_was_learnt_unless_it_is_another_backend() {
     bench.count(&[100, 100], 2);
     bench.sample(0, 2, utilisation(0.4));
     bench.give(Input::Drain { backend: BackendId(1), drain: true }, 2);
-    bench.give(Input::Model(model(Policy::Adaptive, vec![backend(1), backend(0)])), 3);
+    bench.give(model(service(Policy::Adaptive, vec![backend(1), backend(0)])), 3);
     assert_eq!(bench.seen(0, 3).basis, Basis::Level);
     assert!(!bench.open(1), "the operator's drain outlives a reload");
     let other = BackendSpec { seed: 99, ..backend(0) };
-    bench.give(Input::Model(model(Policy::Adaptive, vec![backend(1), other])), 4);
+    bench.give(model(service(Policy::Adaptive, vec![backend(1), other])), 4);
     assert_eq!((bench.seen(0, 4).basis, bench.seen(0, 4).live), (Basis::Count, 0));
 }
 
 #[test]
 fn an_agent_that_starts_again_closes_nobody_and_moves_no_slot() {
-    let probed = |id| BackendSpec { probed: true, ..backend(id) };
     let specs = || vec![probed(0), probed(1), probed(2)];
     let mut old = Bench::new(Policy::Adaptive, specs());
     for id in 0..2 {
@@ -382,7 +339,7 @@ fn an_agent_that_starts_again_closes_nobody_and_moves_no_slot() {
     assert!(old.slots()[&1] > 2 * old.slots()[&0], "{:?}", old.slots());
 
     let mut new = Bench::default();
-    new.controller.handle(Input::Model(model(Policy::Adaptive, specs())), at(0));
+    new.controller.handle(model(service(Policy::Adaptive, specs())), at(0));
     let rings = vec![(ServiceId(0), old.ring.clone().unwrap())];
     new.controller.handle(Input::Adopt { scores: old.scores.clone().unwrap(), rings }, at(0));
     new.tick(0);

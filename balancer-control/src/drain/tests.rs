@@ -1,8 +1,5 @@
 use super::*;
-
-fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
-}
+use crate::fixture::at;
 
 fn draining() -> Drain {
     let mut drain = Drain::default();

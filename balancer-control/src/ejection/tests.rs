@@ -1,9 +1,6 @@
 use super::*;
 use crate::Counts;
-
-fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
-}
+use crate::fixture::at;
 
 /// `(second, steered, answered, refused)`.
 fn history(readings: &[(u64, u64, u64, u64)]) -> History {

@@ -1,48 +1,18 @@
-use balancer_common::abi::BackendId;
-
 use super::*;
+use crate::fixture::{at, backend, service};
 use crate::{BackendSpec, Counts, Policy, Sample, ServiceSpec};
 
 const STALE: Duration = Duration::from_secs(12);
 
-fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
-}
-
-fn service() -> ServiceSpec {
-    ServiceSpec {
-        id: balancer_common::abi::ServiceId(0),
-        name: "mqtt".to_owned(),
-        policy: Policy::Adaptive,
-        draws: None,
-        gateways: 1,
-        rise: 2,
-        fall: 3,
-        stale_after: STALE,
-        protection: crate::Protection::default(),
-        admission: crate::Admission::default(),
-        backends: Vec::new(),
-    }
+fn spec() -> ServiceSpec {
+    ServiceSpec { stale_after: STALE, ..service(Policy::Adaptive, Vec::new()) }
 }
 
 fn backends(weights_and_cores: &[(u32, Option<f64>)]) -> Vec<Backend> {
-    let backend = |(i, &(weight, cores)): (usize, &(u32, Option<f64>))| {
-        let spec = BackendSpec {
-            id: BackendId(i as u16),
-            name: format!("broker-{i}"),
-            seed: i as u64,
-            weight,
-            cores,
-            priority: 0,
-            standby: false,
-            cap: None,
-            budget: None,
-            probed: false,
-            leaving: false,
-        };
-        Backend::new(spec, at(0))
+    let made = |(&(weight, cores), id): (&(u32, Option<f64>), u16)| {
+        Backend::new(BackendSpec { weight, cores, ..backend(id) }, at(0))
     };
-    weights_and_cores.iter().enumerate().map(backend).collect()
+    weights_and_cores.iter().zip(0..).map(made).collect()
 }
 
 fn capacities(backends: &[Backend]) -> Vec<f64> {
@@ -65,8 +35,8 @@ fn run(backends: &mut [Backend], readings: &[(u64, Option<u64>, f64)]) -> Moment
                 messages: rate.map(|rate| rate * second),
                 ..Sample::default()
             };
-            backend.sampled(sample, &service(), at(second));
-            backend.settle(&service(), 1e-4, at(second));
+            backend.sampled(sample, &spec(), at(second));
+            backend.settle(&spec(), 1e-4, at(second));
         }
     }
     at(60)

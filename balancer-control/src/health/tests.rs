@@ -1,13 +1,8 @@
-use core::time::Duration;
-
 use super::*;
+use crate::fixture::at;
 
 const RISE: u32 = 2;
 const FALL: u32 = 3;
-
-fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
-}
 
 /// Plays probes, one a second: `+` succeeds, `-` fails, `d` asks for no new connections, `?`
 /// tells nothing. Returns the state after each,

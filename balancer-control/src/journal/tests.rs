@@ -1,40 +1,11 @@
-use balancer_common::abi::{BackendId, ServiceId};
+use balancer_common::abi::BackendId;
 
 use super::*;
-use crate::{BackendSpec, Controller, Input, Model, Policy, ProbeResult, Sample, ServiceSpec, maglev};
+use crate::fixture::{at, down, hasty, model, probed, up};
+use crate::{Controller, Input, Model, Policy, Sample};
 
-fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
-}
-
-fn model(policy: Policy, backends: u16) -> Input {
-    let backend = |id: u16| BackendSpec {
-        id: BackendId(id),
-        name: format!("b{id}"),
-        seed: maglev::seed(&id.to_be_bytes()),
-        weight: 100,
-        cores: None,
-        priority: 0,
-        standby: false,
-        cap: None,
-        budget: None,
-        probed: true,
-        leaving: false,
-    };
-    let service = ServiceSpec {
-        id: ServiceId(0),
-        name: "mqtt".to_owned(),
-        policy,
-        draws: None,
-        gateways: 1,
-        rise: 1,
-        fall: 1,
-        protection: crate::Protection::default(),
-        admission: crate::Admission::default(),
-        stale_after: Duration::from_secs(12),
-        backends: (0..backends).map(backend).collect(),
-    };
-    Input::Model(Model { services: vec![service] })
+fn known(policy: Policy, backends: u16) -> Input {
+    model(hasty(policy, (0..backends).map(probed).collect()))
 }
 
 /// A controller that is observed as the agent does.
@@ -46,9 +17,9 @@ struct Bench {
 impl Bench {
     fn new(policy: Policy, backends: u16) -> Self {
         let mut bench = Self { controller: Controller::new(), journal: Journal::default() };
-        bench.controller.handle(model(policy, backends), at(0));
+        bench.controller.handle(known(policy, backends), at(0));
         for id in 0..backends {
-            bench.controller.handle(Input::Probe { backend: BackendId(id), result: ProbeResult::Up }, at(0));
+            bench.controller.handle(up(id), at(0));
         }
         bench
     }
@@ -109,8 +80,7 @@ fn states_and_conditions_come_and_go_with_their_reasons() {
     bench.read(0, 2, 0.5);
     assert_eq!(bench.told(2), ["b0 -no-telemetry after 2 s", "mqtt -counting after 2 s"]);
     assert_eq!(bench.told(15), ["b0 +stale", "mqtt +counting"]);
-    let down = ProbeResult::Down("no answer".to_owned());
-    bench.controller.handle(Input::Probe { backend: BackendId(1), result: down }, at(16));
+    bench.controller.handle(down(1, "no answer"), at(16));
     bench.controller.handle(Input::Drain { backend: BackendId(2), drain: true }, at(16));
     let entries = bench.look(16);
     let reasons: Vec<_> = entries
@@ -129,8 +99,7 @@ fn states_and_conditions_come_and_go_with_their_reasons() {
 fn a_ring_tells_who_left_and_the_shares() {
     let mut bench = Bench::new(Policy::LeastConn, 4);
     bench.look(0);
-    let down = ProbeResult::Down("no answer".to_owned());
-    bench.controller.handle(Input::Probe { backend: BackendId(1), result: down }, at(1));
+    bench.controller.handle(down(1, "no answer"), at(1));
     bench.look(1);
     // It keeps its slots for a minute.
     let entries = bench.look(61);
@@ -182,7 +151,7 @@ fn summaries_come_every_ten_seconds() {
 fn what_is_removed_is_told_once() {
     let mut bench = Bench::new(Policy::Adaptive, 3);
     bench.look(0);
-    bench.controller.handle(model(Policy::Adaptive, 2), at(1));
+    bench.controller.handle(known(Policy::Adaptive, 2), at(1));
     let told = bench.told(1);
     assert_eq!(told[0], "b2 gone", "{told:?}");
     bench.controller.handle(Input::Model(Model::default()), at(2));

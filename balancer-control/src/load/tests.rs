@@ -1,11 +1,8 @@
 use super::*;
 use crate::Counts;
+use crate::fixture::at;
 
 const STALE: Duration = Duration::from_secs(12);
-
-fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
-}
 
 /// One backend, read every two seconds.
 #[derive(Default)]

@@ -1,8 +1,5 @@
 use super::*;
-
-fn at(seconds: u64) -> Moment {
-    Moment(Duration::from_secs(seconds))
-}
+use crate::fixture::at;
 
 fn candidates(weights: &[u32]) -> Vec<Candidate> {
     let candidate = |(i, &weight): (usize, &u32)| Candidate {

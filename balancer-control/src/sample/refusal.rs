@@ -141,12 +141,9 @@ impl Sample {
 mod tests {
     use super::super::ResourceUse;
     use super::*;
+    use crate::fixture::at;
 
     const STALE: Duration = Duration::from_secs(12);
-
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
-    }
 
     fn sample() -> Sample {
         Sample { taken: at(100), utilisation: Some(0.5), ..Sample::default() }

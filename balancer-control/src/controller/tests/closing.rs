@@ -4,10 +4,6 @@ use super::*;
 
 const GRACE: Duration = Duration::from_secs(30);
 
-fn probed(id: u16) -> BackendSpec {
-    BackendSpec { probed: true, ..backend(id) }
-}
-
 /// Two backends that are up, and whose probes fail twice more than it takes.
 fn up(backends: Vec<BackendSpec>) -> Bench {
     let ids: Vec<u16> = backends.iter().map(|backend| backend.id.0).collect();

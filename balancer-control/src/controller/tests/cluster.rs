@@ -9,7 +9,7 @@ fn members(count: u64) -> Sample {
 
 fn bench(n: u16) -> Bench {
     let mut bench = Bench::default();
-    bench.give(Input::Model(model(Policy::Adaptive, (0..n).map(backend).collect())), 0);
+    bench.give(model(service(Policy::Adaptive, (0..n).map(backend).collect())), 0);
     bench
 }
 
@@ -42,11 +42,7 @@ fn a_disagreement_is_told_once_all_have_been_read_again() {
     bench.sample(2, 5, members(1));
     let told = found(&mut bench, 5).unwrap();
     assert_eq!((told.since, told.closes), (Some(at(3)), false));
-    assert!(
-        told.reason.contains("3 by broker-0; 2 by broker-1; 1 by broker-2; it may be split"),
-        "{}",
-        told.reason
-    );
+    assert!(told.reason.contains("3 by b0; 2 by b1; 1 by b2; it may be split"), "{}", told.reason);
     assert_eq!(read(&mut bench, &[2, 2, 2], 7), None, "they agree");
     assert_eq!(read(&mut bench, &[2, 2, 3], 9), None, "a disagreement of its own");
     assert_eq!(read(&mut bench, &[2, 2, 3], 11).unwrap().since, Some(at(9)));
@@ -76,7 +72,7 @@ fn of_many_that_count_alike_a_few_are_named() {
     let counts = [8, 8, 8, 8, 8, 8, 8, 8, 1];
     read(&mut bench, &counts, 1);
     let told = read(&mut bench, &counts, 3).unwrap();
-    let expected = "8 by broker-0, broker-1, broker-2, broker-3 and 4 more; 1 by broker-8; it";
+    let expected = "8 by b0, b1, b2, b3 and 4 more; 1 by b8; it";
     assert!(told.reason.contains(expected), "{}", told.reason);
 }
 
@@ -92,7 +88,7 @@ fn backends_that_are_one_node_are_told() {
     bench.sample(1, 3, node("rabbit@a"));
     let told = condition(&mut bench, "same-node", 3).unwrap();
     assert!(!told.closes);
-    assert!(told.reason.contains("together: rabbit@a by broker-0, broker-1; give"), "{}", told.reason);
+    assert!(told.reason.contains("together: rabbit@a by b0, b1; give"), "{}", told.reason);
     // What was read long ago says nothing of the present.
     for second in (5..40).step_by(2) {
         bench.sample(1, second, node("rabbit@a"));

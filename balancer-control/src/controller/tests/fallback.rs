@@ -3,10 +3,6 @@
 use super::*;
 use crate::{Percent, Scope};
 
-fn probed(id: u16) -> BackendSpec {
-    BackendSpec { probed: true, ..backend(id) }
-}
-
 fn of_priority(id: u16, priority: u8) -> BackendSpec {
     BackendSpec { priority, ..probed(id) }
 }
@@ -82,7 +78,7 @@ fn panic_overrides_probes_and_nothing_else() {
     let mut specs: Vec<_> = (0..5).map(probed).collect();
     specs.push(leaving(5));
     specs.push(standby(6));
-    bench.give(Input::Model(model(Policy::Adaptive, specs)), 4);
+    bench.give(model(service(Policy::Adaptive, specs)), 4);
     assert_eq!(open(&bench), [2, 3, 4], "the standby is not probed yet, and so cannot stand in");
     rise(&mut bench, 6, 5);
     assert_eq!((open(&bench), service_of(&bench, 5).panic), (vec![4, 6], None), "somebody stands in");
@@ -132,7 +128,7 @@ fn panic_can_be_off_and_its_threshold_set() {
         let mut spec = service(Policy::Adaptive, (0..4).map(probed).collect());
         spec.protection.panic = panic;
         let mut bench = Bench::default();
-        bench.give(Input::Model(Model { services: vec![spec] }), 0);
+        bench.give(model(spec), 0);
         (0..4).for_each(|id| rise(&mut bench, id, 1));
         (0..3).for_each(|id| fail(&mut bench, id, 2));
         open(&bench)

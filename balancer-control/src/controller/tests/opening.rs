@@ -2,17 +2,16 @@
 
 use super::*;
 
-fn waiting(n: u16, min_ready: u32) -> Model {
-    let probed = |id| BackendSpec { probed: true, ..backend(id) };
+fn waiting(n: u16, min_ready: u32) -> ServiceSpec {
     let mut service = service(Policy::RoundRobin, (0..n).map(probed).collect());
     service.protection.min_ready = min_ready;
-    Model { services: vec![service] }
+    service
 }
 
 /// Probes a backend until it is up.
 fn come_up(bench: &mut Bench, id: u16) {
     for _ in 0..2 {
-        bench.give(Input::Probe { backend: BackendId(id), result: ProbeResult::Up }, 1);
+        bench.probe(id, ProbeResult::Up, 1);
     }
 }
 
@@ -31,7 +30,7 @@ fn waits(bench: &Bench) -> Option<String> {
 #[test]
 fn it_opens_with_enough_ready_backends_and_stays_open() {
     let mut bench = Bench::default();
-    bench.give(Input::Model(waiting(3, 2)), 0);
+    bench.give(model(waiting(3, 2)), 0);
     come_up(&mut bench, 0);
     assert_eq!(open(&bench), 0);
     assert!(waits(&bench).is_some_and(|why| why.starts_with("1 of the 2 backends of min_ready are ready")));
@@ -47,35 +46,34 @@ fn it_opens_with_enough_ready_backends_and_stays_open() {
 #[test]
 fn an_adopted_service_is_open() {
     let mut bench = Bench::default();
-    bench.give(Input::Model(waiting(2, 2)), 0);
+    bench.give(model(waiting(2, 2)), 0);
     come_up(&mut bench, 0);
     come_up(&mut bench, 1);
     let scores = bench.scores.take().expect("scores");
     let mut next = Bench::default();
-    next.controller.handle(Input::Model(waiting(2, 2)), at(5));
+    next.controller.handle(model(waiting(2, 2)), at(5));
     next.give(Input::Adopt { scores, rings: Vec::new() }, 5);
     assert_eq!((open(&next), waits(&next)), (2, None));
 }
 
 #[test]
 fn a_service_that_was_open_stays_so_across_a_restart_while_nobody_is_up() {
-    let mut model = waiting(2, 2);
-    model.services[0].protection.panic = None;
+    let mut spec = waiting(2, 2);
+    spec.protection.panic = None;
     let mut bench = Bench::default();
-    bench.give(Input::Model(model.clone()), 0);
+    bench.give(model(spec.clone()), 0);
     let closed = bench.scores.clone().expect("scores");
     come_up(&mut bench, 0);
     come_up(&mut bench, 1);
-    for backend in [0, 1].map(BackendId) {
+    for id in [0, 1] {
         for _ in 0..3 {
-            let result = ProbeResult::Down("connection refused".to_owned());
-            bench.give(Input::Probe { backend, result }, 2);
+            bench.probe(id, down(), 2);
         }
     }
     assert_eq!(open(&bench), 0);
     for (scores, expected) in [(bench.scores.take().expect("scores"), 1), (closed, 0)] {
         let mut next = Bench::default();
-        next.controller.handle(Input::Model(model.clone()), at(5));
+        next.controller.handle(model(spec.clone()), at(5));
         next.give(Input::Adopt { scores, rings: Vec::new() }, 5);
         come_up(&mut next, 0);
         assert_eq!(open(&next), expected);
@@ -86,7 +84,7 @@ fn a_service_that_was_open_stays_so_across_a_restart_while_nobody_is_up() {
 #[test]
 fn without_a_minimum_it_is_open_from_the_start() {
     let mut bench = Bench::default();
-    bench.controller.handle(Input::Model(waiting(1, 0)), at(0));
+    bench.controller.handle(model(waiting(1, 0)), at(0));
     assert_eq!(waits(&bench), None);
     come_up(&mut bench, 0);
     assert_eq!(open(&bench), 1);

@@ -139,7 +139,6 @@ fn the_ejected_is_no_relief_for_the_exhausted() {
 
 #[test]
 fn probes_that_see_it_come_back_end_an_ejection() {
-    let probed = |id| BackendSpec { probed: true, ..backend(id) };
     let mut bench = Bench::new(Policy::Adaptive, (0..3).map(probed).collect());
     for id in 0..3 {
         bench.probe(id, ProbeResult::Up, 1);
@@ -167,7 +166,7 @@ fn the_configuration_can_turn_it_off_and_that_takes_back() {
     let spec = |ejection| {
         let mut spec = service(Policy::Adaptive, (0..3).map(backend).collect());
         spec.protection.ejection = ejection;
-        Input::Model(Model { services: vec![spec] })
+        model(spec)
     };
     let mut bench = answering(Policy::Adaptive, 3);
     bench.syns(&[(130, 130, 0), (130, 100, 30), (130, 130, 0)], 2);
@@ -183,7 +182,7 @@ fn an_agent_that_starts_again_tries_what_it_finds_ejected() {
     let mut old = answering(Policy::Adaptive, 3);
     old.syns(&[(130, 130, 0), (130, 100, 30), (130, 130, 0)], 2);
     let mut new = Bench::default();
-    new.controller.handle(Input::Model(model(Policy::Adaptive, (0..3).map(backend).collect())), at(0));
+    new.controller.handle(model(service(Policy::Adaptive, (0..3).map(backend).collect())), at(0));
     let adopt = Input::Adopt { scores: old.scores.clone().unwrap(), rings: Vec::new() };
     new.controller.handle(adopt, at(0));
     new.syns(&[(130, 130, 0), (130, 100, 30), (130, 130, 0)], 0);

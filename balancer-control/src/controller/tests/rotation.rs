@@ -4,8 +4,7 @@ use super::*;
 
 #[test]
 fn a_probed_backend_is_not_in_rotation_before_it_has_risen() {
-    let mut bench =
-        Bench::new(Policy::Adaptive, vec![BackendSpec { probed: true, ..backend(0) }, backend(1)]);
+    let mut bench = Bench::new(Policy::Adaptive, vec![probed(0), backend(1)]);
     assert!(!bench.open(0) && bench.open(1));
     assert_eq!(bench.seen(0, 0).state, BackendState::Starting);
     bench.probe(0, ProbeResult::Up, 1);
@@ -16,7 +15,6 @@ fn a_probed_backend_is_not_in_rotation_before_it_has_risen() {
 
 #[test]
 fn a_failing_backend_is_closed_at_once_and_loses_its_slots_after_a_minute() {
-    let probed = |id| BackendSpec { probed: true, ..backend(id) };
     let mut bench = Bench::new(Policy::Maglev, vec![probed(0), probed(1), probed(2)]);
     for id in 0..3 {
         bench.probe(id, ProbeResult::Up, 1);
@@ -37,7 +35,6 @@ fn a_failing_backend_is_closed_at_once_and_loses_its_slots_after_a_minute() {
 
 #[test]
 fn all_down_stays_down_and_leaves_the_standby() {
-    let probed = |id| BackendSpec { probed: true, ..backend(id) };
     let standby = BackendSpec { standby: true, ..backend(2) };
     let mut bench = Bench::new(Policy::Adaptive, vec![probed(0), probed(1), standby]);
     for second in 1..4 {
@@ -82,18 +79,17 @@ fn a_leaving_backend_is_drained_and_then_forgotten() {
     let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
     bench.count(&[1, 1], 1);
     let leaving = BackendSpec { leaving: true, ..backend(1) };
-    bench.give(Input::Model(model(Policy::Adaptive, vec![backend(0), leaving])), 2);
+    bench.give(model(service(Policy::Adaptive, vec![backend(0), leaving])), 2);
     assert!(!bench.open(1));
     bench.count(&[1, 0], 20);
     assert_eq!(bench.seen(1, 20).state, BackendState::Drained);
-    assert_eq!(bench.give(Input::Model(model(Policy::Adaptive, vec![backend(0)])), 21), "scores ring");
+    assert_eq!(bench.give(model(service(Policy::Adaptive, vec![backend(0)])), 21), "scores ring");
     assert_eq!(bench.score(1), Score::default());
 }
 
 #[test]
 fn the_brokers_own_wish_drains() {
-    let mut bench =
-        Bench::new(Policy::Adaptive, vec![BackendSpec { probed: true, ..backend(0) }, backend(1)]);
+    let mut bench = Bench::new(Policy::Adaptive, vec![probed(0), backend(1)]);
     bench.probe(0, ProbeResult::Up, 1);
     bench.probe(0, ProbeResult::Draining("maintenance".to_owned()), 2);
     assert_eq!(bench.seen(0, 2).state, BackendState::Draining);
@@ -134,8 +130,7 @@ fn an_open_standby_is_relief_enough() {
 
 #[test]
 fn a_backend_that_comes_back_starts_at_level_zero() {
-    let mut bench =
-        Bench::new(Policy::Adaptive, vec![BackendSpec { probed: true, ..backend(0) }, backend(1)]);
+    let mut bench = Bench::new(Policy::Adaptive, vec![probed(0), backend(1)]);
     bench.probe(0, ProbeResult::Up, 1);
     bench.probe(0, ProbeResult::Up, 2);
     bench.count(&[100, 100], 2);
@@ -151,7 +146,6 @@ fn a_backend_that_comes_back_starts_at_level_zero() {
 
 #[test]
 fn a_dead_backend_that_leaves_stays_dead_whoever_looks() {
-    let probed = |id| BackendSpec { probed: true, ..backend(id) };
     let leaving = BackendSpec { leaving: true, ..backend(1) };
     let mut bench = Bench::new(Policy::Maglev, vec![probed(0), probed(1), probed(2)]);
     for id in 0..3 {
@@ -163,7 +157,7 @@ fn a_dead_backend_that_leaves_stays_dead_whoever_looks() {
     }
     bench.count(&[5, 5, 5], 70);
     assert_eq!(bench.slots().into_keys().collect::<Vec<_>>(), [0, 2]);
-    let gone = Input::Model(model(Policy::Maglev, vec![probed(0), leaving.clone(), probed(2)]));
+    let gone = model(service(Policy::Maglev, vec![probed(0), leaving.clone(), probed(2)]));
     bench.give(gone, 71);
     assert!(bench.score(1).flags & ScoreFlags::DOWN != 0);
     assert_eq!(bench.slots().into_keys().collect::<Vec<_>>(), [0, 2], "it gets no slots back");
@@ -176,6 +170,6 @@ fn a_dead_backend_that_leaves_stays_dead_whoever_looks() {
     assert!(next.score(1).flags & ScoreFlags::DOWN != 0);
 
     // Taken back, it has to rise first.
-    bench.give(Input::Model(model(Policy::Maglev, vec![probed(0), probed(1), probed(2)])), 73);
+    bench.give(model(service(Policy::Maglev, vec![probed(0), probed(1), probed(2)])), 73);
     assert!(!bench.open(1));
 }
