@@ -4,22 +4,6 @@ use balancer_common::abi::{BackendId, ServiceId};
 
 use crate::{Moment, Policy, Sample};
 
-impl BackendState {
-    /// Its name for people and programs.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Draining => "draining",
-            Self::Drained => "drained",
-            Self::Exhausted => "exhausted",
-            Self::Ejected => "ejected",
-        }
-    }
-}
-
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {

@@ -45,7 +45,8 @@ fn short(entry: &Entry) -> String {
     let who = entry.backend.as_deref().unwrap_or(&entry.service);
     let what = match &entry.event {
         Event::State { from, to, .. } => {
-            format!("{} to {}", from.map_or("nothing", BackendState::word), to.word())
+            let word = |state| format!("{state:?}").to_lowercase();
+            format!("{} to {}", from.map_or_else(|| "nothing".to_owned(), word), word(*to))
         }
         Event::Began { word, .. } => format!("+{word}"),
         Event::Ended { word, held } => format!("-{word} after {} s", held.as_secs()),

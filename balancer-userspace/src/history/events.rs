@@ -3,7 +3,7 @@
 use balancer_control::journal::{Entry, Event, Row};
 use balancer_control::snapshot::RingChange;
 
-use crate::api::wire::{Basis, LogEvent, Share, SummaryRow};
+use crate::api::wire::{BackendState, Basis, LogEvent, Share, SummaryRow};
 
 /// An entry's text and event.
 pub(super) fn told(entry: &Entry) -> (String, LogEvent) {
@@ -13,10 +13,12 @@ pub(super) fn told(entry: &Entry) -> (String, LogEvent) {
     );
     match &entry.event {
         Event::State { from, to, reason } => {
-            let was = from.map(|from| format!(", was {}", from.word())).unwrap_or_default();
-            let text = format!("{who} is {}{was}: {reason}", to.word());
-            let from = from.map(|from| from.word().to_owned());
-            (text, LogEvent::State { from, to: to.word().to_owned(), reason: reason.clone() })
+            let word = |state| BackendState::from(state).word();
+            let (from, to) = (from.map(word), word(*to));
+            let was = from.map(|from| format!(", was {from}")).unwrap_or_default();
+            let text = format!("{who} is {to}{was}: {reason}");
+            let from = from.map(str::to_owned);
+            (text, LogEvent::State { from, to: to.to_owned(), reason: reason.clone() })
         }
         Event::Began { word, reason, closes } => {
             let away = if *closes { ", takes no new flows" } else { "" };
@@ -75,7 +77,7 @@ fn summary_row(row: &Row) -> SummaryRow {
     conditions.sort();
     SummaryRow {
         backend: row.backend.clone(),
-        state: row.state.word().to_owned(),
+        state: BackendState::from(row.state).word().to_owned(),
         open: row.open,
         score: round(row.score),
         basis: Basis::from(row.basis).word().to_owned(),

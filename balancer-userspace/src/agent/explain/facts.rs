@@ -3,7 +3,7 @@
 use balancer_control::Moment;
 use balancer_control::snapshot::{self, BackendSnapshot, ServiceSnapshot};
 
-use crate::api::wire::{BackendFacts, Condition, Steering};
+use crate::api::wire::{BackendFacts, BackendState, Condition, Steering};
 
 impl Condition {
     /// A condition as it goes over the socket.
@@ -39,7 +39,7 @@ pub(super) fn steering(service: &ServiceSnapshot, now: Moment) -> Steering {
 pub(super) fn backend(known: &BackendSnapshot, service: &ServiceSnapshot, now: Moment) -> BackendFacts {
     BackendFacts {
         name: known.name.clone(),
-        state: known.state.word().to_owned(),
+        state: BackendState::from(known.state).word().to_owned(),
         reason: Some(known.reason.clone()),
         state_seconds: Some(now.since(known.since).as_secs_f64()),
         open: known.open,
