@@ -14,6 +14,9 @@ use crate::{
     wait::{self, PATIENCE},
 };
 
+/// The port on which brokers speak TLS, where they do.
+pub const TLS_PORT: u16 = 8883;
+
 /// A Mosquitto on both addresses of a host, alone in a cgroup, killed on drop.
 ///
 /// Each broker holds its name as the retained message [`NAME_TOPIC`], so that clients can tell where they are.
@@ -25,28 +28,43 @@ pub struct Broker<'a> {
     directory: TempDir,
 }
 
+/// What a broker is started with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// How much of a core it may use at most.
+    pub cores: Option<f64>,
+    /// Clients that it takes on each address. Mosquitto accepts the connections of others and closes them.
+    pub clients: Option<u32>,
+    /// Whether it listens on [`TLS_PORT`] as well.
+    pub tls: bool,
+}
+
 impl<'a> Broker<'a> {
     /// Starts the broker of the host `index` of the lab, with at most `cores` of a core.
     ///
     /// # Errors
     /// Mosquitto is missing, or does not answer in time.
     pub fn start(lab: &'a Lab, index: usize, cores: Option<f64>) -> Result<Self> {
-        Self::start_for(lab, index, cores, None)
+        Self::start_with(lab, index, Options { cores, ..Options::default() })
     }
 
-    /// As [`Broker::start`], for at most `clients` on each address. Mosquitto accepts the connections of others and closes them.
+    /// As [`Broker::start`], with more than a limit of CPU.
     ///
     /// # Errors
     /// As there.
-    pub fn start_for(lab: &'a Lab, index: usize, cores: Option<f64>, clients: Option<u32>) -> Result<Self> {
+    pub fn start_with(lab: &'a Lab, index: usize, options: Options) -> Result<Self> {
         let host = &lab.brokers[index];
         let mut broker = Self {
             process: None,
-            group: CpuGroup::new(lab.serial, &host.name, cores)?,
+            group: CpuGroup::new(lab.serial, &host.name, options.cores)?,
             host,
             directory: tempfile::tempdir().context("failed to make a directory")?,
         };
-        fs::write(broker.config(), config(host, clients)).context("failed to write mosquitto.conf")?;
+        let mut text = config(host, options.clients);
+        if options.tls {
+            text += &broker.tls_listener()?;
+        }
+        fs::write(broker.config(), text).context("failed to write mosquitto.conf")?;
         broker.start_again()?;
         Ok(broker)
     }
@@ -137,6 +155,17 @@ impl<'a> Broker<'a> {
     #[must_use]
     pub const fn host(&self) -> &'a Host {
         self.host
+    }
+
+    /// The lines for [`TLS_PORT`], with a certificate (ECDSA P-256) that only a client believes that looks at none.
+    fn tls_listener(&self) -> Result<String> {
+        let made = rcgen::generate_simple_self_signed([self.host.name.clone()])
+            .context("failed to make a certificate")?;
+        let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| self.directory.path().join(name));
+        fs::write(&certificate, made.cert.pem()).context("failed to write a certificate")?;
+        fs::write(&key, made.signing_key.serialize_pem()).context("failed to write a key")?;
+        let (certificate, key) = (certificate.display(), key.display());
+        Ok(format!("listener {TLS_PORT} {}\ncertfile {certificate}\nkeyfile {key}\n", self.host.v4))
     }
 
     fn config(&self) -> PathBuf {

@@ -19,6 +19,7 @@ pub mod mqtt;
 pub mod netns;
 mod owner;
 pub mod packet;
+pub mod page;
 pub mod peer;
 pub mod plan;
 pub mod process;

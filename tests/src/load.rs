@@ -5,8 +5,11 @@
 
 mod client;
 pub mod handle;
+mod herd;
 pub mod run;
+mod way;
 pub mod wire;
 
-pub use client::NO_CONNACK;
 pub use handle::{Book, Load, Records};
+pub use herd::{Herd, Outcome};
+pub use way::Way;

@@ -71,6 +71,10 @@ pub struct ServicePlan {
     pub max_connection_rate: Option<&'static str>,
     /// Most live connections.
     pub max_connections: Option<u32>,
+    /// Most new connections per second while brokers raise an alarm of their cluster.
+    pub alarm_rate: Option<&'static str>,
+    /// Plain connects that one connection costs a broker.
+    pub handshake_cost: Option<u32>,
     /// What becomes of SYNs over a budget.
     pub over_budget: Option<&'static str>,
     /// Time in which budgets rise after an outage.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use balancer_tests::{
     agent::Agent,
-    broker::Broker,
+    broker::{self, Broker},
     lab::{Host, Lab, LabOptions},
     plan::{EjectionPlan, Plan},
     storm::{Outcome, Storm},
@@ -221,7 +221,10 @@ fn storm_a_cap_keeps_brokers_from_refusing_who_is_over_their_own() {
     const MOST: [Option<u32>; 3] = [Some(800), Some(1200), None];
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _brokers: Vec<_> = (MOST.iter().enumerate())
-        .map(|(index, most)| Broker::start_for(&lab, index, None, *most).unwrap())
+        .map(|(index, &clients)| {
+            let options = broker::Options { clients, ..broker::Options::default() };
+            Broker::start_with(&lab, index, options).unwrap()
+        })
         .collect();
     let _ports = health_ports(&lab.brokers);
     let without = {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
+use balancer_tests::load::{Way, run::run};
 use clap::Parser;
 
 /// Holds many MQTT connections to one service, and notices what becomes of them.
@@ -14,8 +15,12 @@ use clap::Parser;
 struct Arguments {
     /// Address and port of the service.
     to: SocketAddr,
+    /// Connects over TLS, and believes any certificate.
+    #[arg(long)]
+    tls: bool,
 }
 
 fn main() -> Result<()> {
-    balancer_tests::load::run::run(Arguments::parse().to)
+    let Arguments { to, tls } = Arguments::parse();
+    run(Way::new(to, tls))
 }

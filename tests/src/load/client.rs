@@ -1,6 +1,6 @@
 //! One MQTT client, for as long as the program runs.
 
-use std::{collections::VecDeque, io, net::SocketAddr, process, rc::Rc, time::Duration};
+use std::{collections::VecDeque, io, process, rc::Rc, time::Duration};
 
 use rumqttc::mqttbytes::{
     Error as MqttError, QoS,
@@ -10,13 +10,14 @@ use rumqttc::mqttbytes::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout},
 };
 use tokio_util::bytes::BytesMut;
 
 use super::{
+    herd::{NO_CONNACK, NO_HANDSHAKE},
     run::Office,
+    way::{Stream, Way},
     wire::{Broken, Group, Line},
 };
 use crate::mqtt::{MAX_PACKET, NAME_TOPIC};
@@ -31,9 +32,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
 
-/// Start of the cause of a connection that the broker's TCP took and the broker did not answer in time.
-pub const NO_CONNACK: &str = "no CONNACK";
-
 /// Why a flow ended, or did not begin.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
@@ -43,7 +41,7 @@ enum Trouble {
     Closed,
     #[error("no answer for {} s", SILENCE.as_secs())]
     Silent,
-    #[error("no handshake in {} s", CONNECT_PATIENCE.as_secs())]
+    #[error("{NO_HANDSHAKE} in {} s", CONNECT_PATIENCE.as_secs())]
     NoHandshake,
     #[error("{NO_CONNACK} in {} s", CONNECT_PATIENCE.as_secs())]
     NoConnAck,
@@ -81,7 +79,7 @@ pub(super) struct Client {
 /// An established flow.
 #[derive(Debug)]
 struct Flow {
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     broker: Option<String>,
     heard: Instant,
@@ -99,10 +97,10 @@ impl Client {
     }
 
     /// Connects, publishes, and connects again when the flow breaks, until the office closes.
-    pub(super) async fn run(mut self, to: SocketAddr) {
+    pub(super) async fn run(mut self, way: Rc<Way>) {
         let mut backoff = MIN_BACKOFF;
         while !self.office.is_closing() {
-            match self.connect(to).await {
+            match self.connect(&way).await {
                 Ok(mut flow) => {
                     backoff = MIN_BACKOFF;
                     self.office.totals(|t| (t.established += 1, t.connected += 1));
@@ -138,16 +136,19 @@ impl Client {
         format!("load/{}/{}", process::id(), self.id)
     }
 
-    async fn connect(&self, to: SocketAddr) -> Result<Flow, Trouble> {
+    async fn connect(&self, way: &Way) -> Result<Flow, Trouble> {
         let start = Instant::now();
-        let stream = timeout(CONNECT_PATIENCE, TcpStream::connect(to)).await;
-        let stream = stream.map_err(|_elapsed| Trouble::NoHandshake)??;
-        stream.set_nodelay(true)?;
-        let now = Instant::now();
-        let mut flow =
-            Flow { stream, input: BytesMut::new(), broker: None, heard: now, asked: now, owed: false };
-        let greeting = timeout(CONNECT_PATIENCE, self.greet(&mut flow)).await;
-        greeting.map_err(|_elapsed| Trouble::NoConnAck)??;
+        let tcp = timeout(CONNECT_PATIENCE, way.connect()).await;
+        let tcp = tcp.map_err(|_elapsed| Trouble::NoHandshake)??;
+        let greeted = async {
+            let stream = way.secure(tcp).await?;
+            let now = Instant::now();
+            let mut flow =
+                Flow { stream, input: BytesMut::new(), broker: None, heard: now, asked: now, owed: false };
+            self.greet(&mut flow).await?;
+            Ok::<Flow, Trouble>(flow)
+        };
+        let flow = timeout(CONNECT_PATIENCE, greeted).await.map_err(|_elapsed| Trouble::NoConnAck)??;
         self.office.say(&Line::Established { client: self.id, took: start.elapsed().as_secs_f64() });
         Ok(flow)
     }
@@ -333,7 +334,12 @@ impl Flow {
         for packet in packets {
             packet.write(&mut output, MAX_PACKET).map_err(Trouble::Garbled)?;
         }
-        match timeout(SILENCE, self.stream.write_all(&output)).await {
+        let written = async {
+            self.stream.write_all(&output).await?;
+            // TLS keeps what TCP does not take at once.
+            self.stream.flush().await
+        };
+        match timeout(SILENCE, written).await {
             Ok(written) => Ok(written?),
             Err(_elapsed) => Err(Trouble::Silent),
         }

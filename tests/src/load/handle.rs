@@ -95,8 +95,20 @@ impl Load {
     /// # Errors
     /// The program is not built.
     pub fn start(host: &Host, to: SocketAddr) -> Result<Self> {
+        Self::start_over(host, to, &[])
+    }
+
+    /// As [`Load::start`], of clients that connect over TLS and believe any certificate.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_tls(host: &Host, to: SocketAddr) -> Result<Self> {
+        Self::start_over(host, to, &["--tls"])
+    }
+
+    fn start_over(host: &Host, to: SocketAddr, options: &[&str]) -> Result<Self> {
         let mut command = host.netns.command(sibling("balancer-load")?);
-        command.arg(to.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(to.to_string()).args(options).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("failed to start balancer-load")?;
         let orders = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().expect("standard output was piped"));

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     client::Client,
+    way::Way,
     wire::{Group, Line, Order, Probe, Totals},
 };
 
@@ -93,21 +94,21 @@ impl Office {
     }
 }
 
-/// Runs clients of `to` until told to finish.
+/// Runs clients until told to finish.
 ///
 /// # Errors
 /// The runtime could not be made, or an order was not understood.
-pub fn run(to: SocketAddr) -> Result<()> {
+pub fn run(way: Way) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("failed to make a runtime")?;
-    let result = LocalSet::new().block_on(&runtime, Program::new(to).run());
+    let result = LocalSet::new().block_on(&runtime, Program::new(way).run());
     // Standard input may still be waited for by the runtime's blocking thread.
     runtime.shutdown_background();
     result
 }
 
 struct Program {
-    to: SocketAddr,
+    way: Rc<Way>,
     office: Rc<Office>,
     groups: JoinSet<()>,
     next_client: u32,
@@ -115,8 +116,14 @@ struct Program {
 }
 
 impl Program {
-    fn new(to: SocketAddr) -> Self {
-        Self { to, office: Rc::new(Office::new()), groups: JoinSet::new(), next_client: 0, probe: None }
+    fn new(way: Way) -> Self {
+        Self {
+            way: Rc::new(way),
+            office: Rc::new(Office::new()),
+            groups: JoinSet::new(),
+            next_client: 0,
+            probe: None,
+        }
     }
 
     async fn run(mut self) -> Result<()> {
@@ -149,7 +156,7 @@ impl Program {
     fn add(&mut self, group: Group) {
         let first = self.next_client;
         self.next_client += group.clients;
-        let (to, office, group) = (self.to, Rc::clone(&self.office), Rc::new(group));
+        let (way, office, group) = (Rc::clone(&self.way), Rc::clone(&self.office), Rc::new(group));
         self.groups.spawn_local(async move {
             let mut pace = interval(Duration::from_secs(1) / group.per_second.max(1));
             let mut clients = JoinSet::new();
@@ -159,7 +166,8 @@ impl Program {
                     break;
                 }
                 office.totals(|t| t.clients += 1);
-                clients.spawn_local(Client::new(id, Rc::clone(&group), Rc::clone(&office)).run(to));
+                let client = Client::new(id, Rc::clone(&group), Rc::clone(&office));
+                clients.spawn_local(client.run(Rc::clone(&way)));
             }
             while clients.join_next().await.is_some() {}
         });
@@ -167,7 +175,7 @@ impl Program {
 
     fn start_probe(&mut self, every: Duration) {
         self.stop_probe();
-        let (to, office) = (self.to, Rc::clone(&self.office));
+        let (to, office) = (self.way.to(), Rc::clone(&self.office));
         self.probe = Some(spawn_local(async move {
             let mut pace = interval(every);
             pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
