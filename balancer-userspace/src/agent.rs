@@ -24,6 +24,7 @@ mod overrides;
 mod pins;
 mod registry;
 mod reload;
+mod spells;
 mod split;
 mod start;
 mod sweeping;

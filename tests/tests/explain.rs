@@ -162,6 +162,48 @@ fn every_reason_is_told_and_remembered() {
     assert!(position("drain tcp4/broker0, asked by uid 0") < position("broker0 is draining"));
 }
 
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn what_becomes_of_syns_for_a_while_is_told_and_remembered() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers: Vec<_> = lab.brokers.iter().map(server).collect();
+    let mut plan = Plan::tcp(&lab, "least-conn");
+    plan.datapath.flood_syns = Some(5);
+    let agent = Agent::start(&lab, &plan).unwrap();
+    let holds = |word: &str| {
+        until_ok(&format!("{word} to be told"), PATIENCE, || {
+            let answer = explain(&agent, &["tcp4"])?;
+            ensure!(answer.conditions.iter().any(|condition| condition.condition == word), "{answer:?}");
+            Ok(())
+        })
+        .unwrap();
+    };
+    let client = &lab.clients[0];
+    let connections = Connection::open_many(&client.netns, Lab::VIP4, 60).unwrap();
+    holds("ring-alone");
+    let text = agent.control.run(&["explain", &format!("{}:1", client.v4)]).unwrap();
+    assert!(text.contains("leave no state for the moment"), "{text}");
+
+    plan.datapath.flood_syns = Some(0);
+    let service = &mut plan.service[0];
+    (service.max_connection_rate, service.over_budget, service.ramp) =
+        (Some("1/s"), Some("refuse"), Some("0s"));
+    agent.reload(&plan).unwrap();
+    let refused = (0..40).filter(|_| Connection::open(&client.netns, Lab::VIP4).is_err()).count();
+    assert!(refused > 0);
+    holds("refusing");
+    let log: Log = agent.control.json(&["log"]).unwrap();
+    let began = |word: &str| {
+        let of = |event: &LogEvent| matches!(event, LogEvent::Began { condition, .. } if condition == word);
+        log.entries.iter().find(|entry| of(&entry.event)).unwrap_or_else(|| panic!("no {word}: {log:#?}"))
+    };
+    assert!(began("ring-alone").text.contains("flood_syns = 5"), "{}", began("ring-alone").text);
+    assert!(began("refusing").text.contains("refused with a RST"), "{}", began("refusing").text);
+    for connection in &connections {
+        connection.echo(100).unwrap();
+    }
+}
+
 /// A small file system of its own.
 struct SmallDisk(tempfile::TempDir);
 

@@ -16,6 +16,7 @@ use super::closing::Closing;
 use super::discovery::Discoveries;
 use super::overrides::Overrides;
 use super::registry::Registry;
+use super::spells::Spells;
 use super::sweeping::{Order, SweepEvent};
 use super::watchers::{Watched, Watchers};
 use super::{Options, blocking, clock};
@@ -64,6 +65,8 @@ pub(super) struct Agent {
     pub(super) hops: BTreeMap<BackendId, (Hop, Option<Problem>)>,
     /// Why telemetry of a backend is not in use.
     pub(super) silent: BTreeMap<BackendId, String>,
+    /// What becomes of SYNs for a while.
+    pub(super) spells: Spells,
     /// What probes found besides their result, see [`ProbeEvent::note`].
     pub(super) notes: BTreeMap<BackendId, String>,
     /// Backends whose remains the sweeper was asked to remove.
@@ -128,6 +131,9 @@ impl Agent {
             Err(error) => error!("counters cannot be read: {error}; scores rest on the last ones"),
         }
         self.correct_services();
+        if let Err(error) = self.look_at_spells(clock::now()) {
+            error!("counters cannot be read: {error}; what becomes of SYNs is not known");
+        }
     }
 
     /// Writes everything again.

@@ -11,7 +11,8 @@ use crate::api::{BackendName, Peer};
 use crate::kernel::Error;
 
 impl Agent {
-    /// What the controller knows, and what the agent alone knows of telemetry and next hops.
+    /// What the controller knows, and what the agent alone knows: of telemetry, next hops, and what becomes of
+    /// SYNs.
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.controller.snapshot(clock::now());
         for backend in snapshot.services.iter_mut().flat_map(|service| &mut service.backends) {
@@ -21,6 +22,9 @@ impl Agent {
             backend.conditions.extend(known.into_iter().filter_map(|(word, reason)| {
                 Some(Condition { word, reason: reason?, since: None, closes: false })
             }));
+        }
+        for service in &mut snapshot.services {
+            service.conditions.extend(self.spells_of(service.id));
         }
         snapshot
     }

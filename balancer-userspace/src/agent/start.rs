@@ -18,6 +18,7 @@ use super::core::{Agent, Done, timeouts};
 use super::discovery::Discoveries;
 use super::overrides::Overrides;
 use super::registry::Registry;
+use super::spells::Spells;
 use super::sweeping::{self, SweepEvent};
 use super::watchers::Watchers;
 use super::{Options, blocking, clock};
@@ -116,6 +117,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         drawing: BTreeMap::new(),
         hops: BTreeMap::new(),
         silent: BTreeMap::new(),
+        spells: Spells::default(),
         notes: BTreeMap::new(),
         purging: std::collections::BTreeSet::new(),
         doubt: None,

@@ -14,6 +14,7 @@ use super::{invalid, words};
 use crate::agent::answers::failed;
 use crate::agent::clock;
 use crate::agent::core::{Agent, from_q32};
+use crate::agent::spells::Kind;
 use crate::api::wire::{self, ApiError, Explanation};
 use crate::config::ServiceConfig;
 use crate::history::{Past, rfc3339};
@@ -30,6 +31,8 @@ pub(super) struct Frozen {
     room: Room,
     /// Whether a SYN that finds no budget is answered with a RST, and not discarded.
     refuses: bool,
+    /// Whether new flows leave no state for the moment, so that the ring alone decides.
+    stateless: bool,
 }
 
 impl Steering for Frozen {
@@ -58,6 +61,8 @@ pub(super) struct Decision {
     pub(super) chosen: Option<BackendId>,
     /// Why nobody does.
     pub(super) refusal: Option<Refusal>,
+    /// Whether the ring alone decided.
+    pub(super) stateless: bool,
 }
 
 /// Why a SYN goes to no backend.
@@ -110,6 +115,9 @@ impl Refusal {
         }
     }
 }
+
+const STATELESS: &str = "new flows leave no state for the moment: the slot of the ring that the client's address and port hash \
+                         to decides, whatever the scores, and the first after it whose backend is up";
 
 const SERVICE_SPENT: &str = "the service's budget of new connections is used up for the moment";
 
@@ -209,6 +217,7 @@ impl Agent {
             spent: self.without_budget()?,
             room: self.room(id)?,
             refuses: self.steering.service_pace(id)?.refuse != 0,
+            stateless: self.spells.since(id, Kind::RingAlone).is_some(),
         })
     }
 
@@ -229,7 +238,8 @@ impl Agent {
         let full = past.conditions.contains_key("service-capped");
         let room = if full { Room::Full } else { Room::Open };
         let (ring, spent) = (self.steering.ring(id)?, BTreeSet::new());
-        Ok(Frozen { ring, scores, live, spent, room, refuses: false })
+        let stateless = past.conditions.contains_key(Kind::RingAlone.word());
+        Ok(Frozen { ring, scores, live, spent, room, refuses: false, stateless })
     }
 
     /// Decides as the program would.
@@ -247,10 +257,14 @@ impl Agent {
         };
         let bits = hash::flow(words, self.steering.settings()?.hash_key);
         let mut seen = Vec::new();
-        let chosen =
-            steer::choose(frozen, id, &service, service.draws, bits, |candidate| seen.push(candidate));
+        let chosen = if frozen.stateless {
+            steer::by_ring(frozen, id, bits)
+        } else {
+            steer::choose(frozen, id, &service, service.draws, bits, |candidate| seen.push(candidate))
+        };
         let refusal = Refusal::of(frozen, chosen, &seen);
-        Ok(Decision { service, seen, chosen: chosen.filter(|_| refusal.is_none()), refusal })
+        let chosen = chosen.filter(|_| refusal.is_none());
+        Ok(Decision { service, seen, chosen, refusal, stateless: frozen.stateless })
     }
 
     /// The candidates as they go over the socket.
@@ -281,6 +295,9 @@ impl Agent {
 
     /// How the candidates were found, and why the winner won.
     pub(super) fn how_drawn(&self, decision: &Decision) -> Vec<String> {
+        if decision.stateless {
+            return vec![STATELESS.to_owned()];
+        }
         let mut reasons = Vec::new();
         match decision.service.draw() {
             Draw::Hash if decision.service.draws == 1 => {

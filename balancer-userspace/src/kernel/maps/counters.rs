@@ -113,6 +113,16 @@ impl Counters {
             .collect()
     }
 
+    /// Packets of one outcome and service, over all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn outcome(&self, service: ServiceId, outcome: Outcome) -> Result<u64, Error> {
+        let row = 1 + u32::from(service.0);
+        self.outcomes.fold(row * Outcome::COUNT as u32 + outcome as u32, 0, |sum: u64, cpu| sum + cpu)
+    }
+
     /// Use of the IPv4 and the IPv6 flow table.
     ///
     /// # Errors

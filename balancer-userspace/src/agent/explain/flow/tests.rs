@@ -15,6 +15,7 @@ fn frozen(room: Room, spent: bool, refuses: bool) -> Frozen {
         spent: if spent { BTreeSet::from([B1]) } else { BTreeSet::new() },
         room,
         refuses,
+        stateless: false,
     }
 }
 
