@@ -174,3 +174,15 @@ fn no_page_is_left_out() {
         assert!(listed, "docs/brokers/{name} is about no preset");
     }
 }
+
+/// What is written by hand on a page that a command writes is part of that command, or its next run would lose it.
+#[test]
+fn balance_md_has_no_words_of_its_own() {
+    let part = |name: &str| {
+        let of = "../balancer-control/src/bin/balancer-simulate/page";
+        fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(of).join(name)).unwrap()
+    };
+    let text = fs::read_to_string(docs().join("balance.md")).unwrap();
+    let whole = text.contains(&part("before.md")) && text.ends_with(&part("after.md"));
+    assert!(whole, "docs/balance.md is out of date; run `cargo xtask simulate`");
+}
