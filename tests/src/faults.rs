@@ -132,13 +132,13 @@ fn whole(played: Vec<Row>, earlier: &[Row]) -> Vec<Row> {
     catalogue::all().iter().filter_map(row).collect()
 }
 
-/// Plays the short form of the faults that are meant for tests.
+/// Plays the short form of the faults that are meant for tests, on the same traffic.
 ///
 /// # Errors
 /// The lab could not be set up.
 pub fn play_short(seed: u64) -> Result<Vec<Row>> {
-    let faults = catalogue::all().into_iter().filter(|fault| fault.short);
-    faults.map(|fault| play_one(&fault, How { seed, short: true, sabotage: false })).collect()
+    let faults: Vec<_> = catalogue::all().into_iter().filter(|fault| fault.short).collect();
+    runner::play_together(&faults, seed)
 }
 
 /// Plays the short form of one fault; with `sabotage` the data path is taken away when it begins.

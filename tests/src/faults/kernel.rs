@@ -40,7 +40,7 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "syn-flood",
         "SYNs from random sources as fast as the machine can for 20 s, while 50,000 idle flows wait",
-        "all 50,000 answer afterwards; the agent needs no more descriptors, and no more memory than a tenth",
+        "all 50,000 answer afterwards; the agent needs no more descriptors, and no more memory than a tenth (`half_closed_timeout = \"10s\"`: who came and went within a round trip of the flood is counted until then)",
         floods::syn_flood,
     )
     .prepared(floods::with_many_idle),

@@ -50,6 +50,31 @@ pub(super) fn play(fault: &Fault, how: How) -> Result<Row> {
     before.finish(row, stage).and_then(|row| named(fault, row))
 }
 
+/// Plays the short form of faults that leave everything as it was, one after the other on the same traffic.
+pub(super) fn play_together(faults: &[Fault], seed: u64) -> Result<Vec<Row>> {
+    let lab = Lab::new(LabOptions::default()).context("failed to set the lab up")?;
+    let mut setting = Setting::usual(&lab, true);
+    for fault in faults {
+        (fault.prepare)(&lab, &mut setting)?;
+    }
+    let mut stage = Stage::set(&lab, setting, seed)?;
+    let mut rows = Vec::new();
+    for fault in faults {
+        let Play::Live(strike) = fault.play else { continue };
+        let before = Before::of(&mut stage)?;
+        let mut row = Row::default();
+        judge(&mut row, &mut stage, strike);
+        rows.push(named(fault, before.so_far(row, &stage))?);
+    }
+    // What was on its way at the end of the last one.
+    let known = stage.load.totals().lost;
+    let records = stage.finish()?;
+    if let Some(last) = rows.last_mut() {
+        last.messages_lost += records.totals.lost - known;
+    }
+    Ok(rows)
+}
+
 /// Strikes, waits for the end of it, and looks at what has to hold whatever the fault was.
 pub(super) fn judge(row: &mut Row, stage: &mut Stage<'_>, strike: fn(&mut Stage<'_>) -> Result<()>) {
     if let Err(error) = strike(stage) {

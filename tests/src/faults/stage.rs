@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use balancer_userspace::api::wire::{BackendState, Status};
+use balancer_userspace::api::wire::{BackendState, Flows, Status};
 use fastrand::Rng;
 
 use tempfile::TempDir;
@@ -354,9 +354,10 @@ impl<'a> Stage<'a> {
 
     /// What the flow table holds of a backend: how many in which state, and the shortest and longest silence.
     fn in_table(&self, service: &str, backend: &str) -> String {
-        let Ok(flows) = self.agent.control.flows() else { return "nobody knows which".to_owned() };
+        let list = ["flow", "list", "--service", service, "--backend", backend, "--limit", "100000"];
+        let Ok(flows) = self.agent.control.json::<Flows>(&list) else { return "unknown flows".to_owned() };
         let mut states = BTreeMap::<_, (usize, f64, f64)>::new();
-        for flow in flows.flows.iter().filter(|flow| flow.service == service && flow.backend == backend) {
+        for flow in &flows.flows {
             let entry = states.entry(format!("{:?}", flow.state)).or_insert((0, f64::MAX, 0.0));
             *entry = (entry.0 + 1, entry.1.min(flow.idle_seconds), entry.2.max(flow.idle_seconds));
         }

@@ -26,6 +26,9 @@ const FIRST_PORT: u16 = 20_000;
 const REUSE: Duration = Duration::from_millis(1_100);
 
 pub(super) fn with_duels(lab: &Lab, setting: &mut Setting) -> Result<()> {
+    if setting.duels.is_some() {
+        return Ok(());
+    }
     duel::add_service(lab, &mut setting.plan);
     setting.duels = Some(Duels::listen(lab)?);
     Ok(())
