@@ -1,8 +1,14 @@
 //! RabbitMQ, from Debian: by AMQP 0-9-1, by MQTT with its plugin, and by whatever else its plugins speak.
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    io::ErrorKind,
+    net::{SocketAddr, TcpStream},
+    process::Command,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     brokers::{
@@ -83,7 +89,11 @@ impl Recipe for RabbitMq {
     }
 
     fn drain(&self) -> Option<Drain> {
-        let start = |running: &Running<'_>| ask(running, "rabbitmq-upgrade", &["drain"]).map(|_| ());
+        let start = |running: &Running<'_>| {
+            ask(running, "rabbitmq-upgrade", &["drain"])?;
+            // Nothing is left to ask whether it drains.
+            MANAGEMENT.into_iter().try_for_each(|port| refuses(running, port))
+        };
         let end = |running: &Running<'_>| ask(running, "rabbitmq-upgrade", &["revive"]).map(|_| ());
         Some(Drain { start, end: Some(end), accepts: false })
     }
@@ -137,6 +147,9 @@ log.console = true
 log.console.level = warning
 ";
 
+/// The management API and Prometheus.
+const MANAGEMENT: [u16; 2] = [15672, 15692];
+
 const PLUGINS: &str = "rabbitmq_management,rabbitmq_prometheus,rabbitmq_mqtt";
 
 /// What speaks the other protocols.
@@ -175,6 +188,17 @@ fn script(place: &Place<'_>, name: &str) -> Command {
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
         .env("LC_ALL", "C.UTF-8");
     command
+}
+
+/// Fails if a port of the broker accepts a connection.
+fn refuses(running: &Running<'_>, port: u16) -> Result<()> {
+    let host = running.place.host;
+    let to = SocketAddr::new(host.v4.into(), port);
+    let attempt = host.netns.enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)))?;
+    match attempt {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        other => bail!("{to} is not closed while the node drains: {other:?}"),
+    }
 }
 
 /// What one of the broker's own tools says.
