@@ -11,13 +11,14 @@ use std::{
 use balancer_tests::{
     agent::Agent,
     broker::{self, Broker, TLS_PORT},
-    lab::{Lab, LabOptions},
+    lab::{Host, Lab, LabOptions},
     load::{
         Herd, Load, Outcome,
         wire::{Group, Order, Totals},
     },
     page::Page,
-    plan::{Plan, ServicePlan, TelemetryPlan},
+    plan::{EjectionPlan, Plan, ServicePlan, TelemetryPlan},
+    tcp::EchoServer,
     wait::{PATIENCE, until},
 };
 use balancer_userspace::api::wire::{BackendState, Log, LogEvent};
@@ -143,17 +144,27 @@ fn started_again(ramp: &'static str) -> (Outcome, u64) {
     const COLD: Duration = Duration::from_secs(30);
     /// How many clients start a second: the other broker could take all of them.
     const PACE: u32 = 300;
+    const PROBED: u16 = 1884;
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
     let mut brokers: Vec<_> = (0..2).map(|index| tls_broker(&lab, index)).collect();
     let mut limited = Plan { service: vec![tls_service(&lab)], ..Plan::default() };
-    limited.service[0].ramp = Some(ramp);
+    let service = &mut limited.service[0];
+    service.ramp = Some(ramp);
+    // What else finds a slow broker out: probes of its own port, and SYNs that it does not answer.
+    (service.health.kind, service.health.port) = (Some("tcp"), Some(PROBED));
+    service.ejection = Some(EjectionPlan { enabled: false });
     // Of TLS connections a hundred a second.
-    limited.service[0].backend[1].max_connection_rate = Some("1500/s");
+    service.backend[1].max_connection_rate = Some("1500/s");
+    let probed = |host: &Host| EchoServer::start(&host.netns, PROBED, &host.name).unwrap();
+    let _first = probed(&lab.brokers[0]);
+    let second = probed(&lab.brokers[1]);
     let agent = Agent::start(&lab, &limited).unwrap();
+    drop(second);
     brokers[1].kill().unwrap();
     agent.control.wait_state("mqtts", "broker1", BackendState::Down).unwrap();
     brokers[1].start_again().unwrap();
     brokers[1].limit(Some(CORES[0])).unwrap();
+    let _second = probed(&lab.brokers[1]);
     agent.control.wait_state("mqtts", "broker1", BackendState::Up).unwrap();
 
     let mut load = Load::start_tls(&lab.clients[0], TLS_VIP).unwrap();

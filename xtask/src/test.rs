@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// Runs only what needs neither root nor a BPF toolchain; the other tests count as skipped.
     #[arg(long)]
     host: bool,
-    /// Runs the storms of thousands of clients as well, which take some six minutes.
+    /// Runs the storms of thousands of clients as well, which take a quarter of an hour.
     #[arg(long, conflicts_with = "host")]
     storms: bool,
 }
