@@ -86,7 +86,7 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "mac-moved-silently",
         "the same, and nobody is told",
-        "the kernel asks for the neighbour again because probes go unanswered, and packets follow",
+        "the kernel finds out, by what the broker asks itself or because probes go unanswered, and packets follow",
         mac_moved_silently,
     ),
     fault(
