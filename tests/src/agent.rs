@@ -106,8 +106,25 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// It ends, or is not ready in time.
     pub fn start_again(&mut self) -> Result<()> {
+        self.launch()?;
+        self.wait_ready()
+    }
+
+    /// Starts the agent without waiting for anything.
+    ///
+    /// # Errors
+    /// The binary cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
         let mut command = self.command()?;
         self.process = Some(Process::start(&mut command, &self.directory.path().join("log"))?);
+        Ok(())
+    }
+
+    /// Waits until every backend that answers is in rotation.
+    ///
+    /// # Errors
+    /// The agent ends, or they are not in time.
+    pub fn wait_ready(&mut self) -> Result<()> {
         wait::until_ok("the agent to be ready", PATIENCE, || {
             let process = self.process.as_mut().expect("the agent was started");
             process.check()?;
@@ -166,8 +183,8 @@ impl<'a> Agent<'a> {
             socket: self.control.socket.display().to_string(),
             pins: self.pins().display().to_string(),
             metrics: self.metrics.clone(),
-            log: "debug",
-            tick: "200ms",
+            log: if plan.as_installed { "info" } else { "debug" },
+            tick: if plan.as_installed { "1s" } else { "200ms" },
             history: plan.history.clone(),
         };
         plan.write(&directory.join("balancer.toml"), &agent)

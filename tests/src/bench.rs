@@ -5,14 +5,16 @@
 //! them. In the same rounds the generator sends the same packets to an empty program and to one that reads the headers:
 //! the floors that no program can be below.
 
+pub mod control;
 mod document;
+pub mod gateway;
 mod measure;
 mod report;
 mod rig;
 mod traffic;
 mod yardstick;
 
-pub use document::write as write_document;
+pub use document::{replace as replace_section, write as write_document};
 pub use measure::{Plan, run};
 pub use report::Report;
 pub use rig::GENERATOR_VARIABLE;

@@ -86,7 +86,7 @@ impl Host {
 #[derive(Debug)]
 pub struct Lab {
     /// On the far ends of `wan0` and `lan0`.
-    _passes: [Pass; 2],
+    _passes: Option<[Pass; 2]>,
     /// Unique in this process: part of the names of everything that belongs to the lab.
     pub serial: u32,
     /// Where clients live, at least one.
@@ -110,6 +110,16 @@ impl Lab {
     /// # Errors
     /// Not root, a tool (ip, nsenter, ethtool) is missing, or the kernel lacks veth or bridges.
     pub fn new(options: LabOptions) -> Result<Self> {
+        let mut lab = Self::bare(options)?;
+        lab._passes = Some(lab.attach_passes()?);
+        Ok(lab)
+    }
+
+    /// As [`Lab::new`], without the programs that frames sent by XDP need at the far ends of the gateway's links.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bare(options: LabOptions) -> Result<Self> {
         let serial = owner::serial();
         let host = |role: &str, index: u8, v4: Ipv4Addr, v6: Ipv6Addr| -> Result<Host> {
             let name = format!("{role}{index}");
@@ -122,8 +132,20 @@ impl Lab {
         let brokers = (0..options.brokers).map(|i| host("broker", i, broker4(i), broker6(i)));
         let brokers: Vec<Host> = brokers.collect::<Result<_>>()?;
         let wires = Wires { clients: &clients, gateway: &gateway, switch: &switch, brokers: &brokers };
-        let passes = wires.lay()?;
-        Ok(Self { _passes: passes, serial, clients, gateway, switch, brokers })
+        wires.lay()?;
+        Ok(Self { _passes: None, serial, clients, gateway, switch, brokers })
+    }
+
+    /// Attaches those programs: to the far ends of `wan0` and `lan0`.
+    ///
+    /// # Errors
+    /// The kernel refused, or they are there.
+    pub fn attach_passes(&self) -> Result<[Pass; 2]> {
+        let wan = match self.clients.as_slice() {
+            [client] => Pass::attach(&client.netns, "eth0")?,
+            _ => Pass::attach(&self.switch, "gw1")?,
+        };
+        Ok([wan, Pass::attach(&self.switch, "gw0")?])
     }
 }
 
@@ -137,19 +159,13 @@ struct Wires<'a> {
 }
 
 impl Wires<'_> {
-    fn lay(self) -> Result<[Pass; 2]> {
+    fn lay(self) -> Result<()> {
         self.prepare().context("failed to set the namespaces up")?;
         self.wire_lan().context("failed to wire the brokers")?;
         self.wire_wan().context("failed to wire the clients")?;
         self.give_addresses().context("failed to give addresses")?;
         self.set_offloads().context("failed to set offloads")?;
-        let wan = match self.clients {
-            [client] => Pass::attach(&client.netns, "eth0")?,
-            _ => Pass::attach(self.switch, "gw1")?,
-        };
-        let lan = Pass::attach(self.switch, "gw0")?;
-        self.settle()?;
-        Ok([wan, lan])
+        self.settle()
     }
 
     /// All namespaces.
@@ -266,7 +282,7 @@ fn join_bridge(port: &str, bridge: &str) -> String {
     format!("link set {port} master {bridge} up")
 }
 
-fn sysctl(key: &str, value: &str) -> Result<()> {
+pub(crate) fn sysctl(key: &str, value: &str) -> Result<()> {
     let path = format!("/proc/sys/{key}");
     fs::write(&path, value).with_context(|| format!("failed to write {path}"))
 }

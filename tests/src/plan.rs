@@ -20,6 +20,9 @@ pub struct Plan {
     /// `agent.history`, where it is not beside the socket.
     #[serde(skip)]
     pub history: Option<String>,
+    /// Whether `agent.tick` and `agent.log` are the agent's own defaults, and not what suits tests.
+    #[serde(skip)]
+    pub as_installed: bool,
 }
 
 /// `[datapath]`. Small tables, so that a lab costs little memory.
@@ -192,6 +195,10 @@ pub struct TelemetryPlan {
     pub username: Option<&'static str>,
     /// File with the password.
     pub password_file: Option<String>,
+    /// The whole URL of a page.
+    pub url: Option<String>,
+    /// Names of metrics, for brokers without a preset.
+    pub metrics: Option<BTreeMap<&'static str, &'static str>>,
 }
 
 /// `[[service.backend]]`.

@@ -61,6 +61,20 @@ pub(crate) fn emulator(workspace: &Workspace) -> Result<()> {
     if missing.is_empty() { Ok(()) } else { programs::install(workspace, &missing) }
 }
 
+/// What `cargo xtask bench gateway` measures beside the balancer, and measures it with, installed where it is missing.
+pub(crate) fn rivals(workspace: &Workspace) -> Result<()> {
+    let missing = programs::missing(programs::RIVALS);
+    if !missing.is_empty() {
+        programs::install(workspace, &missing)?;
+    }
+    // A module is no program that could be looked for. Elsewhere than on Debian it usually comes with nginx.
+    if apt::is_there() {
+        let module = Package { name: "libnginx-mod-stream", service: None };
+        programs::install_packages(workspace, &[module], "nginx as a TCP proxy")?;
+    }
+    Ok(())
+}
+
 /// Debian packages, installed where they are missing. Their services are neither started nor enabled.
 pub(crate) fn packages(workspace: &Workspace, packages: &[Package], why: &str) -> Result<()> {
     programs::install_packages(workspace, packages, why)

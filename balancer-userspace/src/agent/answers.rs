@@ -148,6 +148,7 @@ impl Agent {
             resyncs: self.done.resyncs,
             reloads_applied: self.done.reloads_applied,
             reloads_refused: self.done.reloads_refused,
+            work: self.done.work,
         }
     }
 

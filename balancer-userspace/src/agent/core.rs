@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc as threads;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balancer_common::abi::{BackendCounts, BackendId, Hop, Score, ServiceId, clock_from_seconds};
 use balancer_control::controller::Controller;
@@ -21,6 +21,7 @@ use super::sweeping::{Order, SweepEvent};
 use super::watchers::{Watched, Watchers};
 use super::{Options, blocking, clock};
 use crate::api::BackendName;
+use crate::api::wire::Work;
 use crate::config::{Config, DatapathConfig};
 use crate::history::History;
 use crate::kernel::nexthop::Problem;
@@ -87,6 +88,7 @@ pub(super) struct Done {
     pub(super) resyncs: u64,
     pub(super) reloads_applied: u64,
     pub(super) reloads_refused: u64,
+    pub(super) work: Work,
 }
 
 impl Agent {
@@ -101,8 +103,19 @@ impl Agent {
         changed.then_some(self.period)
     }
 
-    /// Runs the controller and applies what it asks for.
+    /// Runs the controller, and notes how long that took: as long, nobody else was listened to.
     pub(super) fn tick(&mut self) {
+        let began = Instant::now();
+        self.run_controller();
+        let took = began.elapsed().as_secs_f64();
+        let work = &mut self.done.work;
+        work.ticks += 1;
+        work.tick_seconds += took;
+        work.longest_tick_seconds = work.longest_tick_seconds.max(took);
+    }
+
+    /// Runs the controller and applies what it asks for.
+    fn run_controller(&mut self) {
         self.count();
         if self.doubt.is_some() {
             return self.resync();
@@ -324,7 +337,9 @@ impl Agent {
 
     pub(super) fn swept(&mut self, event: SweepEvent) {
         match event {
-            SweepEvent::Swept(report) => {
+            SweepEvent::Swept(report, took) => {
+                self.done.work.sweeps += 1;
+                self.done.work.sweep_seconds += took.as_secs_f64();
                 for (backend, by) in report.corrected {
                     warn!("live count of {} was {by} too high and is corrected", self.name(backend));
                 }

@@ -29,8 +29,8 @@ pub(super) enum Order {
 /// What the thread did.
 #[derive(Debug)]
 pub(super) enum SweepEvent {
-    /// One sweep.
-    Swept(Report),
+    /// One sweep, and how long it took.
+    Swept(Report, Duration),
     /// Nothing refers to these backends any more.
     Purged(BTreeSet<BackendId>),
     /// A map could not be read or written.
@@ -70,8 +70,12 @@ fn run(
             Err(RecvTimeoutError::Timeout) => {
                 let started = Instant::now();
                 let swept = sweeper.sweep(&mut flows, kernel::clock(), &timeouts);
-                due = Instant::now() + PERIOD.max(started.elapsed() * REST);
-                swept.map_or_else(|error| SweepEvent::Failed(error.to_string()), SweepEvent::Swept)
+                let took = started.elapsed();
+                due = Instant::now() + PERIOD.max(took * REST);
+                match swept {
+                    Ok(report) => SweepEvent::Swept(report, took),
+                    Err(error) => SweepEvent::Failed(error.to_string()),
+                }
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };

@@ -92,6 +92,24 @@ pub struct Agent {
     pub reloads_applied: u64,
     /// Reloads refused, because the configuration had problems.
     pub reloads_refused: u64,
+    /// What its own work took.
+    #[serde(default)]
+    pub work: Work,
+}
+
+/// What the agent's own work took since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// Runs of the controller.
+    pub ticks: u64,
+    /// Time of all of them.
+    pub tick_seconds: f64,
+    /// Time of the longest.
+    pub longest_tick_seconds: f64,
+    /// Walks of the flow tables for flows that have ended or gone silent.
+    pub sweeps: u64,
+    /// Time of all of them.
+    pub sweep_seconds: f64,
 }
 
 /// One interface.

@@ -74,6 +74,9 @@ impl EncodeMetric for Typed {
             (MetricType::Counter, Value::Count(count)) => {
                 encoder.encode_counter::<NoLabelSet, _, u64>(&count, None)
             }
+            (MetricType::Counter, Value::Level(level)) => {
+                encoder.encode_counter::<NoLabelSet, _, u64>(&level, None)
+            }
             (_, Value::Count(count)) => encoder.encode_gauge(&count),
             (_, Value::Level(level)) => encoder.encode_gauge(&level),
         }

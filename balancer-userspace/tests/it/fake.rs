@@ -129,6 +129,13 @@ pub(crate) fn status() -> wire::Status {
             resyncs: 1,
             reloads_applied: 2,
             reloads_refused: 3,
+            work: wire::Work {
+                ticks: 100,
+                tick_seconds: 0.05,
+                longest_tick_seconds: 0.002,
+                sweeps: 10,
+                sweep_seconds: 0.5,
+            },
         },
         interfaces: vec![wire::Interface { name: "wan0".to_owned(), index: 2, mode: wire::XdpMode::Native }],
         tables: vec![wire::Table { name: "ipv4".to_owned(), used: 14, capacity: 1024, high: 900 }],

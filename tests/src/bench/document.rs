@@ -1,4 +1,4 @@
-//! The tables of docs/performance.md.
+//! What commands write into docs/performance.md.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -13,13 +13,21 @@ const END: &str = "<!-- end -->";
 /// # Errors
 /// When the page cannot be read or written, or has no marks for the section.
 pub fn write(page: &Path, section: &str, report: &Report) -> Result<()> {
+    replace(page, section, &tables(report))
+}
+
+/// Replaces the text of a section between its marks in a page.
+///
+/// # Errors
+/// As of [`write`].
+pub fn replace(page: &Path, section: &str, content: &str) -> Result<()> {
     let name = page.display();
     let begin = format!("<!-- begin: {section} -->");
     let text = fs::read_to_string(page).with_context(|| format!("failed to read {name}"))?;
     let (before, rest) = text.split_once(&begin).with_context(|| format!("{name} has no line `{begin}`"))?;
     let (_, after) =
         rest.split_once(END).with_context(|| format!("{name} has no line `{END}` behind `{begin}`"))?;
-    let text = format!("{before}{begin}\n\n{}\n{END}{after}", tables(report));
+    let text = format!("{before}{begin}\n\n{content}\n{END}{after}");
     fs::write(page, text).with_context(|| format!("failed to write {name}"))
 }
 

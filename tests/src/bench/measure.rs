@@ -82,7 +82,7 @@ pub fn run(plan: &Plan, progress: impl FnMut(&str) + Send) -> Result<Report> {
     })
 }
 
-fn pin(cpu: usize) -> Result<()> {
+pub(super) fn pin(cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("failed to run on CPU {cpu}"))

@@ -36,7 +36,7 @@ pub(super) const MAX_FLOWS: u32 = 1 << 20;
 /// One word of a map value that the test crate may not implement `Pod` for.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct Wire(Load);
+pub(super) struct Wire(pub(super) Load);
 
 // SAFETY: `repr(C)` of 32-bit and 64-bit integers, the larger ones first: no padding, and any bytes are a value.
 unsafe impl Pod for Wire {}
@@ -311,17 +311,17 @@ fn hash<'a, K: Pod, V: Pod>(object: &'a mut Ebpf, name: &str) -> Result<HashMap<
     HashMap::try_from(map).with_context(|| format!("{name} is not as expected"))
 }
 
-fn program<'a>(object: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
+pub(super) fn program<'a>(object: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
     Ok(object.program(name).with_context(|| format!("no program {name}"))?.try_into()?)
 }
 
-fn program_mut<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+pub(super) fn program_mut<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     Ok(object.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
 }
 
-fn load(variable: &str, programs: &[&str]) -> Result<Ebpf> {
+pub(super) fn load(variable: &str, programs: &[&str]) -> Result<Ebpf> {
     let path = env::var_os(variable)
-        .with_context(|| format!("{variable} names no object: run this by `cargo xtask bench packet`"))?;
+        .with_context(|| format!("{variable} names no object: run this by `cargo xtask bench`"))?;
     let bytes = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
     let mut object = EbpfLoader::new()
         .map_max_entries(names::FLOWS4, MAX_FLOWS)
@@ -360,7 +360,7 @@ pub(super) fn add_link() -> Result<()> {
 }
 
 /// `struct xdp_md`: data, data_end, data_meta, ingress interface, receive queue, egress interface.
-fn context(len: u32, ingress: u32) -> Vec<u8> {
+pub(super) fn context(len: u32, ingress: u32) -> Vec<u8> {
     [0, len, 0, ingress, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 

@@ -45,6 +45,14 @@ pub(super) const EMULATOR: &[Program] = &[
     program("strip", "binutils", "making test programs small enough for that machine"),
 ];
 
+/// What the gateway is measured beside, and with.
+pub(super) const RIVALS: &[Program] = &[
+    program("haproxy", "haproxy", "the proxy to compare with").with_service("haproxy"),
+    program("nginx", "nginx", "the HTTP servers, and another proxy to compare with").with_service("nginx"),
+    program("nft", "nftables", "the kernel's own address translation to compare with"),
+    program("wrk", "wrk", "the HTTP clients"),
+];
+
 const fn program(name: &'static str, package: &'static str, why: &'static str) -> Program {
     Program { name, package, why, service: None }
 }

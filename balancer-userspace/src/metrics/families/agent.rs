@@ -86,6 +86,19 @@ pub(super) fn agent() -> Vec<Family> {
                 results.into_iter().map(sample).collect()
             },
         },
+        one!("agent_ticks", Counter, "Runs of the controller", |s| Value::Count(s.agent.work.ticks)),
+        one!("agent_tick_seconds", Counter, "Time that runs of the controller took", |s| Value::Level(
+            s.agent.work.tick_seconds
+        )),
+        one!("agent_longest_tick_seconds", Gauge, "Time of the longest run of the controller", |s| {
+            Value::Level(s.agent.work.longest_tick_seconds)
+        }),
+        one!("agent_sweeps", Counter, "Walks of the flow tables for flows that have ended", |s| {
+            Value::Count(s.agent.work.sweeps)
+        }),
+        one!("agent_sweep_seconds", Counter, "Time that these walks took", |s| Value::Level(
+            s.agent.work.sweep_seconds
+        )),
         one!("problems", Gauge, "Things that somebody should look at; `balancer status` says which", |s| {
             Value::Count(s.problems.len() as u64)
         }),

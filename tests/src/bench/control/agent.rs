@@ -1,0 +1,209 @@
+//! The agent under observation, and the flows in its tables.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use balancer_common::abi::{BackendId, Flow, FlowKey4, FlowState, Hop, Role, ServiceId};
+use balancer_userspace::{
+    api::wire::Work,
+    kernel::{self, Flows, Steering},
+};
+
+use super::{
+    brokers::{self, Brokers},
+    figure::Figure,
+    rings::milliseconds,
+};
+use crate::{
+    agent::Agent,
+    interrupt,
+    lab::{Lab, PORT, VIP4},
+    plan::{BackendPlan, DatapathPlan, HealthPlan, Plan, ServicePlan, TelemetryPlan},
+    wait::{self, PATIENCE},
+};
+
+/// Ticks of `/proc/PID/stat` in a second: `USER_HZ`.
+const TICKS: f64 = 100.0;
+
+/// Clients of the flows that are put into tables: 100.64.0.0 and up.
+const CLIENTS: u32 = 0x6440_0000;
+
+/// How long a table of millions may take to be counted.
+const LONG: Duration = Duration::from_secs(120);
+
+/// One service whose brokers are scraped every two seconds, with the agent's own defaults for the rest.
+pub(super) fn plan(lab: &Lab, backends: u16, flows: u32) -> Plan {
+    let backend = |index| {
+        let address = brokers::address(&lab.brokers[0], index);
+        BackendPlan {
+            name: format!("broker-{index}"),
+            address: address.to_string(),
+            telemetry: Some(TelemetryPlan {
+                url: Some(format!("http://{address}/metrics")),
+                ..TelemetryPlan::default()
+            }),
+            ..BackendPlan::default()
+        }
+    };
+    let metrics = [("cpu_ratio", "broker_cpu_ratio"), ("connections", "broker_connections")];
+    let service = ServicePlan {
+        name: "mqtt".to_owned(),
+        vip: VIP4.to_string(),
+        port: PORT,
+        policy: "adaptive",
+        health: HealthPlan { kind: Some("tcp"), interval: "2s", timeout: "1s", ..HealthPlan::default() },
+        telemetry: Some(TelemetryPlan {
+            source: Some("prometheus"),
+            interval: Some("2s"),
+            metrics: Some(metrics.into()),
+            ..TelemetryPlan::default()
+        }),
+        backend: (0..backends).map(backend).collect(),
+        ..ServicePlan::default()
+    };
+    Plan {
+        datapath: DatapathPlan { flows_v4: flows, flows_v6: 1024, ..DatapathPlan::default() },
+        service: vec![service],
+        as_installed: true,
+        ..Plan::default()
+    }
+}
+
+/// Puts flows into the pinned tables of an agent, as many to each backend, all of them heard of now.
+pub(super) fn fill(pins: &Path, flows: u32) -> Result<()> {
+    let endpoints = Steering::open(pins)?.endpoints()?;
+    let backends: Vec<(ServiceId, BackendId)> = endpoints
+        .into_iter()
+        .filter(|(_, endpoint)| endpoint.role == Role::Backend as u8)
+        .map(|(_, endpoint)| (endpoint.service, endpoint.backend))
+        .collect();
+    ensure!(!backends.is_empty(), "the maps have no backends");
+    let mut table = Flows::open(pins)?;
+    let now = kernel::clock();
+    for number in 0..flows {
+        let (service, backend) = backends[number as usize % backends.len()];
+        let client = Ipv4Addr::from_bits(CLIENTS + number / 4);
+        let port = (20_000 + (number % 4) as u16).to_be_bytes();
+        let flow = Flow { state: FlowState::open(backend, now), last_seen: now, acked: 0, hop: Hop::UNKNOWN };
+        table
+            .v4
+            .insert(&FlowKey4 { client: client.octets(), port, service }, &flow)
+            .with_context(|| format!("flow {number} of {flows}"))?;
+        if number.is_multiple_of(1 << 16) {
+            interrupt::check()?;
+        }
+    }
+    Ok(())
+}
+
+/// Kills the agent and starts it again; milliseconds until it answers, and until every backend is in rotation.
+pub(super) fn restart(agent: &mut Agent<'_>) -> Result<(f64, f64)> {
+    agent.kill()?;
+    let began = Instant::now();
+    agent.launch()?;
+    wait::until_ok("the agent to answer", LONG, || {
+        interrupt::check()?;
+        agent.control.status()
+    })?;
+    let answers = milliseconds(began.elapsed());
+    agent.wait_ready()?;
+    Ok((answers, milliseconds(began.elapsed())))
+}
+
+/// What the agent spent in a time.
+pub(super) struct Spent {
+    cpu: f64,
+    seconds: f64,
+    work: Work,
+    pages: u64,
+}
+
+/// Watches the agent for a time.
+pub(super) fn watch(agent: &Agent<'_>, brokers: &Brokers, time: Duration) -> Result<Spent> {
+    let pid = agent.pid().context("the agent does not run")?;
+    let work = |agent: &Agent<'_>| Ok::<_, anyhow::Error>(agent.control.status()?.agent.work);
+    let (before, cpu, pages, began) = (work(agent)?, cpu_seconds(pid)?, brokers.pages(), Instant::now());
+    interrupt::pass(time)?;
+    let (seconds, cpu, pages) =
+        (began.elapsed().as_secs_f64(), cpu_seconds(pid)? - cpu, brokers.pages() - pages);
+    let after = work(agent)?;
+    let work = Work {
+        ticks: after.ticks - before.ticks,
+        tick_seconds: after.tick_seconds - before.tick_seconds,
+        longest_tick_seconds: after.longest_tick_seconds,
+        sweeps: after.sweeps - before.sweeps,
+        sweep_seconds: after.sweep_seconds - before.sweep_seconds,
+    };
+    Ok(Spent { cpu, seconds, work, pages })
+}
+
+impl Spent {
+    /// The rows of one state of the agent. What is aimed at holds for the larger ones.
+    pub(super) fn rows(&self, state: &str, resident: f64, has_goals: bool) -> Vec<Figure> {
+        let Self { cpu, seconds, work, pages } = self;
+        let mean = |sum: f64, number: u64| sum * 1e3 / number.max(1) as f64;
+        let row = |name: &str, value, unit| Figure::new(format!("{state}: {name}"), value, unit);
+        let goal = |figure: Figure, goal| if has_goals { figure.below(goal) } else { figure };
+        vec![
+            goal(row("tick, mean", mean(work.tick_seconds, work.ticks), "ms"), 1.0),
+            row("tick, longest since the start", work.longest_tick_seconds * 1e3, "ms"),
+            row("sweep, mean", mean(work.sweep_seconds, work.sweeps), "ms"),
+            row("pages read", *pages as f64 / seconds, "1/s"),
+            goal(row("agent", cpu / seconds * 100.0, "% of a core"), 3.0),
+            goal(row("resident memory", resident, "MiB"), 64.0),
+        ]
+    }
+}
+
+/// What a process has resident, MiB.
+pub(super) fn resident(agent: &Agent<'_>) -> Result<f64> {
+    let pid = agent.pid().context("the agent does not run")?;
+    let text =
+        fs::read_to_string(format!("/proc/{pid}/status")).context("failed to read the agent's status")?;
+    let value = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    let kilobytes: f64 = value.context("the kernel does not say VmRSS")?.parse().context("no number")?;
+    Ok(kilobytes / 1024.0)
+}
+
+/// CPU time of a process, seconds.
+fn cpu_seconds(pid: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).context("failed to read the agent's stat")?;
+    cpu_in(&text).with_context(|| format!("/proc/{pid}/stat is not as expected"))
+}
+
+/// Fields 14 and 15. The name in brackets may hold anything.
+fn cpu_in(stat: &str) -> Option<f64> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let (user, system): (f64, f64) = (fields.get(11)?.parse().ok()?, fields.get(12)?.parse().ok()?);
+    Some((user + system) / TICKS)
+}
+
+/// Milliseconds for a walk of the whole tables that somebody asks for, and the longest tick that it caused.
+pub(super) fn list(agent: &Agent<'_>) -> Result<f64> {
+    let nobody = SocketAddr::from((VIP4, 1));
+    let began = Instant::now();
+    let text = agent.control.run(&["flow", "list", "--client", &nobody.ip().to_string(), "--json"])?;
+    let took = milliseconds(began.elapsed());
+    ensure!(text.contains("looked_at"), "flow list says: {text}");
+    // Somebody else's walk, or a tick, may be next.
+    thread::sleep(PATIENCE.min(Duration::from_millis(100)));
+    Ok(took)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpu_in;
+
+    #[test]
+    fn cpu_time_is_found_behind_any_name() {
+        let stat = "42 (a) b) S 1 42 42 0 -1 4194560 100 0 0 0 250 150 0 0 20 0 3 0 100 1 1";
+        assert_eq!(cpu_in(stat), Some(4.0));
+        assert_eq!(cpu_in("42 (x"), None);
+    }
+}

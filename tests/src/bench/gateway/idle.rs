@@ -1,0 +1,135 @@
+//! What connections cost that do nothing.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::mpsc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, unshare};
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+
+use super::{
+    machine,
+    mqtt::{PATIENCE, block_on, open},
+    rival::{Rival, Running},
+};
+use crate::lab::{Host, Lab};
+
+/// Time for what is freed late, or allocated late, by the kernel.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Connections of one thread: below what a table of descriptors can have on most machines.
+const SHARE: usize = 10_000;
+
+/// Handshakes under way at the same time.
+const AT_ONCE: usize = 64;
+
+/// Memory at one number of connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    /// Connections.
+    pub(super) connections: usize,
+    /// What the machine uses more than before the rival was started, bytes.
+    pub(super) machine: u64,
+    /// What its processes have resident, bytes.
+    pub(super) resident: u64,
+}
+
+/// Starts a rival and opens connections, one number after the other.
+pub(super) fn measure(lab: &Lab, rival: Rival, numbers: &[usize]) -> Result<Vec<Memory>> {
+    thread::sleep(SETTLE);
+    let before = machine::used()?;
+    let most = numbers.iter().copied().max().unwrap_or(0);
+    let running = rival.start(lab, most)?;
+    let mut held = Vec::new();
+    numbers.iter().map(|number| at(lab, &running, &mut held, *number, before)).collect()
+}
+
+fn at(lab: &Lab, running: &Running<'_>, held: &mut Vec<Held>, number: usize, before: u64) -> Result<Memory> {
+    let mut open: usize = held.iter().map(|held| held.number).sum();
+    while open < number {
+        let more = (number - open).min(SHARE);
+        held.push(Held::open(&lab.clients[0], &running.mqtt, more)?);
+        open += more;
+    }
+    thread::sleep(SETTLE);
+    Ok(Memory {
+        connections: open,
+        machine: machine::used()?.saturating_sub(before),
+        resident: running.resident()?,
+    })
+}
+
+/// Connections that a thread with a table of descriptors of its own holds, until it is dropped.
+struct Held {
+    number: usize,
+    release: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Held {
+    fn open(host: &Host, to: &[SocketAddr], number: usize) -> Result<Self> {
+        let (release, released) = mpsc::channel::<()>();
+        let (opened, outcome) = mpsc::channel();
+        let to = to.to_vec();
+        let thread = host.netns.spawn("idle clients", move || {
+            let streams = unshare(CloneFlags::CLONE_FILES)
+                .context("failed to make a table of descriptors")
+                .and_then(|()| block_on(fill(&to, number))?);
+            let (streams, outcome) = match streams {
+                Ok(streams) => (streams, Ok(())),
+                Err(error) => (Vec::new(), Err(error)),
+            };
+            // Whoever asked may have given up.
+            let _ = opened.send(outcome);
+            let _ = released.recv();
+            drop(streams);
+        })?;
+        let held = Self { number, release: Some(release), thread: Some(thread) };
+        match outcome.recv() {
+            Ok(outcome) => outcome.map(|()| held),
+            Err(_) => bail!("the thread that opens connections ended"),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.release.take());
+        if let Some(thread) = self.thread.take() {
+            // Its panic has been reported.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn fill(to: &[SocketAddr], number: usize) -> Result<Vec<std::net::TcpStream>> {
+    let mut tasks = JoinSet::new();
+    let mut streams = Vec::with_capacity(number);
+    for turn in 0..number {
+        if tasks.len() >= AT_ONCE {
+            streams.extend(next(&mut tasks, streams.len()).await?);
+        }
+        let to = to[turn % to.len()];
+        tasks.spawn(async move {
+            timeout(PATIENCE, open(to)).await.map_err(io::Error::from)?.and_then(TcpStream::into_std)
+        });
+    }
+    while let Some(stream) = next(&mut tasks, streams.len()).await? {
+        streams.push(stream);
+    }
+    Ok(streams)
+}
+
+async fn next(
+    tasks: &mut JoinSet<io::Result<std::net::TcpStream>>,
+    so_far: usize,
+) -> Result<Option<std::net::TcpStream>> {
+    let Some(stream) = tasks.join_next().await else { return Ok(None) };
+    let stream = stream.context("a client panicked")?;
+    Ok(Some(stream.with_context(|| format!("connection {} failed", so_far + 1))?))
+}
