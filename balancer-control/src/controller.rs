@@ -1,10 +1,12 @@
 //! The controller: inputs in, commands out.
 
+use std::collections::BTreeMap;
+
 use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, Score, ScoreTable, ServiceId};
 
 use crate::backend::Backend;
 use crate::service::Service;
-use crate::{Command, Input, Model, Moment, Paces, ServiceSpec, admission};
+use crate::{Command, Counts, Input, Model, Moment, Paces, ServiceSpec, admission};
 
 mod closing;
 mod report;
@@ -62,8 +64,12 @@ impl Controller {
                 self.with(backend, |backend, service| backend.sampled(sample, service, now));
             }
             Input::Counts(counts) => {
-                for (backend, counts) in counts {
-                    self.with(backend, |backend, _| backend.counted(counts, now));
+                // By id: they come with every tick, and to look for each among hundreds takes long.
+                let counts: BTreeMap<BackendId, Counts> = counts.into_iter().collect();
+                for backend in self.services.iter_mut().flat_map(|service| &mut service.backends) {
+                    if let Some(counts) = counts.get(&backend.id()) {
+                        backend.counted(*counts, now);
+                    }
                 }
             }
             Input::Drain { backend, drain } => {

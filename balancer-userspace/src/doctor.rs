@@ -6,6 +6,7 @@
 mod host;
 mod interfaces;
 mod network;
+mod placement;
 mod report;
 #[cfg(test)]
 mod tests;

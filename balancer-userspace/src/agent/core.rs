@@ -131,16 +131,18 @@ impl Agent {
 
     /// Tells the controller what the program has counted.
     pub(super) fn count(&mut self) {
-        let read = |id| -> Result<Counts, Error> {
-            let counts = self.counters.backend(id)?;
-            let live = self.counters.live(id)?;
-            let BackendCounts { opened, syns, refused, answered, .. } = counts;
-            Ok(Counts { live, opened, syns, refused, answered })
+        let ids: Vec<BackendId> = self.registry.backends().map(|(_, _, id, ..)| id).collect();
+        let number = ids.iter().max().map_or(0, |id| u32::from(id.0) + 1);
+        let counts = |all: &[(BackendCounts, u64)], id: BackendId| {
+            let (BackendCounts { opened, syns, refused, answered, .. }, live) =
+                *all.get(usize::from(id.0))?;
+            Some((id, Counts { live, opened, syns, refused, answered }))
         };
-        let all: Result<Vec<_>, Error> =
-            self.registry.backends().map(|(_, _, id, ..)| Ok((id, read(id)?))).collect();
-        match all {
-            Ok(counts) => self.controller.handle(Input::Counts(counts), clock::now()),
+        match self.counters.backends(number) {
+            Ok(all) => {
+                let all = ids.into_iter().filter_map(|id| counts(&all, id)).collect();
+                self.controller.handle(Input::Counts(all), clock::now());
+            }
             Err(error) => error!("counters cannot be read: {error}; scores rest on the last ones"),
         }
         self.correct_services();

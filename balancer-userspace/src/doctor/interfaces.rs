@@ -1,21 +1,25 @@
 //! The interfaces that the program is to run on.
 
 use super::host::read;
-use super::{Finding, Report};
+use super::{Finding, Report, placement};
 use crate::config::{AttachMode, Config};
 use crate::kernel::device::{Features, XdpFeatures};
 use crate::kernel::net::Link;
 
-/// The largest MTU whose packets fit one page together with XDP's headroom; drivers refuse native mode above it, or
-/// need programs that understand packets in pieces.
+/// The largest MTU whose packets fit one page together with XDP's headroom. Above it drivers refuse native mode to
+/// programs that take packets in one piece only, as ours does (`BPF_F_XDP_HAS_FRAGS`, Linux 5.18, is not asked for).
 const LARGEST_MTU: u32 = 3498;
 
 pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], report: &mut Report) {
     for link in chosen {
         let features = Features::of(&link.name).unwrap_or_default();
         state(link, &features, report);
-        native(config.datapath.mode, link, &features, report);
+        let xdp = XdpFeatures::of(link.index);
+        let generic = is_generic(config.datapath.mode, &xdp);
+        native(config.datapath.mode, link, &features, xdp, report);
         offloads(link, links, &features, report);
+        merging(link, &features, generic).into_iter().for_each(|finding| report.add(finding));
+        placement::examine(link, generic).into_iter().for_each(|finding| report.add(finding));
         queues(link, &features, report);
         sysctls(config, link, report);
         if link.kind.as_deref() == Some("veth") {
@@ -39,7 +43,31 @@ fn state(link: &Link, features: &Features, report: &mut Report) {
     });
 }
 
-fn native(mode: AttachMode, link: &Link, features: &Features, report: &mut Report) {
+/// Whether the program will run in the network stack. A kernel that does not say what drivers can do is trusted.
+fn is_generic(mode: AttachMode, xdp: &std::io::Result<Option<XdpFeatures>>) -> bool {
+    let unable = matches!(xdp, Ok(Some(xdp)) if !(xdp.is_native() && xdp.redirects()));
+    mode == AttachMode::Generic || (mode == AttachMode::Auto && unable)
+}
+
+/// Packets that are merged before the program sees them.
+fn merging(link: &Link, features: &Features, generic: bool) -> Option<Finding> {
+    (generic && features.gro == Some(true)).then(|| {
+        Finding::warn(format!("gro {}", link.name), "generic receive offload is on")
+            .because(
+                "in generic mode packets are merged before the program sees them, and what is longer than the MTU of \
+                 the interface that it is redirected to is lost; in native mode they are merged behind it",
+            )
+            .fix(format!("ethtool -K {} gro off", link.name))
+    })
+}
+
+fn native(
+    mode: AttachMode,
+    link: &Link,
+    features: &Features,
+    xdp: std::io::Result<Option<XdpFeatures>>,
+    report: &mut Report,
+) {
     let check = format!("xdp {}", link.name);
     let driver = features.driver.as_deref().unwrap_or("unknown");
     let refused = |finding: Finding| {
@@ -47,7 +75,7 @@ fn native(mode: AttachMode, link: &Link, features: &Features, report: &mut Repor
             "in generic mode the network stack allocates a buffer for each packet before the program sees it",
         )
     };
-    let finding = match (mode, XdpFeatures::of(link.index)) {
+    let finding = match (mode, xdp) {
         (AttachMode::Generic, _) => Finding::ok(check, "generic mode, as configured"),
         (_, Ok(Some(xdp))) if xdp.is_native() && xdp.redirects() => {
             Finding::ok(check, "native mode is possible")
@@ -67,13 +95,24 @@ fn native(mode: AttachMode, link: &Link, features: &Features, report: &mut Repor
         (_, Err(error)) => Finding::warn(check, format!("cannot ask for native mode: {error}")),
     };
     report.add(finding);
-    if link.mtu > LARGEST_MTU && mode != AttachMode::Generic && link.name != "lo" {
-        report.add(
-            Finding::warn(format!("mtu {}", link.name), format!("the MTU is {}", link.mtu))
-                .because(format!("many drivers refuse native mode above {LARGEST_MTU}"))
-                .fix(format!("ip link set dev {} mtu {LARGEST_MTU}", link.name)),
-        );
-    }
+    jumbo(mode, link).into_iter().for_each(|finding| report.add(finding));
+}
+
+/// Frames that do not fit one page.
+fn jumbo(mode: AttachMode, link: &Link) -> Option<Finding> {
+    let then = match mode {
+        AttachMode::Generic => return None,
+        AttachMode::Auto => "generic mode is used then, which copies each packet that is in pieces",
+        AttachMode::Native => "the agent does not start then",
+    };
+    (link.mtu > LARGEST_MTU && link.name != "lo").then(|| {
+        Finding::warn(format!("mtu {}", link.name), format!("the MTU is {}", link.mtu))
+            .because(format!(
+                "the program takes packets in one piece, and drivers refuse native mode to such programs above \
+                 {LARGEST_MTU} or less; {then}"
+            ))
+            .fix(format!("ip link set dev {} mtu {LARGEST_MTU}", link.name))
+    })
 }
 
 fn offloads(link: &Link, links: &[Link], features: &Features, report: &mut Report) {
@@ -186,5 +225,46 @@ fn mtus(chosen: &[&Link], report: &mut Report) {
             .because("a packet that is too large for the interface it leaves by is lost, and nobody is told")
             .fix(format!("ip link set dev {} mtu {}", largest.name, smallest.mtu)),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(mtu: u32) -> Link {
+        Link { name: "lan0".to_owned(), mtu, ..Link::default() }
+    }
+
+    #[test]
+    fn merged_packets_are_lost_in_generic_mode_only() {
+        let on = Features { gro: Some(true), ..Features::default() };
+        let finding = merging(&link(1500), &on, true).unwrap();
+        assert_eq!(finding.fix.as_deref(), Some("ethtool -K lan0 gro off"));
+        assert_eq!(merging(&link(1500), &on, false), None);
+        assert_eq!(merging(&link(1500), &Features::default(), true), None, "the driver does not tell");
+    }
+
+    #[test]
+    fn jumbo_frames_are_told_with_what_follows() {
+        let finding = jumbo(AttachMode::Auto, &link(9000)).unwrap();
+        assert_eq!(finding.fix.as_deref(), Some("ip link set dev lan0 mtu 3498"));
+        assert!(finding.why.contains("generic mode is used"), "{}", finding.why);
+        assert!(jumbo(AttachMode::Native, &link(9000)).unwrap().why.contains("does not start"));
+        assert_eq!(jumbo(AttachMode::Generic, &link(9000)), None);
+        assert_eq!(jumbo(AttachMode::Auto, &link(LARGEST_MTU)), None);
+    }
+
+    #[test]
+    fn the_mode_is_foreseen() {
+        let silent = || Ok(None);
+        assert!(is_generic(AttachMode::Generic, &silent()));
+        assert!(!is_generic(AttachMode::Auto, &silent()));
+        // The loopback device has no native mode.
+        let loopback = XdpFeatures::of(1);
+        if matches!(loopback, Ok(Some(_))) {
+            assert!(is_generic(AttachMode::Auto, &loopback));
+            assert!(!is_generic(AttachMode::Native, &loopback), "the agent refuses");
+        }
     }
 }

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 
 use aya::maps::{Array, Map};
 use balancer_common::abi::{
-    BackendCounts, BackendId, Flow, FlowKey4, FlowKey6, FlowState, ServiceId, TableUse, names,
+    BackendCounts, BackendId, Flow, FlowKey4, FlowKey6, FlowState, MAX_BACKENDS, ServiceId, TableUse, names,
 };
 
 use super::{Site, in_namespace};
@@ -178,8 +178,12 @@ fn purging_forgets_one_backend_alone() {
         flows.v4.insert(&key(2), &flow(FlowState::CLOSED, 0)).unwrap();
         flows.v4.insert(&key(3), &other).unwrap();
         program.count(2, 1, [3, 0]);
+        let front = usize::from(BACKEND.0) + 1;
+        assert_eq!(counters.backends(front as u32).unwrap()[front - 1].1, counters.live(BACKEND).unwrap());
         assert_eq!(purge(&mut flows, BACKEND).unwrap(), 2);
         assert_eq!(counters.live(BACKEND).unwrap(), 0);
+        let all = counters.backends(u32::MAX).unwrap();
+        assert_eq!((all.len(), all[front - 1].1), (MAX_BACKENDS, 0));
         assert_eq!(flows.v4.get(&key(3)).unwrap(), Some(other));
     });
 }

@@ -6,14 +6,14 @@ use balancer_common::abi::{
 use balancer_common::outcome::Outcome;
 
 use super::MapSource;
-use super::source::{NamedArray, NamedPerCpu};
+use super::source::{NamedArray, NamedFront, NamedPerCpu};
 use crate::kernel::Error;
 
 /// Reads of all counters. Sums over CPUs are not one moment's: each CPU goes on counting while they are read.
 pub struct Counters {
-    counts: NamedArray<BackendCounts>,
+    counts: NamedFront<BackendCounts>,
     services: NamedArray<ServiceCounts>,
-    removed: NamedArray<Removed>,
+    removed: NamedFront<Removed>,
     traffic: NamedPerCpu<Traffic>,
     outcomes: NamedPerCpu<u64>,
     table_use: NamedArray<TableUse>,
@@ -47,9 +47,9 @@ impl Counters {
     /// When a map is missing or has another layout than this build's.
     pub fn open(source: &(impl MapSource + ?Sized)) -> Result<Self, Error> {
         Ok(Self {
-            counts: NamedArray::open(source, names::COUNTS)?,
+            counts: NamedFront::open(source, names::COUNTS)?,
             services: NamedArray::open(source, names::SERVICE_COUNTS)?,
-            removed: NamedArray::open(source, names::REMOVED)?,
+            removed: NamedFront::open(source, names::REMOVED)?,
             traffic: NamedPerCpu::open(source, names::TRAFFIC)?,
             outcomes: NamedPerCpu::open(source, names::OUTCOMES)?,
             table_use: NamedArray::open(source, names::TABLE_USE)?,
@@ -64,6 +64,18 @@ impl Counters {
     /// When the map cannot be read.
     pub fn backend(&self, id: BackendId) -> Result<BackendCounts, Error> {
         self.counts.get(u32::from(id.0))
+    }
+
+    /// The program's flow counts of the first `number` backends, and their live connections.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn backends(&self, number: u32) -> Result<Vec<(BackendCounts, u64)>, Error> {
+        // `removed` first: a flow that is counted and removed between the two reads must not make a count negative.
+        let removed = self.removed.first(number)?;
+        let counts = self.counts.first(number)?;
+        Ok(counts.into_iter().zip(removed).map(|(counts, removed)| (counts, counts.live(removed))).collect())
     }
 
     /// The program's counts of one service.

@@ -70,6 +70,42 @@ impl<V: Pod> NamedArray<V> {
     }
 }
 
+/// An array map that is mostly read from the front.
+pub(super) struct NamedFront<V: Pod> {
+    array: NamedArray<V>,
+    /// A second handle, for the command that aya does not have.
+    raw: MapData,
+}
+
+impl<V: Pod> NamedFront<V> {
+    pub(super) fn open(source: &(impl MapSource + ?Sized), name: &'static str) -> Result<Self, Error> {
+        Ok(Self { array: NamedArray::open(source, name)?, raw: source.open(name)? })
+    }
+
+    pub(super) fn get(&self, index: u32) -> Result<V, Error> {
+        self.array.get(index)
+    }
+
+    /// The first `number` values, by one system call where the kernel has it (Linux 5.6).
+    pub(super) fn first(&self, number: u32) -> Result<Vec<V>, Error> {
+        let number = number.min(self.array.len());
+        if number == 0 {
+            return Ok(Vec::new());
+        }
+        match sys::lookup_batch::<u32, V>(self.raw.fd(), None, number as usize) {
+            Ok(batch) if batch.entries.len() == number as usize => {
+                Ok(batch.entries.into_iter().map(|(_, value)| value).collect())
+            }
+            Ok(_) => (0..number).map(|index| self.get(index)).collect(),
+            // EINVAL: the command is unknown. ENOTSUPP (524): not for this type of map.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | 524)) => {
+                (0..number).map(|index| self.get(index)).collect()
+            }
+            Err(error) => Err(Error::call(self.array.name, "read")(error)),
+        }
+    }
+}
+
 /// A per-CPU array map that knows its name.
 pub(super) struct NamedPerCpu<V: Pod> {
     name: &'static str,

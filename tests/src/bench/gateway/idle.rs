@@ -14,7 +14,7 @@ use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use super::{
     machine,
-    mqtt::{PATIENCE, block_on, open},
+    mqtt::{PATIENCE, open, runtime},
     rival::{Rival, Running},
 };
 use crate::lab::{Host, Lab};
@@ -53,7 +53,10 @@ fn at(lab: &Lab, running: &Running<'_>, held: &mut Vec<Held>, number: usize, bef
     let mut open: usize = held.iter().map(|held| held.number).sum();
     while open < number {
         let more = (number - open).min(SHARE);
-        held.push(Held::open(&lab.clients[0], &running.mqtt, more)?);
+        let opened = Held::open(&lab.clients[0], &running.mqtt, more);
+        let quoted =
+            || format!("after {open} connections; {} says:\n{}", running.rival.as_str(), running.log());
+        held.push(opened.with_context(quoted)?);
         open += more;
     }
     thread::sleep(SETTLE);
@@ -77,9 +80,7 @@ impl Held {
         let (opened, outcome) = mpsc::channel();
         let to = to.to_vec();
         let thread = host.netns.spawn("idle clients", move || {
-            let streams = unshare(CloneFlags::CLONE_FILES)
-                .context("failed to make a table of descriptors")
-                .and_then(|()| block_on(fill(&to, number))?);
+            let streams = open_apart(&to, number);
             let (streams, outcome) = match streams {
                 Ok(streams) => (streams, Ok(())),
                 Err(error) => (Vec::new(), Err(error)),
@@ -105,6 +106,14 @@ impl Drop for Held {
             let _ = thread.join();
         }
     }
+}
+
+/// In a table of descriptors of this thread's own, from here on.
+fn open_apart(to: &[SocketAddr], number: usize) -> Result<Vec<std::net::TcpStream>> {
+    // Made before: what it makes once for the whole process must be in the table that all threads have.
+    let runtime = runtime()?;
+    unshare(CloneFlags::CLONE_FILES).context("failed to make a table of descriptors")?;
+    runtime.block_on(fill(to, number))
 }
 
 async fn fill(to: &[SocketAddr], number: usize) -> Result<Vec<std::net::TcpStream>> {

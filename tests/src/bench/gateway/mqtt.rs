@@ -21,6 +21,7 @@ use rumqttc::mqttbytes::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    runtime::Runtime,
     task::LocalSet,
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
@@ -147,9 +148,13 @@ impl Clients<'_> {
     }
 }
 
-pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+    Ok(runtime()?.block_on(work))
+}
+
+pub(super) fn runtime() -> Result<Runtime> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.context("failed to make a runtime")?.block_on(work))
+    runtime.context("failed to make a runtime")
 }
 
 /// One client.

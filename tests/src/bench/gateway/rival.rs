@@ -167,6 +167,15 @@ impl Running<'_> {
         pids.into_iter().map(machine::resident).sum()
     }
 
+    /// What it wrote, for an error to quote.
+    pub(super) fn log(&self) -> String {
+        match &self.hold {
+            Hold::Balancer(agent, _) => agent.log(),
+            Hold::Proxies(processes, _) => processes.first().map(Process::log).unwrap_or_default(),
+            Hold::Rules(_) | Hold::Nothing => String::new(),
+        }
+    }
+
     /// The balancer's agent.
     pub(super) fn agent(&self) -> Option<&Agent<'_>> {
         match &self.hold {
@@ -231,14 +240,13 @@ impl<'a> Hold<'a> {
         let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
         ensure!(Path::new(module).exists(), "{module} is not there: apt-get install libnginx-mod-stream");
         let cpus = std::thread::available_parallelism().context("failed to count CPUs")?.get();
-        // A worker that is full lets the others accept, which takes one more.
-        let workers = cpus.max(if size.processes > 1 { size.processes + 1 } else { 1 });
+        // As many processes as it has workers by default. Without a master none can outlive its owner.
+        let processes = cpus.max(size.processes);
         let connections = size.descriptors;
-        Self::proxies(lab, "nginx", &["-c"], 1, |directory| {
+        Self::proxies(lab, "nginx", &["-c"], processes, |directory| {
             let mut text = format!(
-                "load_module {module};\ndaemon off;\nuser root;\nworker_processes {workers};\n\
-                 pid {}/pid;\nerror_log stderr crit;\n\
-                 events {{ worker_connections {connections}; accept_mutex on; }}\nstream {{\n  proxy_timeout 1h;\n",
+                "load_module {module};\ndaemon off;\nmaster_process off;\npid {}/pid;\nerror_log stderr crit;\n\
+                 events {{ worker_connections {connections}; }}\nstream {{\n  proxy_timeout 1h;\n",
                 directory.display()
             );
             for (name, port) in [("mqtt", PORT), ("http", web::PORT)] {
@@ -247,7 +255,7 @@ impl<'a> Hold<'a> {
                 write!(
                     text,
                     "  upstream {name} {{ least_conn; {servers}}}\n  \
-                     server {{ listen {VIP4}:{port} backlog=4096; proxy_pass {name}; }}\n"
+                     server {{ listen {VIP4}:{port} reuseport backlog=4096; proxy_pass {name}; }}\n"
                 )
                 .expect("writing to a string cannot fail");
             }

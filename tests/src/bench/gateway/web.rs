@@ -49,10 +49,11 @@ pub(super) fn listens(from: &Host, to: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// One worker, as each broker is one machine; connections that stay really do.
+/// One process without a master, as each broker is one machine, and so that none outlives its owner. Connections that
+/// stay really do.
 fn configuration(directory: &str) -> String {
     format!(
-        "daemon off;\nuser root;\nworker_processes 1;\nworker_rlimit_nofile 65536;\npid {directory}/pid;\n\
+        "daemon off;\nmaster_process off;\npid {directory}/pid;\n\
          error_log stderr warn;\nevents {{ worker_connections 16384; }}\n\
          http {{\n  access_log off;\n  keepalive_requests 1000000000;\n  keepalive_timeout 1h;\n  \
          server {{ listen {PORT} backlog=4096; location / {{ return 200 \"ok\\n\"; }} }}\n}}\n"
