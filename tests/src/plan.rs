@@ -197,8 +197,6 @@ pub struct TelemetryPlan {
     pub password_file: Option<String>,
     /// The whole URL of a page.
     pub url: Option<String>,
-    /// Names of metrics, for brokers without a preset.
-    pub metrics: Option<BTreeMap<&'static str, &'static str>>,
 }
 
 /// `[[service.backend]]`.
