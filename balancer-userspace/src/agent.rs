@@ -38,7 +38,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use self::core::Agent;
-pub use self::start::lock_path;
+pub use self::start::{datapath_options, lock_path};
 use crate::config::Checked;
 
 /// What `balancer run` is told.
@@ -48,6 +48,8 @@ pub struct Options {
     pub config: PathBuf,
     /// An object file to load in place of the one inside the binary.
     pub object: Option<PathBuf>,
+    /// Whether flows in maps of another layout or size are carried over. Otherwise such maps are refused.
+    pub upgrade: bool,
 }
 
 /// Runs the agent until it is asked to stop. What is pinned stays and goes on steering.

@@ -22,6 +22,7 @@ mod run;
 mod service;
 mod status;
 mod time;
+mod upgrade;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -97,6 +98,8 @@ enum Verb {
     Log(log::Args),
     /// Has the agent read its configuration again and apply it, or refuse it as a whole.
     Reload,
+    /// Says what a start of this version does with maps of another layout or size, and does nothing.
+    Upgrade(upgrade::Args),
     /// Takes the program off all interfaces and forgets all flows, which breaks them. The agent must not be running.
     Detach(detach::Args),
     /// Prints a completion script.
@@ -137,6 +140,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<(), Failure> {
         Verb::Run(args) => run::run(args)?,
         Verb::Check(args) => check::run(&args, &mut context)?,
         Verb::Doctor(args) => doctor::run(&args, &mut context)?,
+        Verb::Upgrade(args) => upgrade::run(&args, &mut context)?,
         Verb::Detach(args) => detach::run(args, &mut context)?,
         Verb::Completions(args) => completions::run(&args, context.out)?,
         Verb::Man(args) => man::run(&args, context.out)?,

@@ -18,12 +18,14 @@ pub mod nexthop;
 mod notice;
 mod object;
 mod pins;
+mod records;
 pub mod sweep;
 mod sys;
+pub mod upgrade;
 mod wanted;
 
 pub use datapath::{
-    Attachment, Datapath, Detached, Opened, Options, PinState, detach, pin_state, try_program,
+    Attachment, Datapath, Detached, Opened, Options, PinState, detach, pin_state, plan, try_program,
 };
 pub use error::Error;
 pub use maps::{ClosingList, Counters, FlowKey, Flows, Layout, MapSource, Maps, Steering, TableUsage};
@@ -31,6 +33,7 @@ pub use nexthop::{Discovered, HopEvent, Targets, Watcher, discover};
 pub use notice::Notice;
 pub use object::Object;
 pub use pins::{Difference, Mismatch};
+pub use upgrade::Plan;
 pub use wanted::Sizes;
 use wanted::Wanted;
 

@@ -252,8 +252,15 @@ impl<'a> Agent<'a> {
         if self.unprivileged { parent.join("balancer").join(name) } else { parent.join(name) }
     }
 
-    fn config(&self) -> PathBuf {
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
         self.directory.path().join("balancer.toml")
+    }
+
+    /// Starts this program from the next time on, and asks by it.
+    pub fn use_program(&mut self, program: PathBuf) {
+        self.control.binary = program;
     }
 }
 
@@ -359,6 +366,10 @@ impl Drop for Agent<'_> {
         self.process = None;
         // There are no pins when the agent did not get so far.
         let _ = fs::remove_dir_all(self.pins());
+        // An upgrade that was cut short leaves the other maps beside them.
+        let mut next = self.pins().into_os_string();
+        next.push("-next");
+        let _ = fs::remove_dir_all(next);
         let _ = fs::remove_file(balancer_userspace::agent::lock_path(&self.pins()));
     }
 }

@@ -1,6 +1,12 @@
 //! `cargo xtask build`: the kernel object, then the binary with the object inside.
 
-use std::{env::consts::ARCH, ffi::OsString, fs, path::PathBuf, process::Command};
+use std::{
+    env::consts::ARCH,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -16,6 +22,9 @@ pub(crate) const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";
 
 /// The variable that names the object of the packet generator.
 pub(crate) const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
+
+/// The variable that names a binary with another layout of its maps, for those who try upgrades.
+pub(crate) const TRIAL_VARIABLE: &str = "BALANCER_TRIAL_BIN";
 
 /// The BPF instruction set: v3 (32-bit ALU and jumps) is what every kernel since 5.1 takes.
 const BPF_CPU: &str = "v3";
@@ -54,6 +63,24 @@ pub(crate) fn build(workspace: &Workspace, release: bool) -> Result<Built> {
     Ok(Built { object, binary: workspace.target().join(profile).join("balancer") })
 }
 
+/// Builds a binary, with its object inside, whose maps have another layout. It lies where the binary itself does until
+/// that is built, so this comes first.
+pub(crate) fn trial(workspace: &Workspace) -> Result<PathBuf> {
+    const FEATURES: [&str; 2] = ["--features", "trial-layout"];
+    let toolchain = setup::toolchain(workspace)?;
+    let folder = workspace.target().join("trial");
+    fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    let made = build_program(workspace, &toolchain, "balancer-ebpf", &FEATURES)?;
+    let object = folder.join("balancer.o");
+    copy_changed(&made, &object)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--locked", "--package", "balancer-userspace", "--bin", "balancer"]).args(FEATURES);
+    process::run(cargo.env(OBJECT_VARIABLE, &object))?;
+    let binary = folder.join("balancer");
+    copy_changed(&workspace.target().join("debug/balancer"), &binary)?;
+    Ok(binary)
+}
+
 /// The objects of the packet benchmark.
 pub(crate) struct BenchObjects {
     pub(crate) balancer: PathBuf,
@@ -65,29 +92,40 @@ pub(crate) fn bench_objects(workspace: &Workspace) -> Result<BenchObjects> {
     let toolchain = setup::toolchain(workspace)?;
     Ok(BenchObjects {
         balancer: build_object(workspace, &toolchain)?,
-        generator: build_program(workspace, &toolchain, "balancer-generator")?,
+        generator: build_program(workspace, &toolchain, "balancer-generator", &[])?,
     })
 }
 
 fn build_object(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
-    let made = build_program(workspace, toolchain, "balancer-ebpf")?;
+    let made = build_program(workspace, toolchain, "balancer-ebpf", &[])?;
     let object = workspace.object();
-    // Copied only when it differs, so that an unchanged object does not cost a new build of the binary.
-    if fs::read(&made).ok() != fs::read(&object).ok() || !object.exists() {
-        fs::copy(&made, &object)
-            .with_context(|| format!("failed to copy {} to {}", made.display(), object.display()))?;
-    }
+    copy_changed(&made, &object)?;
     Ok(object)
 }
 
+/// Copies only what differs, so that an unchanged object does not cost a new build of the binary.
+fn copy_changed(from: &Path, to: &Path) -> Result<()> {
+    if fs::read(from).ok() != fs::read(to).ok() || !to.exists() {
+        fs::copy(from, to)
+            .with_context(|| format!("failed to copy {} to {}", from.display(), to.display()))?;
+    }
+    Ok(())
+}
+
 /// Builds one of the binaries of `balancer-ebpf` for the kernel.
-fn build_program(workspace: &Workspace, toolchain: &Toolchain, name: &str) -> Result<PathBuf> {
+fn build_program(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    name: &str,
+    options: &[&str],
+) -> Result<PathBuf> {
     let target = workspace.target().join("bpf");
     let mut cargo = toolchain.compiler.cargo();
     cargo
         .current_dir(workspace.root())
         .args(["build", "--locked", "--package", "balancer-ebpf", "--profile", "bpf"])
         .args(["--bin", name])
+        .args(options)
         .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
         .arg(&target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace, toolchain));

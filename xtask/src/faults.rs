@@ -34,10 +34,15 @@ pub(crate) struct Args {
     write: bool,
 }
 
+/// The fault that needs a binary of another layout.
+const UPGRADE: &str = "agent-upgraded";
+
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if !process::is_root()? {
         bail!("the faults load a kernel program and make network namespaces: run them as root");
     }
+    let upgrades = args.only.is_empty() || args.only.iter().any(|name| name == UPGRADE);
+    let trial = if upgrades && !args.list { Some(build::trial(workspace)?) } else { None };
     let built = build::lab_programs(workspace)?;
 
     let path = built.binary.with_file_name("balancer-faults");
@@ -59,6 +64,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if args.write {
         program.arg("--write").arg(workspace.root().join("docs/reliability.md"));
     }
+    program.envs(trial.map(|trial| (build::TRIAL_VARIABLE, trial)));
     let status = build::with_products(&mut program, &built)
         .status()
         .with_context(|| format!("failed to start {}", path.display()))?;

@@ -78,9 +78,8 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
 
     let opened = blocking(|| open(&options, &config)).map_err(with_shortcomings)?;
     opened.notices.iter().for_each(log);
-    let pins = config.agent.pins.clone();
-    let reader = Flows::open(&pins).context("failed to open the flow tables")?;
-    let lister = Flows::open(&pins).context("failed to open the flow tables")?;
+    let reader = Flows::open(&opened.dir).context("failed to open the flow tables")?;
+    let lister = Flows::open(&opened.dir).context("failed to open the flow tables")?;
     let mut writer = opened.maps.flows;
     let mut sweeper = Sweeper::default();
     let rebuilt = blocking(|| sweeper.rebuild(&mut writer)).context("failed to count the flows")?;
@@ -236,12 +235,26 @@ fn check_interfaces(config: &Config) -> Result<(), Error> {
 }
 
 fn open(options: &Options, config: &Config) -> Result<Opened, Error> {
+    Datapath::open(&datapath_options(options.object.as_deref(), config, options.upgrade)?)
+}
+
+/// What the data path of a configuration needs.
+///
+/// # Errors
+///
+/// When the object cannot be read, or there is none.
+pub fn datapath_options(
+    object: Option<&Path>,
+    config: &Config,
+    upgrade: bool,
+) -> Result<datapath::Options, Error> {
     let datapath = &config.datapath;
-    Datapath::open(&datapath::Options {
-        object: Object::find(options.object.as_deref())?,
+    Ok(datapath::Options {
+        object: Object::find(object)?,
         pin_dir: config.agent.pins.clone(),
         lock_path: lock_path(&config.agent.pins),
         sizes: Sizes { services: datapath.services, flows4: datapath.flows_v4, flows6: datapath.flows_v6 },
+        upgrade,
     })
 }
 

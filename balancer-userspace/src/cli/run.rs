@@ -18,6 +18,9 @@ pub(super) struct Args {
     /// An object file with the program, in place of the one inside this binary.
     #[arg(long, env = "BALANCER_BPF_OBJECT", value_name = "FILE")]
     object: Option<PathBuf>,
+    /// Refuses maps of another layout or size, whose flows are carried over otherwise; `balancer upgrade` says how.
+    #[arg(long)]
+    no_upgrade: bool,
 }
 
 /// Runs the agent until it is told to stop.
@@ -27,7 +30,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     for warning in &checked.warnings {
         warn!("{warning}");
     }
-    let options = Options { config: args.config, object: args.object };
+    let options = Options { config: args.config, object: args.object, upgrade: !args.no_upgrade };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(agent::run(options, checked)).map_err(Failure::Agent)
 }

@@ -165,6 +165,14 @@ fn pinned(pins: &Path, report: &mut Report) {
                 pins.display()
             ),
         ),
+        Ok(PinState::Other { version }) => Finding::ok(
+            check,
+            format!(
+                "maps of layout version {version} are pinned under {}; what a start does with them is said by `balancer \
+                 upgrade`",
+                pins.display()
+            ),
+        ),
         Err(error) => Finding::fail(check, chain(&error)).because("the agent refuses to start on them"),
     });
 }

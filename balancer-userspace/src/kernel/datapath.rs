@@ -2,7 +2,8 @@
 //!
 //! Everything is pinned, so that packets are steered whether or not an agent runs. An agent that starts adopts the maps
 //! it finds, or says exactly why it cannot; it never makes new ones in place of others. It replaces the program of
-//! another version atomically, through the pinned links.
+//! another version atomically, through the pinned links. Flows in maps of another layout or size are carried over, see
+//! [`super::upgrade`].
 
 mod held;
 mod links;
@@ -14,11 +15,14 @@ use std::path::{Path, PathBuf};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use balancer_common::abi::{ABI_VERSION, Settings, clock_from_seconds, names};
+use tracing::info;
 
 use self::held::Held;
 use super::lock::Lock;
 use super::pins::{Difference, Found, Pins};
-use super::{Error, Maps, Notice, Object, Sizes, Wanted};
+use super::records::Records;
+use super::upgrade::{Plan, Upgrade, read_records, write_records};
+use super::{Error, Maps, Notice, Object, Sizes, Wanted, sys};
 use crate::config::AttachMode;
 
 /// What [`Datapath::open`] needs to know.
@@ -32,6 +36,8 @@ pub struct Options {
     pub lock_path: PathBuf,
     /// How much the maps hold.
     pub sizes: Sizes,
+    /// Whether flows in maps of another layout or size are carried over. Otherwise such maps are refused.
+    pub upgrade: bool,
 }
 
 /// The program in the kernel. Dropping it detaches nothing: links and maps are pinned.
@@ -42,6 +48,10 @@ pub struct Datapath {
     /// Keeps the program open; the maps are used through handles of their own.
     ebpf: Ebpf,
     attached: Vec<Attachment>,
+    /// Flows that are not all in our maps yet.
+    upgrade: Option<Upgrade>,
+    /// Whether our maps are where they belong.
+    moved: bool,
     _lock: Lock,
 }
 
@@ -51,6 +61,8 @@ pub struct Opened {
     pub datapath: Datapath,
     /// Its maps.
     pub maps: Maps,
+    /// Where they are pinned; in the middle of an upgrade that is not where they are pinned for good.
+    pub dir: PathBuf,
     /// Whether the maps are those of an earlier agent, with flows and steering in them.
     pub adopted: bool,
     /// What happened on the way.
@@ -86,7 +98,15 @@ impl Datapath {
             remove(&setup)?;
             notices.push(Notice::LeftoverRemoved { path: setup.dir().to_owned() });
         }
-        let (ebpf, adopted) = match pins.examine()? {
+        let found = pins.examine()?;
+        let next = pins.next();
+        if found == Found::Nothing && !next.entries()?.is_empty() {
+            remove(&next)?;
+            notices.push(Notice::LeftoverRemoved { path: next.dir().to_owned() });
+        }
+        let mut upgrade = None;
+        let mut home = &pins;
+        let (ebpf, adopted) = match found {
             Found::Nothing => {
                 let ebpf = create(&setup, options)?;
                 // An empty directory may be in the way.
@@ -97,15 +117,37 @@ impl Datapath {
                 notices.push(Notice::Created { path: pins.dir().to_owned() });
                 (ebpf, false)
             }
-            Found::Ours(settings) => {
-                let ebpf = adopt(&pins, options, settings)?;
-                notices.push(Notice::Adopted { path: pins.dir().to_owned() });
+            Found::Ours(settings) => match adopt(&pins, options, settings) {
+                Ok(ebpf) => {
+                    if read_records(pins.dir())?.is_none() {
+                        write_records(pins.dir())?;
+                    }
+                    upgrade = resume(&pins, &next)?;
+                    notices.push(Notice::Adopted { path: pins.dir().to_owned() });
+                    (ebpf, true)
+                }
+                Err(Error::Mismatch(_)) if options.upgrade => {
+                    let (ebpf, begun) = begin(&pins, &Records::ours(), options, settings.services)?;
+                    (upgrade, home) = (Some(begun), &next);
+                    (ebpf, true)
+                }
+                Err(error) => return Err(error),
+            },
+            Found::Other(records) if options.upgrade => {
+                let (ebpf, begun) = begin(&pins, &records, options, 0)?;
+                (upgrade, home) = (Some(begun), &next);
                 (ebpf, true)
             }
+            Found::Other(records) => {
+                let what = "version of the map layouts";
+                return Err(pins.mismatch(vec![Difference::new(what, records.version, ABI_VERSION)]));
+            }
         };
-        let maps = Maps::open(&pins.dir().to_owned())?;
-        let datapath = Self { pins, held: Held::default(), ebpf, attached: Vec::new(), _lock: lock };
-        Ok(Opened { datapath, maps, adopted, notices })
+        let dir = home.dir().to_owned();
+        let (maps, moved) = (Maps::open(&dir)?, dir == pins.dir());
+        let datapath =
+            Self { pins, held: Held::default(), ebpf, attached: Vec::new(), upgrade, moved, _lock: lock };
+        Ok(Opened { datapath, maps, dir, adopted, notices })
     }
 
     /// Makes the program run on exactly these interfaces. Can be called again when the configuration changes.
@@ -118,9 +160,45 @@ impl Datapath {
     /// Interfaces that came before it in the list then run this version already.
     pub fn attach(&mut self, interfaces: &[String], mode: AttachMode) -> Result<Vec<Notice>, Error> {
         let mut notices = Vec::new();
-        self.attached = links::attach(&self.pins, program(&mut self.ebpf)?, interfaces, mode, &mut notices)?;
+        match self.upgrade.take() {
+            None => self.attach_links(interfaces, mode, &mut notices)?,
+            Some(upgrade) => self.change_over(&upgrade, interfaces, mode, &mut notices)?,
+        }
         self.held = Held::open(&self.pins)?;
         Ok(notices)
+    }
+
+    fn attach_links(
+        &mut self,
+        interfaces: &[String],
+        mode: AttachMode,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Error> {
+        self.attached = links::attach(&self.pins, program(&mut self.ebpf)?, interfaces, mode, notices)?;
+        Ok(())
+    }
+
+    /// Puts our maps in the place of the old ones, and our program into the links. Should anything fail on the way, the
+    /// old program still runs wherever it ran, and connections are begun again.
+    fn change_over(
+        &mut self,
+        upgrade: &Upgrade,
+        interfaces: &[String],
+        mode: AttachMode,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Error> {
+        let pause = upgrade.settle()?;
+        let next = self.pins.next();
+        if !self.moved {
+            sys::bytes::exchange(next.dir(), self.pins.dir())
+                .map_err(Error::pin("replace", self.pins.dir()))?;
+            self.moved = true;
+        }
+        self.pins.take_links(&next)?;
+        self.attach_links(interfaces, mode, notices)?;
+        upgrade.finish()?;
+        pause.keep();
+        remove_upgraded(&next)
     }
 
     /// Pins again what somebody has removed since the program was attached. Packets do not notice either.
@@ -176,11 +254,76 @@ pub struct Detached {
 pub fn detach(pin_dir: &Path, lock_path: &Path) -> Result<Detached, Error> {
     let _lock = Lock::take(lock_path)?;
     let pins = Pins::new(pin_dir);
-    let setup = pins.setup();
-    if !setup.entries()?.is_empty() {
-        remove(&setup)?;
+    for other in [pins.setup(), pins.next()] {
+        if !other.entries()?.is_empty() {
+            remove(&other)?;
+        }
     }
     remove(&pins)
+}
+
+/// What a start would do with maps that are not as it wants them; `None` when there are none, or they are.
+///
+/// # Errors
+///
+/// When what is pinned is not ours or is not described, or cannot be examined.
+pub fn plan(options: &Options) -> Result<Option<Plan>, Error> {
+    let pins = Pins::new(&options.pin_dir);
+    let (records, services) = match pins.examine()? {
+        Found::Nothing => return Ok(None),
+        Found::Ours(settings) => (Records::ours(), settings.services),
+        Found::Other(records) => (records, 0),
+    };
+    // Room for more services than are asked for does no harm, unless maps are made anew anyway.
+    let wanted = Wanted::all(&options.object, with_room(options.sizes, services))?;
+    let is_as_wanted = records.version == ABI_VERSION
+        && options.sizes.services <= services
+        && pins.differences(&wanted)?.is_empty();
+    if is_as_wanted { Ok(None) } else { Plan::new(&pins, &records, &wanted).map(Some) }
+}
+
+fn with_room(sizes: Sizes, services: u32) -> Sizes {
+    Sizes { services: sizes.services.max(services), ..sizes }
+}
+
+/// Makes new maps beside those that are pinned, and copies the flows.
+fn begin(pins: &Pins, theirs: &Records, options: &Options, services: u32) -> Result<(Ebpf, Upgrade), Error> {
+    let sizes = with_room(options.sizes, services);
+    let wanted = Wanted::all(&options.object, sizes)?;
+    let plan = Plan::new(pins, theirs, &wanted)?;
+    if let Some(refusal) = plan.refusal() {
+        return Err(refusal);
+    }
+    info!("{plan}");
+    let (setup, next) = (pins.setup(), pins.next());
+    if !next.entries()?.is_empty() {
+        pins.take_links(&next)?;
+        remove_upgraded(&next)?;
+    }
+    let ebpf = create(&setup, &Options { sizes, ..options.clone() })?;
+    std::fs::rename(setup.dir(), next.dir()).map_err(Error::pin("create", next.dir()))?;
+    let upgrade = Upgrade::begin((pins.dir(), theirs), next.dir())?;
+    Ok((ebpf, upgrade))
+}
+
+/// Goes on with an upgrade that was interrupted when our maps were in their place already.
+fn resume(pins: &Pins, next: &Pins) -> Result<Option<Upgrade>, Error> {
+    if next.entries()?.is_empty() {
+        return Ok(None);
+    }
+    match read_records(next.dir())?.filter(|theirs| theirs.means_as(&Records::ours())) {
+        Some(theirs) => Upgrade::resume((next.dir(), &theirs), pins.dir()).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Gives back the maps of another version, whatever they are called.
+fn remove_upgraded(next: &Pins) -> Result<(), Error> {
+    for name in next.entries()? {
+        let path = next.dir().join(name);
+        std::fs::remove_file(&path).map_err(Error::pin("remove", &path))?;
+    }
+    std::fs::remove_dir(next.dir()).map_err(Error::pin("remove", next.dir()))
 }
 
 /// Removes our pins, links first, so that no packet meets a program without its maps.
@@ -195,7 +338,7 @@ fn remove(pins: &Pins) -> Result<Detached, Error> {
         let path = pins.dir().join(&name);
         if name == names::PROGRAM {
             unlink(&path)?;
-        } else if super::pins::names_of_maps().any(|known| known == name) {
+        } else if super::pins::is_map(&name) {
             unlink(&path)?;
             detached.maps += 1;
         } else {
@@ -237,6 +380,11 @@ pub enum PinState {
         /// On how many interfaces the program runs.
         interfaces: usize,
     },
+    /// Maps of this other layout version, whose flows can be carried over unless `balancer upgrade` says otherwise.
+    Other {
+        /// The version.
+        version: u32,
+    },
 }
 
 /// Looks at a pin directory and changes nothing.
@@ -249,6 +397,7 @@ pub fn pin_state(pin_dir: &Path) -> Result<PinState, Error> {
     Ok(match pins.examine()? {
         Found::Nothing => PinState::Nothing,
         Found::Ours(_) => PinState::Ours { interfaces: pins.links()?.len() },
+        Found::Other(records) => PinState::Other { version: records.version },
     })
 }
 
@@ -268,6 +417,7 @@ fn create(setup: &Pins, options: &Options) -> Result<Ebpf, Error> {
             .and_then(aya::maps::Array::<_, Settings>::try_from)
             .and_then(|mut map| map.set(0, first_settings(options.sizes), 0));
         settings.map_err(Error::map(names::SETTINGS, "write"))?;
+        write_records(setup.dir())?;
         Ok(ebpf)
     });
     if made.is_err() {

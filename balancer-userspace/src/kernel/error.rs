@@ -133,6 +133,14 @@ pub enum Error {
     /// The pinned maps cannot be used by this build.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
+    /// A map of another version cannot be translated.
+    #[error("{name} has another layout: {fields}")]
+    Layout {
+        /// The map.
+        name: &'static str,
+        /// What differs.
+        fields: String,
+    },
     /// Another agent runs on the same pins.
     #[error(
         "another balancer agent (pid {pid}) holds {path}; stop it first, or give this one a pin directory and a \

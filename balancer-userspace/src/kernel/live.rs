@@ -3,6 +3,7 @@
 mod flows;
 mod pinning;
 mod steering;
+mod upgrading;
 mod watching;
 
 use std::path::{Path, PathBuf};
@@ -58,6 +59,7 @@ impl Site {
             pin_dir: self.pin_dir.clone(),
             lock_path: self.lock_path(),
             sizes: Sizes { services: 2, flows4: 20_000, flows6: 1000 },
+            upgrade: false,
         }
     }
 

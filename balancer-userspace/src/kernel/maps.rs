@@ -18,6 +18,7 @@ pub use closing::ClosingList;
 pub use counters::{Counters, TableUsage};
 pub use flows::{FlowKey, Flows};
 pub use layout::Layout;
+pub(crate) use source::Devices;
 pub use source::MapSource;
 pub use steering::Steering;
 pub use table::{Entry, Table, TableKey};

@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use aya::maps::{MapData, MapInfo};
 use balancer_common::abi::{ABI_VERSION, Settings, names};
 
+use serde::Serialize;
+
+use super::records::Records;
+use super::upgrade::{LAYOUT, read_records};
 use super::{Error, MapSource, Wanted, sys};
 
 /// Where the BPF file system is mounted when it is not.
@@ -16,6 +20,8 @@ const BPFFS: &str = "/sys/fs/bpf";
 const LINK: &str = "link_";
 /// Appended to the directory's name while its maps are being made.
 const SETUP: &str = "-setup";
+/// Appended to the directory's name where the other maps of an upgrade are.
+const NEXT: &str = "-next";
 
 /// A pin directory.
 #[derive(Clone, Debug)]
@@ -24,12 +30,14 @@ pub(crate) struct Pins {
 }
 
 /// State of a pin directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Nothing is pinned.
     Nothing,
     /// Maps of this layout version are.
     Ours(Settings),
+    /// Maps of this other version are, which their maker has described.
+    Other(Records),
 }
 
 impl Pins {
@@ -52,9 +60,27 @@ impl Pins {
     /// The directory in which maps are made, to be renamed when they are complete: a crash on the way leaves nothing
     /// that looks like a pinned set.
     pub(crate) fn setup(&self) -> Self {
+        self.beside(SETUP)
+    }
+
+    /// The directory of the other maps of an upgrade: the new ones at first, then the old ones.
+    pub(crate) fn next(&self) -> Self {
+        self.beside(NEXT)
+    }
+
+    fn beside(&self, suffix: &str) -> Self {
         let mut name = self.dir.clone().into_os_string();
-        name.push(SETUP);
+        name.push(suffix);
         Self { dir: PathBuf::from(name) }
+    }
+
+    /// Takes over the links that are pinned in another directory.
+    pub(crate) fn take_links(&self, other: &Self) -> Result<(), Error> {
+        for ifindex in other.links()? {
+            let path = other.link(ifindex);
+            std::fs::rename(&path, self.link(ifindex)).map_err(Error::pin("move", &path))?;
+        }
+        Ok(())
     }
 
     /// Makes sure that the directory is on a BPF file system. Returns the mount point if one had to be mounted.
@@ -140,10 +166,14 @@ impl Pins {
         // The version is the first word in every layout.
         let version = value.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
         if version != ABI_VERSION || info.value_size() as usize != size_of::<Settings>() {
+            if let Some(records) = read_records(&self.dir)?.filter(|records| records.version == version) {
+                self.refuse_foreign(&entries, true)?;
+                return Ok(Found::Other(records));
+            }
             let difference = Difference::new("version of the map layouts", version, ABI_VERSION);
             return Err(self.mismatch(vec![difference]));
         }
-        self.refuse_foreign(&entries)?;
+        self.refuse_foreign(&entries, false)?;
         let settings = aya::maps::Map::from_map_data(settings)
             .and_then(aya::maps::Array::<MapData, Settings>::try_from)
             .and_then(|map| map.get(&0, 0))
@@ -151,10 +181,11 @@ impl Pins {
         Ok(Found::Ours(settings))
     }
 
-    fn refuse_foreign(&self, entries: &[String]) -> Result<(), Error> {
+    /// Maps that only another version knows may be there if it is one that made them.
+    fn refuse_foreign(&self, entries: &[String], of_other_version: bool) -> Result<(), Error> {
         for name in entries {
             let path = self.dir.join(name);
-            if names_of_maps().any(|known| known == name) {
+            if is_map(name) {
                 self.open_kind(&path, "bpf_map")?;
             } else if name == names::PROGRAM {
                 self.open_kind(&path, "bpf_prog")?;
@@ -163,6 +194,8 @@ impl Pins {
                 if sys::xdp_link_info(fd.as_fd()).map_err(Error::pin("examine", &path))?.is_none() {
                     return Err(Error::ForeignPin { path, found: "a link that is not of XDP".to_owned() });
                 }
+            } else if of_other_version {
+                self.open_kind(&path, "bpf_map")?;
             } else {
                 return Err(Error::ForeignPin { path, found: "unknown".to_owned() });
             }
@@ -172,6 +205,12 @@ impl Pins {
 
     /// Compares every pinned map with what this build and configuration want.
     pub(crate) fn check(&self, wanted: &[Wanted]) -> Result<(), Error> {
+        let differences = self.differences(wanted)?;
+        if differences.is_empty() { Ok(()) } else { Err(self.mismatch(differences)) }
+    }
+
+    /// What differs between the pinned maps and those that this build and configuration want.
+    pub(crate) fn differences(&self, wanted: &[Wanted]) -> Result<Vec<Difference>, Error> {
         let mut differences = Vec::new();
         for map in wanted {
             if !self.dir.join(map.name).exists() {
@@ -182,7 +221,7 @@ impl Pins {
             let info = data.info().map_err(Error::map(map.name, "examination"))?;
             differences.extend(map.differences(&info));
         }
-        if differences.is_empty() { Ok(()) } else { Err(self.mismatch(differences)) }
+        Ok(differences)
     }
 
     pub(crate) fn mismatch(&self, differences: Vec<Difference>) -> Error {
@@ -195,6 +234,11 @@ impl Pins {
         let info: MapInfo = data.info().ok()?;
         sys::count_keys(data.fd(), info.key_size() as usize, info.max_entries()).ok()
     }
+}
+
+/// Whether something of that name is a map of ours.
+pub(crate) fn is_map(name: &str) -> bool {
+    name == LAYOUT || names_of_maps().any(|known| known == name)
 }
 
 /// All maps of the abi.
@@ -231,7 +275,7 @@ pub(crate) fn names_of_maps() -> impl Iterator<Item = &'static str> {
 }
 
 /// One property of the pinned maps that this build cannot use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// What differs.
     pub what: String,

@@ -2,6 +2,8 @@
 //! interface. All of this module's `unsafe` is in [`bpf`], [`obj_get`] and the two map commands.
 #![expect(unsafe_code, reason = "raw system calls")]
 
+pub(crate) mod bytes;
+
 use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;

@@ -1,7 +1,7 @@
 //! What happens to the agent.
 
 use std::{
-    fs,
+    env, fs,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -46,6 +46,13 @@ pub(super) const FAULTS: &[Fault] = &[
         restarted,
     )
     .in_soak(),
+    fault(
+        "agent-upgraded",
+        "an agent whose maps have another layout takes the place of the one that runs, then the first one again, then \
+         one with larger tables",
+        "`balancer upgrade` says what will be carried over, and it is: to the other layout and back",
+        upgraded,
+    ),
     fault(
         "agent-second",
         "a second agent is started on the same pins, five times",
@@ -130,6 +137,41 @@ fn restarted(stage: &mut Stage<'_>) -> Result<()> {
         stage.go_on(2.0)?;
     }
     Ok(())
+}
+
+/// Names the binary that has the layout to try upgrades with.
+const TRIAL: &str = "BALANCER_TRIAL_BIN";
+
+fn upgraded(stage: &mut Stage<'_>) -> Result<()> {
+    let trial =
+        env::var_os(TRIAL).with_context(|| format!("{TRIAL} names no binary: run this by cargo xtask"))?;
+    let ours = stage.agent.control.program().to_owned();
+    for program in [PathBuf::from(trial), ours] {
+        stage.agent.stop()?;
+        stage.agent.use_program(program);
+        carried_over(stage)?;
+    }
+    stage.agent.stop()?;
+    stage.plan.datapath.flows_v4 *= 2;
+    stage.agent.write(&stage.plan)?;
+    carried_over(stage)
+}
+
+/// Asks what a start would do, and starts the agent.
+fn carried_over(stage: &mut Stage<'_>) -> Result<()> {
+    let config = stage.agent.config();
+    let config = config.to_str().context("the path of the configuration is text")?;
+    let plan: serde_json::Value = stage.agent.control.json(&["upgrade", "--config", config])?;
+    let flows = plan["plan"]["flows4"].as_u64().unwrap_or(0);
+    ensure!(plan["ok"] == true && flows > 0, "balancer upgrade says: {plan}");
+    stage.go_on(1.0)?;
+    stage.agent.start_again()?;
+    ensure_adopted(stage)?;
+    let log = stage.agent.log();
+    ensure!(log.contains("are carried over to maps of this version"), "the agent says:\n{log}");
+    let again: serde_json::Value = stage.agent.control.json(&["upgrade", "--config", config])?;
+    ensure!(again["plan"].is_null(), "it is not done: {again}");
+    stage.go_on(2.0)
 }
 
 fn second(stage: &mut Stage<'_>) -> Result<()> {

@@ -149,21 +149,21 @@ impl<K: Pod, V: Pod> NamedHash<K, V> {
 }
 
 /// The map of interfaces that packets may be redirected to.
-pub(super) struct Devices {
+pub(crate) struct Devices {
     name: &'static str,
     map: DevMapHash<MapData>,
 }
 
 impl Devices {
-    pub(super) fn open(source: &(impl MapSource + ?Sized), name: &'static str) -> Result<Self, Error> {
+    pub(crate) fn open(source: &(impl MapSource + ?Sized), name: &'static str) -> Result<Self, Error> {
         Ok(Self { name, map: open(source, name)? })
     }
 
-    pub(super) fn keys(&self) -> Result<Vec<u32>, Error> {
+    pub(crate) fn keys(&self) -> Result<Vec<u32>, Error> {
         self.map.keys().collect::<Result<_, _>>().map_err(Error::map(self.name, "walk"))
     }
 
-    pub(super) fn insert(&mut self, ifindex: u32) -> Result<(), Error> {
+    pub(crate) fn insert(&mut self, ifindex: u32) -> Result<(), Error> {
         self.map.insert(ifindex, ifindex, None, 0).map_err(|error| Error::Device {
             name: self.name,
             ifindex,

@@ -1,0 +1,195 @@
+use std::path::Path;
+
+use aya::maps::{Array, HashMap, Map, MapData};
+use balancer_common::abi::{ABI_VERSION, BackendId, Flow, FlowKey4, FlowState, Settings, names};
+
+use super::{Site, chain, in_namespace, programs};
+use crate::config::AttachMode;
+use crate::kernel::pins::Pins;
+use crate::kernel::records::{Field, Records};
+use crate::kernel::upgrade::{LAYOUT, write_text};
+use crate::kernel::{Datapath, Notice, Opened, PinState, pin_state, plan, sys};
+
+fn one() -> Vec<String> {
+    vec!["one".to_owned()]
+}
+
+const fn key(port: u8) -> FlowKey4 {
+    FlowKey4 { client: [192, 0, 2, 7], port: [1, port], service: balancer_common::abi::ServiceId(0) }
+}
+
+fn flow(backend: u16) -> Flow {
+    Flow { state: FlowState::open(BackendId(backend), 5), last_seen: 5, acked: 77, ..Flow::default() }
+}
+
+fn flows(opened: &mut Opened) -> Vec<(FlowKey4, Flow)> {
+    let mut flows = Vec::new();
+    opened.maps.flows.v4.for_each(|key, flow| flows.push((key, flow))).unwrap();
+    flows.sort_by_key(|(key, _)| key.port);
+    flows
+}
+
+/// Larger tables, another layout: flows move, the program is replaced on its link, and the directory is one again.
+#[test]
+#[ignore = "needs root and BPF"]
+fn flows_move_to_tables_of_another_size() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut old = site.open();
+        old.datapath.attach(&one(), AttachMode::Native).unwrap();
+        let hash_key = old.maps.steering.settings().unwrap().hash_key;
+        old.maps.flows.v4.insert(&key(1), &flow(3)).unwrap();
+        let before = programs("one");
+        // The old program steers on: what it makes a flow of meanwhile is carried over too.
+        let mut late = crate::kernel::Flows::open(&site.pin_dir).unwrap();
+        drop(old);
+
+        let mut options = site.options();
+        options.sizes.flows4 *= 2;
+        let planned = plan(&options).unwrap().unwrap();
+        assert_eq!((planned.flows4, planned.flows6, planned.obstacles.len()), (1, 0, 0));
+        assert!(planned.to_string().contains("FLOWS4: pinned is 20000, wanted is 40000"), "{planned}");
+        options.upgrade = true;
+        let mut new = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert!(new.adopted);
+        assert_eq!(flows(&mut new), [(key(1), flow(3))]);
+        assert_eq!(programs("one"), before, "the old program runs until the new one is attached");
+        late.v4.insert(&key(2), &flow(4)).unwrap();
+        let notices = new.datapath.attach(&one(), AttachMode::Native).unwrap();
+        assert_eq!(notices, [Notice::Replaced { interface: "one".to_owned() }]);
+        assert_eq!(flows(&mut new), [(key(1), flow(3)), (key(2), flow(4))]);
+        assert_eq!(new.maps.steering.settings().unwrap().hash_key, hash_key);
+        assert_eq!(new.maps.flows.v4.capacity(), 40_000);
+        drop(new);
+
+        assert!(!Pins::new(&site.pin_dir).next().dir().exists(), "the old maps are given back");
+        assert_eq!(pin_state(&site.pin_dir).unwrap(), PinState::Ours { interfaces: 1 });
+        assert_eq!(plan(&options).unwrap(), None);
+        let mut again = Datapath::open(&options).unwrap();
+        assert_eq!(flows(&mut again).len(), 2);
+        let notices = again.datapath.attach(&one(), AttachMode::Native).unwrap();
+        assert_eq!(notices, [Notice::Kept { interface: "one".to_owned() }]);
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_table_that_is_too_small_is_refused() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut old = site.open();
+        for port in 0..200 {
+            old.maps.flows.v4.insert(&key(port), &flow(3)).unwrap();
+        }
+        drop(old);
+        let mut options = site.options();
+        options.upgrade = true;
+        options.sizes.flows4 = 100;
+        let refused = Datapath::open(&options).err().unwrap().to_string();
+        assert!(refused.contains("FLOWS4 holds 200 flows, and would have room for 100"), "{refused}");
+        assert_eq!(flows(&mut site.open()).len(), 200, "nothing was changed");
+    });
+}
+
+/// Makes the flow table what another version would have made: with a field before all others.
+fn as_of_another_version(dir: &Path, version: u32, flows: &[(FlowKey4, Flow, u64)]) {
+    let mut records = Records::ours();
+    records.version = version;
+    for name in [names::FLOWS4, names::FLOWS6] {
+        let (_, value) = records.maps.get_mut(name).unwrap();
+        value.size += 8;
+        value.fields.iter_mut().for_each(|field| field.at += 8);
+        value.fields.push(Field { name: "delta".to_owned(), at: 0, size: 8 });
+    }
+    std::fs::remove_file(dir.join(LAYOUT)).unwrap();
+    write_text(dir, &records).unwrap();
+    let data = MapData::from_pin(dir.join(names::SETTINGS)).unwrap();
+    let mut settings = Array::<_, Settings>::try_from(Map::from_map_data(data).unwrap()).unwrap();
+    let before = settings.get(&0, 0).unwrap();
+    settings.set(0, Settings { abi_version: version, ..before }, 0).unwrap();
+    const SIZE: usize = size_of::<Flow>() + 8;
+    let mut table = HashMap::<MapData, FlowKey4, [u8; SIZE]>::create(1000, 0).unwrap();
+    for (key, flow, delta) in flows {
+        let mut value = [0; SIZE];
+        value[..8].copy_from_slice(&delta.to_ne_bytes());
+        value[8..16].copy_from_slice(&flow.state.0.to_ne_bytes());
+        value[16..20].copy_from_slice(&flow.last_seen.to_ne_bytes());
+        value[20..24].copy_from_slice(&flow.acked.to_ne_bytes());
+        table.insert(key, value, 0).unwrap();
+    }
+    std::fs::remove_file(dir.join(names::FLOWS4)).unwrap();
+    table.pin(dir.join(names::FLOWS4)).unwrap();
+    let six = HashMap::<MapData, balancer_common::abi::FlowKey6, [u8; SIZE]>::create(1000, 0).unwrap();
+    std::fs::remove_file(dir.join(names::FLOWS6)).unwrap();
+    six.pin(dir.join(names::FLOWS6)).unwrap();
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn flows_of_a_version_that_knows_more_are_carried_unless_they_use_it() {
+    in_namespace(|| {
+        let site = Site::new();
+        drop(site.open());
+        let newer = ABI_VERSION + 1;
+        as_of_another_version(&site.pin_dir, newer, &[(key(1), flow(3), 0), (key(2), flow(4), 9)]);
+        assert_eq!(pin_state(&site.pin_dir).unwrap(), PinState::Other { version: newer });
+        let mut options = site.options();
+        let refused = Datapath::open(&options).err().unwrap().to_string();
+        assert!(refused.contains(&format!("pinned is {newer}, wanted is {ABI_VERSION}")), "{refused}");
+        options.upgrade = true;
+        let refused = Datapath::open(&options).err().unwrap().to_string();
+        assert!(refused.contains("1 flows in FLOWS4 use delta"), "{refused}");
+
+        as_of_another_version(&site.pin_dir, newer, &[(key(1), flow(3), 0), (key(2), flow(4), 0)]);
+        let mut opened = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!(flows(&mut opened), [(key(1), flow(3)), (key(2), flow(4))]);
+        opened.datapath.attach(&one(), AttachMode::Native).unwrap();
+        drop(opened);
+        assert_eq!(pin_state(&site.pin_dir).unwrap(), PinState::Ours { interfaces: 1 });
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_version_whose_entries_mean_something_else_is_refused() {
+    in_namespace(|| {
+        let site = Site::new();
+        drop(site.open());
+        as_of_another_version(&site.pin_dir, ABI_VERSION + (1 << 16), &[(key(1), flow(3), 0)]);
+        let mut options = site.options();
+        options.upgrade = true;
+        let planned = plan(&options).unwrap().unwrap();
+        assert!(planned.to_string().contains("cannot be carried over"), "{planned}");
+        let refused = Datapath::open(&options).err().unwrap().to_string();
+        assert!(refused.contains("mean something else"), "{refused}");
+    });
+}
+
+/// Killed before the directories changed places, and after.
+#[test]
+#[ignore = "needs root and BPF"]
+fn an_interrupted_upgrade_is_begun_anew_or_completed() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut old = site.open();
+        old.datapath.attach(&one(), AttachMode::Native).unwrap();
+        old.maps.flows.v4.insert(&key(1), &flow(3)).unwrap();
+        drop(old);
+        let mut options = site.options();
+        options.upgrade = true;
+        options.sizes.flows4 *= 2;
+        drop(Datapath::open(&options).unwrap());
+        let pins = Pins::new(&site.pin_dir);
+        assert!(pins.next().dir().exists());
+
+        let mut late = crate::kernel::Flows::open(&site.pin_dir).unwrap();
+        drop(Datapath::open(&options).unwrap());
+        late.v4.insert(&key(2), &flow(4)).unwrap();
+        sys::bytes::exchange(pins.next().dir(), pins.dir()).unwrap();
+        let mut new = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let notices = new.datapath.attach(&one(), AttachMode::Native).unwrap();
+        assert_eq!(notices, [Notice::Replaced { interface: "one".to_owned() }]);
+        assert_eq!(flows(&mut new), [(key(1), flow(3)), (key(2), flow(4))]);
+        assert!(!pins.next().dir().exists());
+    });
+}

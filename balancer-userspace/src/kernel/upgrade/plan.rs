@@ -1,0 +1,150 @@
+//! What an upgrade would do, before it does it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use balancer_common::abi::{ABI_VERSION, names};
+use serde::Serialize;
+
+use super::copy::{ENDPOINTS, FLOWS, translation, walk};
+use crate::kernel::maps::MapSource as _;
+use crate::kernel::pins::{Difference, Mismatch, Pins};
+use crate::kernel::records::Records;
+use crate::kernel::{Error, Wanted};
+
+/// What an upgrade would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The pin directory.
+    pub dir: PathBuf,
+    /// Layout version of the maps that are pinned.
+    pub from: u32,
+    /// Layout version of this build.
+    pub to: u32,
+    /// What differs.
+    pub differences: Vec<Difference>,
+    /// IPv4 flows that are carried over.
+    pub flows4: u64,
+    /// IPv6 flows that are carried over.
+    pub flows6: u64,
+    /// Half-open flows that are carried over.
+    pub half_open: u64,
+    /// Why it cannot be; empty when it can.
+    pub obstacles: Vec<String>,
+}
+
+impl Plan {
+    /// Looks at the pinned maps, whose records are `theirs`, and changes nothing.
+    pub(crate) fn new(pins: &Pins, theirs: &Records, wanted: &[Wanted]) -> Result<Self, Error> {
+        let ours = Records::ours();
+        let mut plan = Self {
+            dir: pins.dir().to_owned(),
+            from: theirs.version,
+            to: ABI_VERSION,
+            differences: pins.differences(wanted)?,
+            flows4: 0,
+            flows6: 0,
+            half_open: 0,
+            obstacles: Vec::new(),
+        };
+        if theirs.version != ABI_VERSION {
+            plan.differences
+                .insert(0, Difference::new("version of the map layouts", theirs.version, ABI_VERSION));
+        }
+        if !theirs.means_as(&ours) {
+            plan.obstacles.push("entries of that version mean something else to this one".to_owned());
+            return Ok(plan);
+        }
+        for name in ENDPOINTS.into_iter().chain([names::SETTINGS]) {
+            if let Err(error) = translation(name, theirs, &ours) {
+                plan.obstacles.push(error.to_string());
+            }
+        }
+        for name in FLOWS {
+            plan.count(pins, name, (theirs, &ours), wanted)?;
+        }
+        Ok(plan)
+    }
+
+    /// Counts what is carried of one flow table, and what cannot be.
+    fn count(
+        &mut self,
+        pins: &Pins,
+        name: &'static str,
+        (theirs, ours): (&Records, &Records),
+        wanted: &[Wanted],
+    ) -> Result<(), Error> {
+        let translation = match translation(name, theirs, ours) {
+            Ok(translation) => translation,
+            Err(error) => {
+                self.obstacles.push(error.to_string());
+                return Ok(());
+            }
+        };
+        let map = pins.dir().open(name)?;
+        let info = map.info().map_err(Error::map(name, "examination"))?;
+        let (mut carried, mut left) = (0, 0);
+        walk(name, &map, (info.key_size() as usize, info.value_size() as usize), |_, value| {
+            *(if translation.carry(value).is_some() { &mut carried } else { &mut left }) += 1;
+            Ok(())
+        })?;
+        let room = wanted.iter().find(|map| map.name == name).map_or(0, |map| u64::from(map.max_entries));
+        let established = name == names::FLOWS4 || name == names::FLOWS6;
+        // Half-open flows are the newest of many, and whoever has none left begins again.
+        if established && left > 0 {
+            let fields: Vec<&str> = translation.dropped().collect();
+            self.obstacles.push(format!(
+                "{left} flows in {name} use {}, which this version does not know: they would break",
+                fields.join(", ")
+            ));
+        }
+        if established && carried > room {
+            self.obstacles.push(format!(
+                "{name} holds {carried} flows, and would have room for {room}: raise datapath.flows_v4 or flows_v6"
+            ));
+        }
+        match name {
+            names::FLOWS4 => self.flows4 = carried,
+            names::FLOWS6 => self.flows6 = carried,
+            _ => self.half_open += carried,
+        }
+        Ok(())
+    }
+
+    /// Why it cannot be done, as an error that says what is lost otherwise.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        if self.obstacles.is_empty() {
+            return None;
+        }
+        let (flows4, flows6) = (Some(self.flows4), Some(self.flows6));
+        let mut differences = self.differences.clone();
+        differences.extend(self.obstacles.iter().map(|why| Difference::new("flows", why, "flows as before")));
+        Some(Error::Mismatch(Mismatch { dir: self.dir.clone(), differences, flows4, flows6 }))
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "the maps pinned under {} are not as this version wants them:", self.dir.display())?;
+        for Difference { what, pinned, wanted } in &self.differences {
+            writeln!(f, "  {what}: pinned is {pinned}, wanted is {wanted}")?;
+        }
+        if !self.obstacles.is_empty() {
+            writeln!(f, "their flows cannot be carried over:")?;
+            for obstacle in &self.obstacles {
+                writeln!(f, "  {obstacle}")?;
+            }
+            return write!(
+                f,
+                "the agent of this version refuses to start, and packets are steered as before"
+            );
+        }
+        write!(
+            f,
+            "{} IPv4 and {} IPv6 flows, and {} half-open ones, are carried over to maps of this version when its agent \
+             starts. The program that runs goes on meanwhile; then it is replaced on every interface at once. For about \
+             a second no connection is begun: SYNs are discarded and come again. Packet and byte counters begin at zero.",
+            self.flows4, self.flows6, self.half_open
+        )
+    }
+}
