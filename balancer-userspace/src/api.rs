@@ -4,6 +4,8 @@
 //! Whatever holds the other end of the channel is the agent: the event loop in production, a fake in tests.
 
 pub mod client;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub(crate) mod http;
 pub mod server;
 pub mod socket;

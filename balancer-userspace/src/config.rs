@@ -8,6 +8,8 @@ mod defaults;
 pub mod discovery;
 mod document;
 pub mod file;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub mod health;
 mod load;
 mod problem;

@@ -13,6 +13,8 @@ mod dns;
 mod document;
 mod entry;
 mod file;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod http;
 mod roster;
 

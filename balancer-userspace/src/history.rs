@@ -13,6 +13,8 @@
 
 mod events;
 mod file;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod look;
 mod recorder;
 mod shelf;

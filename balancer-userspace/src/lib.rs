@@ -22,6 +22,9 @@ pub mod cli;
 pub mod config;
 pub mod discovery;
 pub mod doctor;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod history;
 pub mod kernel;
 pub mod link;

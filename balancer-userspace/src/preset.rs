@@ -14,6 +14,8 @@
 
 mod cores;
 mod file;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod meaning;
 mod reference;
 mod registry;

@@ -25,6 +25,8 @@
 mod agent_check;
 mod amqp;
 mod drain;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod http;
 mod mqtt;
 mod schedule;

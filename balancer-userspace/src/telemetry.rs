@@ -14,6 +14,8 @@ mod body;
 mod document;
 mod error;
 mod exposition;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod http;
 mod interpret;
 mod json;
@@ -48,6 +50,8 @@ pub use own::{OwnClients, OwnSession};
 pub use reading::Reading;
 pub use source::Source;
 pub(crate) use supervisor::phase;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use sys::fuzz as sys_fuzz;
 pub use trial::{Trial, trial};
 
 /// Where `now` comes from: the agent's monotonic clock, or a test's.

@@ -11,6 +11,7 @@ pub mod capture;
 pub mod cgroup;
 pub mod demo;
 pub mod faults;
+pub mod fuzz;
 mod interrupt;
 pub mod lab;
 pub mod load;

@@ -68,6 +68,21 @@ impl Memory {
         }
     }
 
+    /// Forgets all flows and counts, and begins anew with the same image.
+    pub fn forget(&mut self) {
+        self.now = Cell::new(1000);
+        self.cpu = Cell::default();
+        self.random = RefCell::new(fastrand::Rng::with_seed(1));
+        self.nanos = Cell::new(0);
+        self.counts.iter().for_each(|counts| counts.set(BackendCounts::default()));
+        self.service_counts.iter().for_each(|counts| counts.set(ServiceCounts::default()));
+        self.traffic.iter().for_each(|traffic| traffic.set(Traffic::default()));
+        self.outcomes = RefCell::default();
+        self.rival = Cell::new(false);
+        self.v4 = PerFamily::default();
+        self.v6 = PerFamily::default();
+    }
+
     /// Replaces what the agent writes; flows and counters stay.
     pub fn configure(&mut self, image: Image) {
         self.image = image;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use balancer_common::path::Action;
+use balancer_tests::fuzz::{self, Act};
 use balancer_tests::table::{
     self, Dataplane as _, Host, Image, Net,
     chaos::Chaos,
@@ -72,6 +73,54 @@ fn random_packets_end_as_on_the_host() {
             println!("{net:?}, seed {seed}: {seen:?}");
             assert!(seen.len() >= 15, "random packets that are all alike: {seen:?}");
         }
+    });
+}
+
+/// The inputs that fuzzing has found, through both.
+#[test]
+#[ignore = "needs root and the kernel object: cargo xtask test"]
+fn kept_inputs_end_as_on_the_host() {
+    in_namespace(|| {
+        let mut kernel = Kernel::new();
+        let mut sent = 0;
+        for target in &fuzz::TARGETS {
+            for (name, input) in fuzz::kept(target) {
+                let play = (target.read)(&input);
+                kernel.reset();
+                kernel.configure(Image::new(&play.start));
+                let mut host = Host::new(Image::new(&play.start));
+                for act in &play.acts {
+                    match act {
+                        Act::Send { frame, ingress } if frame.len() >= kernel.shortest() => {
+                            let expected = host.send(frame, *ingress, true, Action::Pass);
+                            let found = kernel.send(frame, *ingress, true, expected.action);
+                            assert_eq!(found.action, expected.action, "{name}: {frame:02x?}");
+                            if found.action != Action::Drop {
+                                assert_eq!(found.bytes, expected.bytes, "{name}: {frame:02x?}");
+                            }
+                            sent += 1;
+                        }
+                        Act::Send { .. } => {}
+                        Act::Configure(world) => {
+                            host.configure(Image::new(world));
+                            kernel.configure(Image::new(world));
+                        }
+                        Act::Flood => {
+                            host.flood();
+                            kernel.flood();
+                        }
+                        Act::Close(flow) if host.state().flows.contains_key(flow) => {
+                            host.close(*flow);
+                            kernel.close(*flow);
+                        }
+                        Act::Close(_) => {}
+                    }
+                }
+                assert_eq!(kernel.state(), host.state(), "{name}");
+            }
+        }
+        println!("{sent} packets");
+        assert!(sent > 100, "inputs that are no packets");
     });
 }
 

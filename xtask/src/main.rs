@@ -7,6 +7,7 @@ mod build;
 mod demo;
 mod docs;
 mod faults;
+mod fuzz;
 mod kernels;
 mod process;
 mod scenarios;
@@ -44,6 +45,8 @@ enum Task {
     Faults(faults::Args),
     /// Runs the tests that depend on the kernel on each of Debian's kernels; needs root.
     Kernels(kernels::Args),
+    /// Tries what is read from outside with inputs that find their own way, and keeps what they find.
+    Fuzz(fuzz::Args),
     /// Writes docs/configuration.md from the types of the configuration, and the manual pages.
     Docs(docs::Args),
     /// Runs the controller and its rivals against simulated brokers, and writes docs/balance.md.
@@ -77,6 +80,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Test(args) => test::run(&workspace, args),
         Task::Faults(args) => faults::run(&workspace, args),
         Task::Kernels(args) => kernels::run(&workspace, args),
+        Task::Fuzz(args) => fuzz::run(&workspace, args),
         Task::Docs(args) => docs::run(&workspace, args),
         Task::Simulate(args) => simulate::run(&workspace, args),
         Task::Scenarios(args) => scenarios::run(&workspace, args),

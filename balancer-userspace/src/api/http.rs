@@ -101,7 +101,7 @@ pub(crate) async fn serve<A: Accept>(listener: A, router: Router) -> Infallible 
     }
 }
 
-async fn connection<S, P>(stream: S, peer: P, router: Router)
+pub(super) async fn connection<S, P>(stream: S, peer: P, router: Router)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     P: Clone + Send + Sync + 'static,

@@ -43,7 +43,7 @@ pub async fn run(mut socket: Socket, calls: Calls) -> Infallible {
     serve(socket.take(), router(calls)).await
 }
 
-fn router(calls: Calls) -> Router {
+pub(super) fn router(calls: Calls) -> Router {
     Router::new()
         .route("/v1/version", get(version))
         .route("/v1/health", get(health))

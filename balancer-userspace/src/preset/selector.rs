@@ -129,7 +129,7 @@ impl fmt::Display for Selector {
         f.write_str(&self.name)?;
         for (i, rule) in self.labels.iter().enumerate() {
             let (before, op) = (if i == 0 { '{' } else { ',' }, if rule.equal { "=" } else { "!=" });
-            write!(f, "{before}{}{op}{:?}", rule.label, rule.value)?;
+            write!(f, "{before}{}{op}\"{}\"", rule.label, rule.value)?;
         }
         if self.labels.is_empty() { Ok(()) } else { f.write_str("}") }
     }

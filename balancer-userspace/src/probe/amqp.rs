@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use balancer_control::ProbeResult;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::config::AmqpVersion;
@@ -58,25 +58,29 @@ impl AmqpProbe {
         }
     }
 
-    /// The first bytes of the answer: eight that are a header, or a frame header with a method id.
     async fn answer(&self) -> Result<Vec<u8>, String> {
         let mut stream = self.link.open("amqp").await.map_err(|e| e.to_string())?;
         stream.write_all(&header(self.version)).await.map_err(|e| format!("sending: {e}"))?;
         stream.flush().await.map_err(|e| format!("sending: {e}"))?;
-        let mut answer = Vec::new();
-        while answer.len() < ANSWER && !(answer.len() >= HEADER && answer.starts_with(b"AMQP")) {
-            let mut buffer = [0; ANSWER];
-            let rest = &mut buffer[..ANSWER - answer.len()];
-            match stream.read(rest).await.map_err(|e| format!("reading: {e}"))? {
-                0 => break,
-                read => answer.extend_from_slice(&rest[..read]),
-            }
-        }
-        Ok(answer)
+        read_answer(&mut stream).await.map_err(|e| format!("reading: {e}"))
     }
 }
 
-fn is_amqp(answer: &[u8]) -> bool {
+/// The first bytes of the answer: eight that are a header, or a frame header with a method id.
+pub(super) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    while answer.len() < ANSWER && !(answer.len() >= HEADER && answer.starts_with(b"AMQP")) {
+        let mut buffer = [0; ANSWER];
+        let rest = &mut buffer[..ANSWER - answer.len()];
+        match stream.read(rest).await? {
+            0 => break,
+            read => answer.extend_from_slice(&rest[..read]),
+        }
+    }
+    Ok(answer)
+}
+
+pub(super) fn is_amqp(answer: &[u8]) -> bool {
     let header = answer.len() >= HEADER && answer.starts_with(b"AMQP");
     let start =
         answer.len() == ANSWER && answer.starts_with(&METHOD_FRAME) && answer.ends_with(&CONNECTION_START);

@@ -150,7 +150,7 @@ fn unexpected(at: &str, status: hyper::StatusCode) -> String {
 }
 
 /// What the value at `pointer` says.
-fn wish(body: &str, pointer: &str, at: &str) -> Result<Wish, String> {
+pub(super) fn wish(body: &str, pointer: &str, at: &str) -> Result<Wish, String> {
     let json: Value = serde_json::from_str(body).map_err(|e| format!("{at}: no JSON: {e}"))?;
     let drains = match json.pointer(pointer) {
         Some(Value::Bool(drains)) => *drains,

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use balancer_control::ProbeResult;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::link::{Link, Stream};
+use crate::link::Link;
 use crate::telemetry::{excerpt, secret};
 
 /// Bytes of an answer that are read at most; what is said comes first.
@@ -68,7 +68,7 @@ impl StompProbe {
 }
 
 /// Up to the end of the first frame, or as much as is looked at.
-async fn read_frame(stream: &mut Stream) -> std::io::Result<Vec<u8>> {
+pub(super) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     let mut buffer = [0; 512];
     while answer.len() < ANSWER_LIMIT {
@@ -82,7 +82,7 @@ async fn read_frame(stream: &mut Stream) -> std::io::Result<Vec<u8>> {
 }
 
 /// Whether the frame comes from a STOMP broker that works, or why not.
-fn judge(answer: &[u8]) -> Result<(), String> {
+pub(super) fn judge(answer: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(answer);
     // Ends of lines before a frame are heart-beats.
     let frame = text.trim_start_matches(['\r', '\n']);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use balancer_control::{Moment, Sample};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -28,9 +28,9 @@ pub struct AgentCheckSource {
 
 /// Everything the agent said that still holds.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Said {
+pub(super) struct Said {
     /// 0 to 100: how much of its weight the backend should have.
-    percent: Option<f64>,
+    pub(super) percent: Option<f64>,
     max_connections: Option<u64>,
     /// `drain` or `maint`, until `ready`.
     closed: bool,
@@ -89,32 +89,40 @@ impl AgentCheckSource {
         Ok(())
     }
 
-    /// What the agent sends up to the first end of line, or until it closes.
     async fn line(&self) -> Result<String, SourceError> {
         let io = |doing| move |source| SourceError::Io { at: self.name.clone(), doing, source };
         let mut stream = TcpStream::connect(self.address).await.map_err(io("connecting"))?;
         if let Some(send) = &self.send {
             stream.write_all(send.as_bytes()).await.map_err(io("sending"))?;
         }
-        let mut line = Vec::new();
-        loop {
-            let mut buffer = [0; 256];
-            let read = stream.read(&mut buffer).await.map_err(io("reading"))?;
-            let end = buffer[..read].iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-            line.extend_from_slice(&buffer[..end.unwrap_or(read)]);
-            if line.len() > LINE_LIMIT {
-                return Err(SourceError::TooLong { at: self.name.clone(), limit: LINE_LIMIT });
-            }
-            if read == 0 || end.is_some() {
-                return Ok(String::from_utf8_lossy(&line).into_owned());
-            }
+        read_line(&mut stream, &self.name).await
+    }
+}
+
+/// What the agent sends up to the first end of line, or until it closes.
+pub(super) async fn read_line(
+    stream: &mut (impl AsyncRead + Unpin),
+    at: &str,
+) -> Result<String, SourceError> {
+    let reading = |source| SourceError::Io { at: at.to_owned(), doing: "reading", source };
+    let mut line = Vec::new();
+    loop {
+        let mut buffer = [0; 256];
+        let read = stream.read(&mut buffer).await.map_err(reading)?;
+        let end = buffer[..read].iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        line.extend_from_slice(&buffer[..end.unwrap_or(read)]);
+        if line.len() > LINE_LIMIT {
+            return Err(SourceError::TooLong { at: at.to_owned(), limit: LINE_LIMIT });
+        }
+        if read == 0 || end.is_some() {
+            return Ok(String::from_utf8_lossy(&line).into_owned());
         }
     }
 }
 
 impl Said {
     /// What holds after this line.
-    fn hear(&self, line: &str, at: &str) -> Result<Self, SourceError> {
+    pub(super) fn hear(&self, line: &str, at: &str) -> Result<Self, SourceError> {
         let mut said = self.clone();
         let protocol = |why: String| SourceError::Protocol { at: at.to_owned(), why };
         // A reason for people may follow.

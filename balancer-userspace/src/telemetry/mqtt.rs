@@ -4,6 +4,8 @@
 //! when asked, and reconnects by itself, so that a probe could not tell what happened when.
 
 mod codec;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -139,12 +141,7 @@ impl Session {
 
     /// The first packet of what was received, if it is complete.
     fn decode(&mut self) -> Result<Option<Packet>, SourceError> {
-        let Some(&first) = self.received.first() else { return Ok(None) };
-        if !codec::is_expected(first) {
-            let start: Vec<String> = self.received.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            return Err(self.protocol(&format!("no MQTT: {}", start.join(" "))));
-        }
-        codec::decode(self.version, &mut self.received).map_err(|why| self.protocol(&why))
+        codec::next(self.version, &mut self.received).map_err(|why| self.protocol(&why))
     }
 
     fn protocol(&self, why: &str) -> SourceError {

@@ -10,6 +10,8 @@
 //!     └── back-off ◄── refused, closed, no PINGRESP
 //! ```
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod session;
 mod state;
 

@@ -126,13 +126,13 @@ impl State {
     }
 
     /// Flows opened and closed, as counted by service.
-    fn of_services(&self) -> (u64, u64) {
+    pub(crate) fn of_services(&self) -> (u64, u64) {
         let counts = || self.services.values();
         (counts().map(|counts| counts.opened).sum(), counts().map(|counts| counts.closed).sum())
     }
 
     /// Flows opened and closed, as counted by backend.
-    fn of_backends(&self) -> (u64, u64) {
+    pub(crate) fn of_backends(&self) -> (u64, u64) {
         let counts = || self.counts.values();
         (counts().map(|counts| counts.opened).sum(), counts().map(|counts| counts.closed).sum())
     }

@@ -21,7 +21,7 @@ pub(super) enum Packet {
 
 /// Whether a packet that starts with this byte is one that a broker sends to a client which only subscribes at QoS 0 and
 /// pings: CONNACK, PUBLISH, SUBACK, PINGRESP, DISCONNECT. The decoder is not trusted with anything else.
-pub(super) const fn is_expected(first: u8) -> bool {
+const fn is_expected(first: u8) -> bool {
     matches!(first >> 4, 2 | 3 | 9 | 13 | 14)
 }
 
@@ -80,8 +80,17 @@ fn encode_v5(packet: &v5::Packet) -> Result<BytesMut, String> {
     Ok(bytes)
 }
 
-/// Takes the first packet off `bytes`, if it is complete.
-pub(super) fn decode(version: MqttVersion, bytes: &mut BytesMut) -> Result<Option<Packet>, String> {
+/// Takes the first packet off `bytes`, if it is complete and one that a broker sends.
+pub(super) fn next(version: MqttVersion, bytes: &mut BytesMut) -> Result<Option<Packet>, String> {
+    let Some(&first) = bytes.first() else { return Ok(None) };
+    if !is_expected(first) {
+        let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        return Err(format!("no MQTT: {}", start.join(" ")));
+    }
+    decode(version, bytes)
+}
+
+fn decode(version: MqttVersion, bytes: &mut BytesMut) -> Result<Option<Packet>, String> {
     // The decoders say "insufficient" of a complete packet too, when its inside is too short, and then have consumed it.
     let before = bytes.len();
     match version {

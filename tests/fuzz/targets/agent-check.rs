@@ -1,0 +1,4 @@
+#![no_main]
+//! See `balancer_userspace::fuzz`.
+
+balancer_fuzz::target!(inputs, "agent-check");

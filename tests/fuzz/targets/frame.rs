@@ -1,0 +1,4 @@
+#![no_main]
+//! See `balancer_tests::fuzz`.
+
+balancer_fuzz::target!(packets, "frame");
