@@ -26,6 +26,7 @@ use crate::{
     netns, owner,
     plan::{AgentPlan, Plan},
     process::{Process, sibling},
+    table::kernel::OBJECT_VARIABLE,
     wait::{self, PATIENCE},
 };
 
@@ -145,7 +146,8 @@ impl<'a> Agent<'a> {
                     command
                 }
             };
-            command.arg("run").arg("--config").arg(config);
+            // Each binary brings its own program, which the layout of its maps belongs to.
+            command.env_remove(OBJECT_VARIABLE).arg("run").arg("--config").arg(config);
             return Ok(command);
         }
         let directory = self.directory.path();
@@ -283,7 +285,9 @@ impl Control {
     /// # Errors
     /// It failed; the message holds its standard error.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
-        netns::run(Command::new(&self.binary).arg("--socket").arg(&self.socket).args(arguments))
+        let mut command = Command::new(&self.binary);
+        command.env_remove(OBJECT_VARIABLE).arg("--socket").arg(&self.socket).args(arguments);
+        netns::run(&mut command)
     }
 
     /// What a person types to run a client verb.
