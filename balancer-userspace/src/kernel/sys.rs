@@ -215,15 +215,34 @@ pub(crate) fn lookup_batch<K: Pod, V: Pod>(
 ) -> io::Result<Batch<K, V>> {
     let mut keys = Vec::<K>::with_capacity(room);
     let mut values = Vec::<V>::with_capacity(room);
+    let places = (keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64);
+    let (count, next) = step(raw(map.as_fd()), cursor, room, places)?;
+    // SAFETY: the kernel has written `count` keys and values, no more than the vectors have room for, and `Pod`
+    // allows any bytes.
+    unsafe {
+        keys.set_len(count);
+        values.set_len(count);
+    }
+    Ok(Batch { entries: keys.into_iter().zip(values).collect(), next })
+}
+
+/// One step of a walk. The kernel writes up to `room` keys and values to the two places, which must have that much
+/// room. Says how many there are, and where to go on.
+fn step(
+    map: u32,
+    cursor: Option<Cursor>,
+    room: usize,
+    (keys, values): (u64, u64),
+) -> io::Result<(usize, Option<Cursor>)> {
     let start = cursor.unwrap_or(Cursor(0));
     let mut end = Cursor(0);
     let mut attr = BatchAttr {
         in_batch: cursor.map_or(0, |_| std::ptr::from_ref(&start.0) as u64),
         out_batch: std::ptr::from_mut(&mut end.0) as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
+        keys,
+        values,
         count: u32::try_from(room).unwrap_or(u32::MAX),
-        map: raw(map.as_fd()),
+        map,
         element_flags: 0,
         flags: 0,
     };
@@ -232,14 +251,7 @@ pub(crate) fn lookup_batch<K: Pod, V: Pod>(
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => None,
         Err(error) => return Err(error),
     };
-    let count = (attr.count as usize).min(room);
-    // SAFETY: the kernel has written `count` keys and values, no more than the vectors have room for, and `Pod`
-    // allows any bytes.
-    unsafe {
-        keys.set_len(count);
-        values.set_len(count);
-    }
-    Ok(Batch { entries: keys.into_iter().zip(values).collect(), next })
+    Ok(((attr.count as usize).min(room), next))
 }
 
 /// Waits until every packet that was in the data path has left it (`membarrier(2)`, a grace period of RCU).

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::{BatchAttr, Cursor, ElementAttr, MAP_LOOKUP_BATCH, MAP_LOOKUP_ELEM, bpf, c_path, raw};
+use super::{Cursor, ElementAttr, MAP_LOOKUP_ELEM, bpf, c_path, raw, step};
 
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 
@@ -30,24 +30,8 @@ pub(crate) fn lookup_batch(
     (key, value): (usize, usize),
 ) -> io::Result<Bytes> {
     let (mut keys, mut values) = (vec![0; room * key], vec![0; room * value.next_multiple_of(8)]);
-    let start = cursor.unwrap_or(Cursor(0));
-    let mut end = Cursor(0);
-    let mut attr = BatchAttr {
-        in_batch: cursor.map_or(0, |_| std::ptr::from_ref(&start.0) as u64),
-        out_batch: std::ptr::from_mut(&mut end.0) as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
-        count: u32::try_from(room).unwrap_or(u32::MAX),
-        map: raw(map.as_fd()),
-        element_flags: 0,
-        flags: 0,
-    };
-    let next = match bpf(MAP_LOOKUP_BATCH, &mut attr) {
-        Ok(_) => Some(end),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => None,
-        Err(error) => return Err(error),
-    };
-    let count = (attr.count as usize).min(room);
+    let places = (keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64);
+    let (count, next) = step(raw(map.as_fd()), cursor, room, places)?;
     keys.truncate(count * key);
     values.truncate(count * value);
     Ok(Bytes { keys, values, next })
