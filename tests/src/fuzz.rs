@@ -7,7 +7,10 @@ mod input;
 
 use std::{cell::RefCell, fs, net::SocketAddr, path::Path};
 
-use balancer_common::{outcome::Class, path::Action};
+use balancer_common::{
+    outcome::Class,
+    path::{Action, Verdict},
+};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
 pub use input::{Act, Play, frame, packets};
@@ -116,8 +119,21 @@ fn close(host: &mut Host, flow: (SocketAddr, u16)) {
     }
 }
 
-/// Sends a frame and checks what must hold of it.
+/// Sends a frame of an input.
 fn send(host: &mut Host, world: &World, frame: &[u8], ingress: u32) -> Observed {
+    let (verdict, bytes) = handle(host, frame, ingress);
+    if verdict.outcome.class() != Class::Pass {
+        let outcome = verdict.outcome;
+        assert_ne!(is_ours(frame, world), Some(false), "somebody else's packet: {outcome:?} of {frame:02x?}");
+    }
+    Observed { action: verdict.action, bytes }
+}
+
+/// Sends a frame of anybody's through the host's packet path and checks what must hold of it.
+///
+/// # Panics
+/// When something does not hold.
+pub fn handle(host: &mut Host, frame: &[u8], ingress: u32) -> (Verdict, Vec<u8>) {
     let (verdict, bytes) = host.handle(frame, ingress, HEADROOM);
     let name = || format!("{:?} of {frame:02x?}", verdict.outcome);
     match verdict.outcome.class() {
@@ -138,10 +154,7 @@ fn send(host: &mut Host, world: &World, frame: &[u8], ingress: u32) -> Observed 
             }
         }
     }
-    if verdict.outcome.class() != Class::Pass {
-        assert_ne!(is_ours(frame, world), Some(false), "somebody else's packet: {}", name());
-    }
-    Observed { action: verdict.action, bytes }
+    (verdict, bytes)
 }
 
 /// Whether a frame is to a service or from a backend, as another parser reads it; `None` when that finds no TCP in it.

@@ -10,6 +10,7 @@ pub mod brokers;
 pub mod capture;
 pub mod cgroup;
 pub mod demo;
+pub mod exit;
 pub mod faults;
 pub mod fuzz;
 mod interrupt;

@@ -2,16 +2,12 @@
 
 use std::process::ExitCode;
 
-use balancer_tests::brokers::{Options, run};
+use balancer_tests::{
+    brokers::{Options, run},
+    exit,
+};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run(&Options::parse()))
 }

@@ -2,15 +2,12 @@
 
 use std::process::ExitCode;
 
-use balancer_tests::scenarios::{Options, run};
+use balancer_tests::{
+    exit,
+    scenarios::{Options, run},
+};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit::code(run(&Options::parse()).map(|()| true))
 }

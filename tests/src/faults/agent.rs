@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::{
-    catalogue::{Family, Fault},
+    catalogue::Fault,
     cell::Cell,
     stage::{MQTT, PATIENCE, Setting, Stage},
 };
@@ -21,17 +21,8 @@ use crate::{
     netns, wait,
 };
 
-const fn fault(
-    name: &'static str,
-    does: &'static str,
-    holds: &'static str,
-    strike: fn(&mut Stage<'_>) -> Result<()>,
-) -> Fault {
-    Fault::live(Family::Agent, name, does, holds, strike)
-}
-
 pub(super) const FAULTS: &[Fault] = &[
-    fault(
+    Fault::live(
         "agent-killed",
         "kill -9 of the agent; another one after five seconds",
         "new flows are opened while there is no agent; the next agent adopts the maps",
@@ -39,70 +30,70 @@ pub(super) const FAULTS: &[Fault] = &[
     )
     .in_tests()
     .in_soak(),
-    fault(
+    Fault::live(
         "agent-restarted",
         "the agent is stopped and started, five times in a row",
         "each agent adopts the maps",
         restarted,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "agent-upgraded",
         "an agent whose maps have another layout takes the place of the one that runs, then the first one again, then \
          one with larger tables",
         "`balancer upgrade` says what will be carried over, and it is: to the other layout and back",
         upgraded,
     ),
-    fault(
+    Fault::live(
         "agent-second",
         "a second agent is started on the same pins, five times",
         "each is refused and names the first, which goes on",
         second,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "agent-reloads",
         "ten reloads a second for 20 s: weights, policies, a backend that leaves and comes back, and files with mistakes",
         "every good file is applied, every bad one refused",
         reloads,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "agent-stopped",
         "SIGSTOP of the agent for 60 s",
         "new flows are opened meanwhile; it goes on as if nothing had been",
         stopped,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "agent-pins-removed",
         "everything that is pinned is unlinked under the running agent",
         "the program stays attached; the agent says so and pins everything again, so that the next agent adopts it",
         pins_removed,
     )
     .in_tests(),
-    fault(
+    Fault::live(
         "agent-bpffs-unmounted",
         "the BPF file system is unmounted under the running agent",
         "the same, once there is a BPF file system again",
         bpffs_unmounted,
     )
     .prepared(own_bpffs),
-    fault(
+    Fault::live(
         "agent-disk-full",
         "the file system of the agent's state, history, socket and log is full for 10 s",
         "drains are refused or told, not forgotten; the agent goes on and does not need the log",
         disk_full,
     )
     .prepared(small_disk),
-    fault(
+    Fault::live(
         "agent-memory",
         "the agent may use 16 MiB more than at its start; then not a page more than the kernel can press it into",
         "it answers a thousand requests, and goes on in what is left; were it killed, the next adopts the maps",
         memory,
     )
     .prepared(cell),
-    fault(
+    Fault::live(
         "agent-clock",
         "the agent's wall clock jumps by 10 years, back by 20, and to where it was",
         "states of backends and flows do not change; times in its log do",

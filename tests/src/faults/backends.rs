@@ -5,43 +5,34 @@ use balancer_userspace::api::wire::BackendState;
 use nix::sys::signal::Signal;
 
 use super::{
-    catalogue::{Family, Fault},
+    catalogue::Fault,
     stage::{MQTT, Setting, Stage, TCP},
 };
 use crate::{lab::Lab, wait::until_ok};
 
-const fn fault(
-    name: &'static str,
-    does: &'static str,
-    holds: &'static str,
-    strike: fn(&mut Stage<'_>) -> Result<()>,
-) -> Fault {
-    Fault::live(Family::Backends, name, does, holds, strike)
-}
-
 pub(super) const FAULTS: &[Fault] = &[
-    fault(
+    Fault::live(
         "broker-killed",
         "kill -9 of one broker of three; it is started again after its clients have found others",
         "its clients are back by themselves; new flows go elsewhere until it answers",
         killed,
     )
     .in_tests(),
-    fault(
+    Fault::live(
         "broker-hung",
         "SIGSTOP of one broker for 8 s: its kernel accepts connections, and nobody answers MQTT",
         "it is called down and gets no new flow; its flows wait and go on",
         hung,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "broker-slow",
         "one broker may use a hundredth of a core for 10 s",
         "whatever is thought of it meanwhile, its flows go on",
         slow,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "broker-flapping",
         "probes of one broker fail and succeed, every second, for 20 s",
         "it goes down and comes up; `when_down = \"keep\"`",
@@ -49,60 +40,60 @@ pub(super) const FAULTS: &[Fault] = &[
     )
     .in_tests()
     .in_soak(),
-    fault(
+    Fault::live(
         "broker-down-keep",
         "probes of one broker fail for 10 s",
         "`when_down = \"keep\"`: its flows go on all the time, new ones go elsewhere",
         down_keep,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "broker-down-close",
         "`when_down = \"close\"`, `down_grace = \"4s\"`: probes of one broker fail for 2 s, and later for good",
         "within the grace nothing is closed; beyond it the flows of that broker, and of no other",
         down_close,
     )
     .prepared(close_after_grace),
-    fault(
+    Fault::live(
         "machine-away",
         "the machine of one broker is off the network for 5 s: no RST, no ARP",
         "it is called down; its flows go on when it is back",
         machine_away,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "machine-gone",
         "the same until its clients have given up",
         "its clients find others; it is called up again when it is back",
         machine_gone,
     ),
-    fault(
+    Fault::live(
         "mac-moved",
         "the address of a broker moves to another MAC address, and that is announced (gratuitous ARP)",
         "packets go to the new MAC address",
         mac_moved,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "mac-moved-silently",
         "the same, and nobody is told",
         "the kernel finds out, by what the broker asks itself or because probes go unanswered, and packets follow",
         mac_moved_silently,
     ),
-    fault(
+    Fault::live(
         "route-changed",
         "a broker is reached by way of another for 5 s",
         "packets follow the route, there and back",
         route_changed,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "all-hung",
         "SIGSTOP of all brokers for 8 s",
         "all go on; the service panics instead of refusing who comes",
         all_hung,
     ),
-    fault(
+    Fault::live(
         "all-killed",
         "kill -9 of all brokers; all are started at once",
         "all clients are back by themselves",

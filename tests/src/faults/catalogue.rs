@@ -1,4 +1,4 @@
-//! The faults: one entry each, one file per family.
+//! The faults: one entry each.
 
 use anyhow::{Context, Result};
 
@@ -9,31 +9,13 @@ use super::{
 };
 use crate::lab::Lab;
 
-/// What is disturbed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// The agent.
-    Agent,
-    /// Brokers and the way to them.
-    Backends,
-    /// The gateway's interfaces.
-    Interfaces,
-    /// The program's tables and what comes by the wire.
-    Kernel,
-}
-
-impl Family {
-    pub(crate) const ALL: [Self; 4] = [Self::Agent, Self::Backends, Self::Interfaces, Self::Kernel];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Agent => "Agent",
-            Self::Backends => "Backends",
-            Self::Interfaces => "Interfaces",
-            Self::Kernel => "Kernel side",
-        }
-    }
-}
+/// What is disturbed, with its faults: one file each.
+pub(super) const FAMILIES: [(&str, &[Fault]); 4] = [
+    ("Agent", agent::FAULTS),
+    ("Backends", backends::FAULTS),
+    ("Interfaces", interfaces::FAULTS),
+    ("Kernel side", kernel::FAULTS),
+];
 
 /// Does the fault, ends its cause, and checks what has to hold besides the flows. An error fails the row.
 type Strike = fn(&mut Stage<'_>) -> Result<()>;
@@ -51,7 +33,6 @@ pub(crate) enum Play {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    pub(crate) family: Family,
     /// What is done.
     pub(crate) does: &'static str,
     /// What has to hold, besides that no flow breaks, no message is lost and counts are true.
@@ -68,7 +49,6 @@ pub(crate) struct Fault {
 impl Fault {
     /// A fault that strikes live traffic.
     pub(crate) const fn live(
-        family: Family,
         name: &'static str,
         does: &'static str,
         holds: &'static str,
@@ -78,12 +58,11 @@ impl Fault {
             Ok(())
         }
         let (short, soak) = (false, false);
-        Self { name, family, does, holds, prepare: as_usual, play: Play::Live(strike), short, soak }
+        Self { name, does, holds, prepare: as_usual, play: Play::Live(strike), short, soak }
     }
 
     /// A fault that needs no live traffic.
     pub(crate) const fn alone(
-        family: Family,
         name: &'static str,
         does: &'static str,
         holds: &'static str,
@@ -92,7 +71,7 @@ impl Fault {
         const fn never(_: &mut Stage<'_>) -> Result<()> {
             Ok(())
         }
-        let mut fault = Self::live(family, name, does, holds, never);
+        let mut fault = Self::live(name, does, holds, never);
         fault.play = Play::Alone(play);
         fault
     }
@@ -118,7 +97,7 @@ impl Fault {
 
 /// All faults, family by family.
 pub(crate) fn all() -> Vec<Fault> {
-    [agent::FAULTS, backends::FAULTS, interfaces::FAULTS, kernel::FAULTS].concat()
+    FAMILIES.iter().flat_map(|(_, faults)| *faults).copied().collect()
 }
 
 /// Those that are asked for, in the order of the catalogue; all without names.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use balancer_userspace::api::wire::XdpMode;
 
 use super::{
-    catalogue::{Family, Fault},
+    catalogue::Fault,
     stage::{Setting, Stage},
 };
 use crate::{
@@ -13,38 +13,29 @@ use crate::{
     wait::{PATIENCE, until_ok},
 };
 
-const fn fault(
-    name: &'static str,
-    does: &'static str,
-    holds: &'static str,
-    strike: fn(&mut Stage<'_>) -> Result<()>,
-) -> Fault {
-    Fault::live(Family::Interfaces, name, does, holds, strike)
-}
-
 pub(super) const FAULTS: &[Fault] = &[
-    fault(
+    Fault::live(
         "lan-down-up",
         "the brokers' interface of the gateway goes down for two seconds, three times",
         "the program stays attached",
         lan_down_up,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "wan-down-up",
         "the clients' interface of the gateway goes down for two seconds, three times",
         "the program stays attached",
         wan_down_up,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "mtu-changed",
         "the MTU of both interfaces changes from 1500 to 1280, 2000 and back",
         "the program stays attached",
         mtu_changed,
     )
     .in_soak(),
-    fault(
+    Fault::live(
         "neighbours-gone",
         "the gateway's kernel forgets all its neighbours, ten times",
         "packets go on to where they went until the kernel knows better",
@@ -52,26 +43,26 @@ pub(super) const FAULTS: &[Fault] = &[
     )
     .in_tests()
     .in_soak(),
-    fault(
+    Fault::live(
         "lan-recreated",
         "the brokers' interface is deleted and made again under its name",
         "the agent says that it is gone, and attaches the program when it is back",
         lan_recreated,
     ),
-    fault(
+    Fault::live(
         "wan-recreated",
         "the clients' interface is deleted and made again under its name, with another MAC address",
         "the same; flows learn where their clients are",
         wan_recreated,
     ),
-    fault(
+    Fault::live(
         "native-refused",
         "the driver of the brokers' interface refuses the program (the MTU of its peer is too large); then the agent is killed and started",
         "the agent says so and has the network stack run it there (`mode = \"auto\"`)",
         native_refused,
     )
     .prepared(too_large_for_native),
-    fault(
+    Fault::live(
         "foreign-program",
         "the configuration asks for an interface that runs somebody else's XDP program",
         "the reload is refused and names that program, which stays; everything else stays as it was",

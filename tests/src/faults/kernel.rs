@@ -5,46 +5,33 @@ mod drift;
 mod floods;
 mod tables;
 
-use anyhow::Result;
 pub(super) use floods::Agent;
 
-use super::{
-    catalogue::{Family, Fault},
-    stage::Stage,
-};
-
-const fn fault(
-    name: &'static str,
-    does: &'static str,
-    holds: &'static str,
-    strike: fn(&mut Stage<'_>) -> Result<()>,
-) -> Fault {
-    Fault::live(Family::Kernel, name, does, holds, strike)
-}
+use super::catalogue::Fault;
 
 pub(super) const FAULTS: &[Fault] = &[
-    fault(
+    Fault::live(
         "flow-table-full",
         "3,000 flows and a flow table for 1,024",
         "flows beyond the table are steered by the ring alone and stay where they are; the agent says so",
         tables::full,
     )
     .prepared(tables::small),
-    fault(
+    Fault::live(
         "half-open-full",
         "SYNs from random sources until the half-open table (65,536) has been filled twice, with the flood guard off",
         "500 idle flows answer afterwards",
         floods::half_open_full,
     )
     .prepared(floods::without_guard),
-    fault(
+    Fault::live(
         "syn-flood",
         "SYNs from random sources as fast as the machine can for 20 s, while 50,000 idle flows wait",
         "all 50,000 answer afterwards; the agent needs no more descriptors, and no more memory than a tenth (`half_closed_timeout = \"10s\"`: who came and went within a round trip of the flood is counted until then)",
         floods::syn_flood,
     )
     .prepared(floods::with_many_idle),
-    fault(
+    Fault::live(
         "ack-flood",
         "ACKs with wrong numbers in the name of live flows, as fast as the machine can for 10 s",
         "none dies",
@@ -52,13 +39,13 @@ pub(super) const FAULTS: &[Fault] = &[
     )
     .in_tests()
     .in_soak(),
-    fault("rst-flood", "RSTs with wrong numbers in the same way", "none dies", floods::rsts)
+    Fault::live("rst-flood", "RSTs with wrong numbers in the same way", "none dies", floods::rsts)
         .in_tests()
         .in_soak(),
-    fault("fin-flood", "FINs with wrong numbers in the same way", "none dies", floods::fins)
+    Fault::live("fin-flood", "FINs with wrong numbers in the same way", "none dies", floods::fins)
         .in_tests()
         .in_soak(),
-    fault(
+    Fault::live(
         "syn-on-live",
         "SYNs in the name of live flows in the same way",
         "none dies, none is steered anew",
@@ -66,14 +53,14 @@ pub(super) const FAULTS: &[Fault] = &[
     )
     .in_tests()
     .in_soak(),
-    fault(
+    Fault::live(
         "idle-for-hours",
         "1,000 flows have said nothing for 2 h 5 min, longer than any keep-alive by default (their entries are aged; the timeout is the default of 2 h 15 min)",
         "all answer",
         tables::idle,
     )
     .prepared(tables::with_idle),
-    fault(
+    Fault::live(
         "port-reused",
         "100 ports are used again as soon as TCP allows it (RFC 6191), ended by the server, by a RST and by the client, twice",
         "each is opened at once and goes to a server that answers; live counts return to 0",
@@ -81,7 +68,7 @@ pub(super) const FAULTS: &[Fault] = &[
     )
     .prepared(closes::with_duels)
     .in_tests(),
-    fault(
+    Fault::live(
         "simultaneous-close",
         "200 flows whose ends both send their FIN at the same time",
         "both see the other's FIN and no RST; live counts return to 0",
@@ -89,7 +76,7 @@ pub(super) const FAULTS: &[Fault] = &[
     )
     .prepared(closes::with_duels)
     .in_tests(),
-    fault(
+    Fault::live(
         "half-closed",
         "60 flows of which one side has closed; the other says something every 6 s for 18 s (`half_closed_timeout = \"10s\"`)",
         "all of it arrives, then both are closed in peace; live counts return to 0",
@@ -97,7 +84,6 @@ pub(super) const FAULTS: &[Fault] = &[
     )
     .prepared(closes::with_short_timeout),
     Fault::alone(
-        Family::Kernel,
         "counter-drift",
         "a million steps of random TCP lives and attacks on them through the program in the kernel, and 70,000 flows on one backend",
         "live counts are those of a model, all the way, and never negative",

@@ -14,12 +14,12 @@ use serde::Serialize;
 use super::{
     catalogue::{Fault, Play, all},
     kernel::Agent,
-    page,
     row::Row,
     runner::{Before, judge},
     stage::{Setting, Stage},
 };
 use crate::{
+    bench::replace_section,
     interrupt,
     lab::{Lab, LabOptions},
     load::wire::Order,
@@ -136,7 +136,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let lab = Lab::new(LabOptions::default()).context("failed to set the lab up")?;
     let soaked = Soak::begin(&lab, options.seed)?.last(length)?;
     if let Some(page) = &options.write {
-        page::write_section(page, "soak", &soaked.text())?;
+        replace_section(page, "soak", &soaked.text())?;
     }
     let mut out = std::io::stdout();
     if options.json {
