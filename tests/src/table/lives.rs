@@ -3,16 +3,16 @@
 //! Both ends of every connection are played: a client and a broker that follow TCP, and somebody who sends segments in
 //! the client's name without having seen any of the broker's.
 
+mod plane;
+
 use std::collections::BTreeMap;
 
-use balancer_common::{
-    abi::ScoreFlags,
-    outcome::{Class, Outcome},
-    path::Action,
-};
+use balancer_common::{abi::ScoreFlags, outcome::Outcome};
 use fastrand::Rng;
 
-use super::{CLIENTS, Dataplane, Host, Image, Net, SERVERS, Talk, World, kernel::Kernel};
+pub use plane::{Passed, Plane};
+
+use super::{CLIENTS, Image, Net, SERVERS, Talk, World};
 use crate::packet::{Packet, Tcp};
 
 const BACKENDS: u8 = 4;
@@ -20,52 +20,6 @@ const PORTS: u16 = 60;
 
 /// Flows of [`crowd_on_one`]: more than two bytes can count.
 pub const CROWD: u32 = 70_000;
-
-/// Where lives are played.
-pub trait Plane: Dataplane {
-    /// Sends one frame through. The outcome is known where the program's own counters need not be read for it.
-    fn pass(&mut self, frame: &[u8], ingress: u32) -> Passed;
-}
-
-/// What became of a frame.
-#[derive(Clone, Debug)]
-pub struct Passed {
-    outcome: Option<Outcome>,
-    action: Action,
-    bytes: Vec<u8>,
-}
-
-impl Plane for Host {
-    fn pass(&mut self, frame: &[u8], ingress: u32) -> Passed {
-        let (verdict, bytes) = self.handle(frame, ingress, 256);
-        Passed { outcome: Some(verdict.outcome), action: verdict.action, bytes }
-    }
-}
-
-impl Plane for Kernel {
-    fn pass(&mut self, frame: &[u8], ingress: u32) -> Passed {
-        let observed = self.send(frame, ingress, true, Action::Pass);
-        Passed { outcome: None, action: observed.action, bytes: observed.bytes }
-    }
-}
-
-impl Passed {
-    /// Whether the sender was answered with a RST: nothing else goes back the way it came.
-    fn is_reset(&self) -> bool {
-        self.outcome.map_or(self.action == Action::Transmit, |outcome| outcome.class() == Class::Reset)
-    }
-
-    /// Whether it was sent on.
-    fn is_forwarded(&self) -> bool {
-        self.outcome
-            .map_or(matches!(self.action, Action::Redirect(_)), |outcome| outcome.class() == Class::Forward)
-    }
-
-    /// Whether it can have been `expected`.
-    fn may_be(&self, expected: Outcome) -> bool {
-        self.outcome.is_none_or(|outcome| outcome == expected)
-    }
-}
 
 /// What the two ends of a connection think of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
