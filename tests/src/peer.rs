@@ -16,7 +16,8 @@ use object::{
 
 use crate::netns::Netns;
 
-const NAME: &str = "peer";
+/// The name of the programs, as the kernel shows it.
+pub const NAME: &str = "peer";
 
 /// `XDP_DROP` and `XDP_PASS` of `linux/bpf.h`.
 const DROP: u8 = 1;

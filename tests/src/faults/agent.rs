@@ -29,14 +29,16 @@ pub(super) const FAULTS: &[Fault] = &[
         killed,
     )
     .in_tests()
-    .in_soak(),
+    .in_soak()
+    .ends_agent(),
     Fault::live(
         "agent-restarted",
         "the agent is stopped and started, five times in a row",
         "each agent adopts the maps",
         restarted,
     )
-    .in_soak(),
+    .in_soak()
+    .ends_agent(),
     Fault::live(
         "agent-upgraded",
         "an agent whose maps have another layout takes the place of the one that runs, then the first one again, then \

@@ -44,6 +44,8 @@ pub(crate) struct Fault {
     pub(crate) short: bool,
     /// Whether it leaves everything as it was, and may strike at random.
     pub(crate) soak: bool,
+    /// Whether another agent runs afterwards.
+    pub(crate) ends_agent: bool,
 }
 
 impl Fault {
@@ -57,8 +59,8 @@ impl Fault {
         const fn as_usual(_: &Lab, _: &mut Setting) -> Result<()> {
             Ok(())
         }
-        let (short, soak) = (false, false);
-        Self { name, does, holds, prepare: as_usual, play: Play::Live(strike), short, soak }
+        let play = Play::Live(strike);
+        Self { name, does, holds, prepare: as_usual, play, short: false, soak: false, ends_agent: false }
     }
 
     /// A fault that needs no live traffic.
@@ -91,6 +93,12 @@ impl Fault {
     /// It may strike at random in a soak.
     pub(crate) const fn in_soak(mut self) -> Self {
         self.soak = true;
+        self
+    }
+
+    /// Another agent runs afterwards.
+    pub(crate) const fn ends_agent(mut self) -> Self {
+        self.ends_agent = true;
         self
     }
 }

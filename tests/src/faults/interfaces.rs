@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     lab::{GATEWAY4, Lab, VIP4},
-    peer::Pass,
+    peer::{self, Pass},
     wait::{PATIENCE, until_ok},
 };
 
@@ -210,7 +210,8 @@ fn foreign_program(stage: &mut Stage<'_>) -> Result<()> {
     stage.over();
     let Err(refusal) = refusal else { anyhow::bail!("the agent took spare0 from somebody else") };
     let refusal = format!("{refusal:#}");
-    ensure!(refusal.contains("spare0") && refusal.contains("pass"), "the refusal says only: {refusal}");
+    let named = refusal.contains("spare0") && refusal.contains(&format!("name {}", peer::NAME));
+    ensure!(named, "the refusal says only: {refusal}");
     ensure!(links?.contains("xdp"), "the other program was evicted");
     Ok(())
 }
