@@ -9,6 +9,7 @@ mod backend;
 mod counters;
 mod endpoint;
 mod flow;
+mod half_open;
 mod hop;
 mod pace;
 #[cfg(feature = "user")]
@@ -16,26 +17,41 @@ mod pod;
 mod score;
 mod service;
 mod settings;
+mod shielded;
 
 pub use backend::{Backend, BackendId};
-pub use counters::{BackendCounts, CpuState, Removed, TableUse, Traffic};
+pub use counters::{BackendCounts, CpuState, Rate, Removed, TableUse, Traffic};
 pub use endpoint::{Endpoint, Endpoint4, Endpoint6, PortRoles, Role, octets};
-pub use flow::{Flow, FlowCell, FlowKey4, FlowKey6, FlowState, HalfOpen, HalfOpenCell};
+pub use flow::{Flow, FlowCell, FlowKey4, FlowKey6, FlowState};
+pub use half_open::{HalfOpen, HalfOpenCell};
 pub use hop::{Hop, VlanTag, VlanTags};
 pub use pace::{BackendPace, Pace, Room, ServiceCounts, ServicePace};
 pub use score::{Ring, Score, ScoreFlags, ScoreTable};
 pub use service::{Draw, MAX_DRAWS, MAX_STANDBY, Service, ServiceFlags, ServiceId};
 pub use settings::Settings;
+pub use shielded::{COOKIE_LIFE, Shielded};
 
 /// Version of the map layouts. Recorded in [`Settings::abi_version`] of a pinned set of maps.
 ///
-/// The agent carries flows between versions of the same upper 16 bits by the names of their fields. So a field that is
-/// added must mean by zero what flows were before, and whatever changes the meaning of a field that stays, or of a key,
-/// raises the upper 16 bits.
+/// The agent carries flows between versions by the names of their fields. So a field that is added must mean by zero
+/// what flows were before. The upper 16 bits are the [`meaning`] of the entries: whatever an older version would
+/// take for something else raises them.
 pub const ABI_VERSION: u32 = if cfg!(feature = "trial-layout") { LAYOUT | TRIAL } else { LAYOUT };
 
 /// The version without what is only tried.
-const LAYOUT: u32 = 3;
+const LAYOUT: u32 = 1 << 16 | 4;
+
+/// What the entries of a version mean.
+///
+/// - 0: as below, and no flow is [`FlowState::SHIELDED`].
+/// - 1: the packets of a flow that is [`FlowState::SHIELDED`] get other numbers, which another map holds.
+#[must_use]
+pub const fn meaning(version: u32) -> u32 {
+    version >> 16
+}
+
+/// The oldest meaning whose entries this version can use as they are.
+pub const OLDEST_MEANING: u32 = 0;
 
 /// Marks the layout that upgrades are tried with: it has a field more.
 const TRIAL: u32 = 1 << 15;
@@ -60,6 +76,9 @@ pub const HALF_OPEN: u32 = 1 << 16;
 
 /// Flows per address family that can be chosen to be closed at a time.
 pub const CLOSING: u32 = 1 << 14;
+
+/// Shielded flows that the maps hold per address family, unless the flow table holds fewer.
+pub const SHIELDED: u32 = 1 << 16;
 
 /// One unit of the data path's clock is 2^30 ns (1.074 s) of `CLOCK_MONOTONIC`: a shift where a division by 10^9
 /// would cost the packet path some 10 ns.
@@ -115,6 +134,11 @@ pub mod names {
     pub const CLOSING4: &str = "CLOSING4";
     /// `Hash<FlowKey6, u64>`, as `CLOSING4`.
     pub const CLOSING6: &str = "CLOSING6";
+    /// `Hash<FlowKey4, Shielded>`: numbers of the flows that are [`super::FlowState::SHIELDED`]. Written by the program;
+    /// the agent removes what belongs to no such flow any more.
+    pub const SHIELDED4: &str = "SHIELDED4";
+    /// `Hash<FlowKey6, Shielded>`, as `SHIELDED4`.
+    pub const SHIELDED6: &str = "SHIELDED6";
     /// `Array<BackendCounts>` by backend id. Written by the program, atomically.
     pub const COUNTS: &str = "COUNTS";
     /// `Array<ServiceCounts>` by service id. Written by the program, atomically.
@@ -134,8 +158,11 @@ pub mod names {
     /// `PerCpuArray<u64>`: packets by outcome, index `(1 + service) * Outcome::COUNT + outcome`; row 0 holds
     /// packets of no service. Written by the program.
     pub const OUTCOMES: &str = "OUTCOMES";
-    /// `PerCpuArray<CpuState>`, one entry: the round-robin cursor and the SYN rate of a CPU. Written by the program.
+    /// `PerCpuArray<CpuState>`, one entry: the round-robin cursor and the rates of a CPU. Written by the program.
     pub const CPU_STATE: &str = "CPU_STATE";
+    /// Global constant, `u32`: 1 where the kernel has the helpers for SYN cookies. Set by whoever loads the program;
+    /// where it is 0 the verifier does not look at what calls them.
+    pub const HAS_COOKIES: &str = "HAS_COOKIES";
     /// `DevMapHash` by interface index: interfaces that packets may be redirected to. Written by the agent.
     pub const DEVICES: &str = "DEVICES";
 }

@@ -46,10 +46,20 @@ pub enum Outcome {
     ForwardCut,
     /// Data of a backend in a flow that was chosen to be closed: its client gets a RST in its place.
     ForwardCutReply,
+    /// The client's ACK carries a valid cookie: the backend that was chosen gets a SYN in its place.
+    ForwardCookie,
+    /// Packet of a client that has shown its cookie, whose backend has not answered: it gets the SYN again.
+    ForwardCookieAgain,
+    /// The backend of a shielded flow answered: its client gets the window and is asked for its next packet.
+    ForwardPrompt,
+    /// SYN answered with a cookie, because SYNs are flooding: nothing is remembered, and no backend asked.
+    AnswerCookie,
     /// Answered with a RST: no backend takes new flows.
     ResetNoBackend,
     /// Answered with a RST: a packet of a flow that is not known, so that the client reconnects at once.
     ResetUnknownFlow,
+    /// Answered with a RST: a packet of an unknown flow that could have carried a cookie, and does not carry a valid one.
+    ResetBadCookie,
     /// Answered with a RST: the flow's backend is no longer configured.
     ResetBackendGone,
     /// Answered with a RST: the service has as many connections as it may have.
@@ -63,6 +73,11 @@ pub enum Outcome {
     ResetCut,
     /// A RST of an unknown flow: there is nobody to tell.
     DropStrayReset,
+    /// A packet of an unknown flow, when as many as may be have been answered with a RST in this second.
+    DropUnknownFlow,
+    /// On the tuple of a shielded flow that is not established, with numbers that are not the flow's; or of a shielded flow
+    /// whose numbers are lost.
+    DropUnproven,
     /// A SYN that finds no budget of new connections left for the moment: the client's TCP sends it again later.
     DropOverBudget,
     /// No hop left.
@@ -80,6 +95,8 @@ pub enum Class {
     Pass,
     /// Sent to a backend or a client.
     Forward,
+    /// Answered in a backend's place.
+    Answer,
     /// Answered with a RST.
     Reset,
     /// Discarded.
@@ -113,14 +130,21 @@ impl Outcome {
         Self::ForwardReplyStateless,
         Self::ForwardCut,
         Self::ForwardCutReply,
+        Self::ForwardCookie,
+        Self::ForwardCookieAgain,
+        Self::ForwardPrompt,
+        Self::AnswerCookie,
         Self::ResetNoBackend,
         Self::ResetUnknownFlow,
+        Self::ResetBadCookie,
         Self::ResetBackendGone,
         Self::ResetServiceFull,
         Self::ResetOverBudget,
         Self::ResetBackendDown,
         Self::ResetCut,
         Self::DropStrayReset,
+        Self::DropUnknownFlow,
+        Self::DropUnproven,
         Self::DropOverBudget,
         Self::DropHopLimit,
         Self::DropRewrite,
@@ -151,15 +175,22 @@ impl Outcome {
             | Self::ForwardAdopted
             | Self::ForwardReplyStateless
             | Self::ForwardCut
-            | Self::ForwardCutReply => Class::Forward,
+            | Self::ForwardCutReply
+            | Self::ForwardCookie
+            | Self::ForwardCookieAgain
+            | Self::ForwardPrompt => Class::Forward,
+            Self::AnswerCookie => Class::Answer,
             Self::ResetNoBackend
             | Self::ResetUnknownFlow
+            | Self::ResetBadCookie
             | Self::ResetBackendGone
             | Self::ResetServiceFull
             | Self::ResetOverBudget
             | Self::ResetBackendDown
             | Self::ResetCut => Class::Reset,
             Self::DropStrayReset
+            | Self::DropUnknownFlow
+            | Self::DropUnproven
             | Self::DropOverBudget
             | Self::DropHopLimit
             | Self::DropRewrite
@@ -192,14 +223,21 @@ impl Outcome {
             Self::ForwardReplyStateless => "forward_reply_stateless",
             Self::ForwardCut => "forward_cut",
             Self::ForwardCutReply => "forward_cut_reply",
+            Self::ForwardCookie => "forward_cookie",
+            Self::ForwardCookieAgain => "forward_cookie_again",
+            Self::ForwardPrompt => "forward_prompt",
+            Self::AnswerCookie => "answer_cookie",
             Self::ResetNoBackend => "reset_no_backend",
             Self::ResetUnknownFlow => "reset_unknown_flow",
+            Self::ResetBadCookie => "reset_bad_cookie",
             Self::ResetBackendGone => "reset_backend_gone",
             Self::ResetServiceFull => "reset_service_full",
             Self::ResetOverBudget => "reset_over_budget",
             Self::ResetBackendDown => "reset_backend_down",
             Self::ResetCut => "reset_cut",
             Self::DropStrayReset => "drop_stray_reset",
+            Self::DropUnknownFlow => "drop_unknown_flow",
+            Self::DropUnproven => "drop_unproven",
             Self::DropOverBudget => "drop_over_budget",
             Self::DropHopLimit => "drop_hop_limit",
             Self::DropRewrite => "drop_rewrite",
@@ -226,6 +264,7 @@ mod tests {
             let class = match outcome.class() {
                 Class::Pass => "pass_",
                 Class::Forward => "forward_",
+                Class::Answer => "answer_",
                 Class::Reset => "reset_",
                 Class::Drop => "drop_",
             };

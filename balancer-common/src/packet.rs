@@ -1,8 +1,10 @@
 //! Packets: what may touch them, how they are read and how they are rewritten.
 
+pub mod bare;
 pub mod checksum;
 pub mod family;
 pub mod frame;
+pub mod handshake;
 pub mod link;
 pub mod reset;
 pub mod rewrite;

@@ -11,6 +11,7 @@ mod closing;
 mod egress;
 mod reply;
 mod request;
+mod shield;
 
 use crate::{
     abi::{BackendId, Endpoint, PortRoles, ServiceId},
@@ -18,6 +19,7 @@ use crate::{
     packet::{Family, Frame, Ip, Link, Segment, V4, V6, link, reset},
     tables::{Direction, FamilyTables, Tables},
 };
+use request::Decision;
 
 /// What is done with a packet, and why.
 #[must_use]
@@ -111,12 +113,16 @@ fn request<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -
     let Some(decision) = tables.with_parked(|packet| request::decide(tables, packet)) else {
         return End::of(Outcome::DropUnconfigured);
     };
-    let decision = tables.blur(decision);
+    let mut decision = tables.blur(decision);
+    if decision.wants_backend() {
+        let Some(steered) = tables.with_parked(|packet| request::steer(tables, packet, decision)) else {
+            return End::of(Outcome::DropUnconfigured);
+        };
+        decision = tables.blur(steered);
+    }
     let end = match decision.outcome.class() {
-        Class::Forward if decision.outcome == Outcome::ForwardCut => {
-            tables.with_parked(|packet| request::cut(frame, tables, packet, decision))
-        }
-        Class::Forward => tables.with_parked(|packet| request::forward(frame, tables, packet, decision)),
+        Class::Forward => carry_out(frame, tables, decision),
+        Class::Answer => tables.with_parked(|packet| shield::answer(frame, tables, packet)),
         Class::Reset => tables.with_parked(|packet| refuse(frame, packet, decision.outcome)),
         Class::Drop | Class::Pass => {
             tables.with_parked(|packet: &Packet<F>| End::at(packet.service, decision.outcome))
@@ -125,12 +131,36 @@ fn request<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -
     end.unwrap_or(End::of(Outcome::DropUnconfigured))
 }
 
+/// Sends a backend what was decided on.
+#[inline(always)]
+fn carry_out<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    decision: Decision,
+) -> Option<End> {
+    if decision.shift != 0 {
+        tables.with_parked(|packet: &Packet<F>| shield::renumber_request(frame, packet, decision.shift))?;
+    }
+    if decision.outcome == Outcome::ForwardCut {
+        return tables.with_parked(|packet| request::cut(frame, tables, packet, decision));
+    }
+    if matches!(decision.outcome, Outcome::ForwardCookie | Outcome::ForwardCookieAgain) {
+        return tables.with_parked(|packet| shield::open(frame, tables, packet, decision));
+    }
+    tables.with_parked(|packet| request::forward(frame, tables, packet, decision))
+}
+
 /// A packet from a backend.
 #[inline(always)]
 fn reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> End {
     let end = match tables.with_parked(|packet| reply::established(frame, tables, packet, false)) {
         Some(End { outcome: Outcome::PassDirect, .. }) => {
-            tables.with_parked(|packet| reply::others(frame, tables, packet))
+            match tables.with_parked(|packet| reply::others(frame, tables, packet)) {
+                Some(End { outcome: Outcome::ForwardPrompt, .. }) => {
+                    tables.with_parked(|packet| shield::reply(frame, tables, packet))
+                }
+                end => end,
+            }
         }
         Some(End { outcome: Outcome::ResetCut, .. }) => closing_reply(frame, tables),
         end => end,
@@ -138,7 +168,7 @@ fn reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> 
     end.unwrap_or(End::of(Outcome::DropUnconfigured))
 }
 
-/// A packet from a backend, of a flow that is closed or may have been chosen to be.
+/// A packet from a backend, of a flow that is shielded, that is closed, or that may have been chosen to be.
 #[inline(always)]
 fn closing_reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> Option<End> {
     let outcome = tables.with_parked(|packet| reply::judge(tables, packet))?;
@@ -146,10 +176,22 @@ fn closing_reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables:
     match outcome.class() {
         Class::Forward => tables.with_parked(|packet| reply::cut(frame, tables, packet)),
         Class::Reset => tables.with_parked(|packet| refuse(frame, packet, outcome)),
-        Class::Pass | Class::Drop => {
-            tables.with_parked(|packet| reply::established(frame, tables, packet, true))
-        }
+        Class::Pass | Class::Answer | Class::Drop => shielded_reply(frame, tables),
     }
+}
+
+/// A packet from a backend, of a flow that goes on and may be shielded.
+#[inline(always)]
+fn shielded_reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> Option<End> {
+    let outcome = tables.with_parked(|packet| shield::renumber_reply(frame, tables, packet))?;
+    let outcome = tables.blur(outcome);
+    if outcome == Outcome::ForwardPrompt {
+        return tables.with_parked(|packet| shield::prompt_again(frame, tables, packet));
+    }
+    if outcome == Outcome::ForwardReply {
+        return tables.with_parked(|packet| reply::established(frame, tables, packet, true));
+    }
+    tables.with_parked(|packet: &Packet<F>| End::at(packet.service, outcome))
 }
 
 /// Reads the headers and finds out whose the packet is; parks it when it is ours.
@@ -251,7 +293,7 @@ impl End {
         match self.outcome.class() {
             Class::Pass => Action::Pass,
             Class::Drop => Action::Drop,
-            Class::Reset => Action::Transmit,
+            Class::Answer | Class::Reset => Action::Transmit,
             Class::Forward if self.egress == 0 => Action::Pass,
             Class::Forward if self.egress == ingress => Action::Transmit,
             Class::Forward => Action::Redirect(self.egress),

@@ -148,28 +148,6 @@ pub const fn advance(state: &mut CpuState, cpu: u32) -> u64 {
     cursor.wrapping_add((cpu as u64).wrapping_mul(40_503))
 }
 
-/// Counts a new flow at `now`; whether flows arrive faster than `limit` per clock unit on this CPU, so that they must
-/// not leave state. It takes a unit with less than half of the limit to end it.
-#[inline(always)]
-#[must_use]
-pub const fn note_syn(state: &mut CpuState, now: u32, limit: u32) -> bool {
-    if limit == 0 {
-        return false;
-    }
-    if state.window != now {
-        // A unit without any SYN lies between: nothing is flooding.
-        let idle = now.wrapping_sub(state.window) > 1;
-        state.flooded = (state.flooded != 0 && !idle && state.syns >= limit / 2) as u32;
-        state.window = now;
-        state.syns = 0;
-    }
-    state.syns = state.syns.saturating_add(1);
-    if state.syns > limit {
-        state.flooded = 1;
-    }
-    state.flooded != 0
-}
-
 #[inline(always)]
 fn look<S: Steering + ?Sized>(
     steering: &S,

@@ -3,7 +3,7 @@
 use crate::{
     abi::{
         Backend, BackendId, CpuState, Endpoint, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Hop, Pace,
-        PortRoles, Room, Service, ServiceId, Settings,
+        PortRoles, Room, Service, ServiceId, Settings, Shielded,
     },
     outcome::Outcome,
     packet::Family,
@@ -162,8 +162,37 @@ pub trait FamilyTables<F: Family>: Tables {
 
     /// Whether the flow is listed as one to be closed.
     fn is_closing(&self, key: &F::Key, flow: FlowState) -> bool;
+
     /// Takes a flow off the list of those to be closed.
     fn closed(&self, key: &F::Key);
+
+    /// The numbers of a shielded flow.
+    fn shielded(&self, key: &F::Key) -> Option<Shielded>;
+
+    /// Remembers the numbers of a shielded flow. False when there is no room.
+    #[must_use]
+    fn put_shielded(&self, key: &F::Key, numbers: &Shielded) -> bool;
+
+    /// Forgets the numbers of a flow.
+    fn remove_shielded(&self, key: &F::Key);
+
+    /// The kernel's cookie for a SYN with the number `isn` by the sender of the packet parked last, who takes segments of
+    /// `mss` bytes. `None` when the kernel has no cookies.
+    ///
+    /// It is a secret sum of the sender and the minute, plus `isn`, plus the place of the size in
+    /// [`Family::COOKIE_SEGMENTS`].
+    fn cookie(&self, packet: &Packet<F>, isn: u32, mss: u16) -> Option<u32>;
+
+    /// Whether `cookie` is one that the kernel would make, or would have made a minute ago, for a SYN with the number
+    /// `isn` by the sender of the packet parked last, whatever segments it takes.
+    fn is_cookie(&self, packet: &Packet<F>, isn: u32, cookie: u32) -> bool;
+
+    /// Notes that a SYN was answered with a cookie at `now`.
+    fn cookie_sent(&self, now: u32);
+
+    /// Whether a packet that arrives at `now` may carry a cookie.
+    fn awaits_cookies(&self, now: u32) -> bool;
+
     /// Whether the flow table is so full that new flows must do without.
     fn is_crowded(&self) -> bool;
 

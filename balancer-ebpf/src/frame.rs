@@ -159,11 +159,8 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn truncate(&mut self, len: usize) -> bool {
+    fn resize(&mut self, len: usize) -> bool {
         let by = len as i32 - self.len() as i32;
-        if by > 0 {
-            return false;
-        }
         // SAFETY: as above.
         by == 0 || unsafe { bpf_xdp_adjust_tail(self.context.ctx, by) == 0 }
     }

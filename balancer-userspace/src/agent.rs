@@ -24,6 +24,7 @@ mod overrides;
 mod pins;
 mod registry;
 mod reload;
+mod shield;
 mod spells;
 mod split;
 mod start;

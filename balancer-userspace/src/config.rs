@@ -85,12 +85,45 @@ pub struct DatapathConfig {
     pub half_closed_timeout: Duration,
     /// Silence after which a closed flow is forgotten.
     pub closing_timeout: Duration,
+    /// SYNs per second and CPU from which on they are answered with cookies.
+    pub shield_syns: Shield,
     /// New flows per second and CPU from which on they leave no state; 0 is never.
     pub flood_syns: u32,
     /// Key of the flow hash; `None` draws one.
     pub hash_key: Option<u64>,
     /// Services that the maps have room for.
     pub services: u32,
+}
+
+/// From how many SYNs per second and CPU on they are answered with cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shield {
+    /// How many; 0 is never.
+    pub syns: u32,
+    /// Whether the configuration says so, and not the default.
+    pub asked: bool,
+}
+
+impl Shield {
+    /// What the key says, or the default.
+    pub(crate) fn new(key: Option<u32>) -> Self {
+        Self { syns: key.unwrap_or(defaults::SHIELD_SYNS), asked: key.is_some() }
+    }
+
+    /// The rate on a kernel that has cookies, or has none; 0 is never.
+    ///
+    /// # Errors
+    /// The configuration asks for what the kernel cannot do.
+    pub fn on(self, has_cookies: bool) -> Result<u32, String> {
+        match (has_cookies, self) {
+            (true, _) | (false, Self { syns: 0, .. }) => Ok(self.syns),
+            (false, Self { asked: false, .. }) => Ok(0),
+            (false, Self { syns, .. }) => Err(format!(
+                "datapath.shield_syns: {syns} cannot be had, because this kernel has no SYN cookies for XDP; write 0, or \
+                 use Linux 6.0 or later with CONFIG_SYN_COOKIES"
+            )),
+        }
+    }
 }
 
 /// One service.

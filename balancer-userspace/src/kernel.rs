@@ -1,11 +1,13 @@
 //! The kernel side as the agent sees it. Nothing else in the agent knows of aya or netlink.
 //!
+//! - [`cookies`]: whether SYNs can be answered with cookies.
 //! - [`datapath`]: loading, attaching, pinning and adopting the program.
 //! - [`maps`]: typed handles to its maps.
 //! - [`sweep`]: forgetting flows and keeping counts honest.
 //! - [`net`]: interfaces, routes and neighbours.
 //! - [`nexthop`]: the next hop of every backend.
 
+pub mod cookies;
 pub mod datapath;
 pub mod device;
 mod error;

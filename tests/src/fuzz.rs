@@ -17,7 +17,7 @@ pub use input::{Act, Play, frame, packets};
 
 use crate::{
     packet::verify,
-    table::{Dataplane as _, Host, Image, Observed, State, World},
+    table::{Dataplane as _, Flood, Host, Image, Observed, State, World},
 };
 
 /// One function of bytes.
@@ -96,7 +96,7 @@ fn host(play: &Play) -> (Vec<Observed>, State) {
                 host.configure(Image::new(&world));
                 changed = true;
             }
-            Act::Flood => host.flood(),
+            Act::Flood => host.flood(Flood::Syns),
             Act::Close(flow) => close(&mut host, *flow),
         }
     }
@@ -142,7 +142,7 @@ pub fn handle(host: &mut Host, frame: &[u8], ingress: u32) -> (Verdict, Vec<u8>)
             assert_eq!(bytes, frame, "what is not ours is as it came: {}", name());
         }
         Class::Drop => assert_eq!(verdict.action, Action::Drop, "{}", name()),
-        Class::Reset => {
+        Class::Answer | Class::Reset => {
             assert_eq!(verdict.action, Action::Transmit, "{}", name());
             verify::check(&bytes).unwrap_or_else(|error| panic!("{}: {error}", name()));
         }

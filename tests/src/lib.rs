@@ -12,6 +12,7 @@ pub mod cgroup;
 pub mod demo;
 pub mod exit;
 pub mod faults;
+pub mod flood;
 pub mod fuzz;
 mod interrupt;
 pub mod lab;

@@ -198,6 +198,13 @@ impl Memory {
         v4.keys().map(|key| client4(*key)).chain(v6.keys().map(|key| client6(*key))).collect()
     }
 
+    /// Flows whose numbers are known, by client and service.
+    #[must_use]
+    pub fn shielded(&self) -> BTreeSet<(SocketAddr, u16)> {
+        let (v4, v6) = (self.v4.shielded.borrow(), self.v6.shielded.borrow());
+        v4.keys().map(|key| client4(*key)).chain(v6.keys().map(|key| client6(*key))).collect()
+    }
+
     /// The active half of the scores (0) or of a service's ring (1 + service).
     fn half(&self, generation: usize) -> usize {
         (self.image.generations[generation] & 1) as usize

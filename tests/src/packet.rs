@@ -4,6 +4,7 @@
 //! has a value of its own here, so that a test of exact bytes notices when it is not kept. Checksums are computed from
 //! the whole packet, by a library that shares no code with the packet path.
 
+pub mod numbers;
 pub mod other;
 pub mod tcp;
 pub mod verify;

@@ -40,6 +40,8 @@ pub struct DatapathPlan {
     pub half_closed_timeout: Option<&'static str>,
     /// New flows per second and CPU from which on they leave no state; 0 is never.
     pub flood_syns: Option<u32>,
+    /// SYNs per second and CPU from which on they are answered with cookies.
+    pub shield_syns: Option<u32>,
 }
 
 impl Default for DatapathPlan {
@@ -51,6 +53,7 @@ impl Default for DatapathPlan {
             flows_v6: 16_384,
             half_closed_timeout: None,
             flood_syns: None,
+            shield_syns: None,
         }
     }
 }

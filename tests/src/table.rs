@@ -18,8 +18,8 @@ pub use cases::all;
 pub use host::Host;
 pub(crate) use host::{client4, client6};
 pub use image::Image;
-pub use play::{Dataplane, Observed, State, run};
-pub use scenario::{Expect, Output, Row, Scenario, Step};
+pub use play::{Dataplane, Flood, Observed, State, run};
+pub use scenario::{Expect, Output, Relative, Row, Scenario, Step};
 pub use world::{
     BackendSpec, CLIENTS, Net, SERVERS, ServiceSpec, Talk, World, client_hop, route, server_hop, tagged,
 };

@@ -46,6 +46,8 @@ pub struct TableUse {
     pub inserted: u64,
     /// Until when (data path clock) packets of unknown flows are adopted, because flows were steered without state.
     pub adopt_until: u64,
+    /// Until when (data path clock) a packet of an unknown flow may carry a cookie, because SYNs were answered with some.
+    pub cookies_until: u64,
 }
 
 /// Packets and bytes of one backend on one CPU. Bytes are those of the frame as received.
@@ -62,23 +64,96 @@ pub struct Traffic {
     pub bytes_out: u64,
 }
 
+/// How often something happens on one CPU, by units of the data path's clock.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rate {
+    /// The clock unit that `count` is of.
+    pub window: u32,
+    /// How often in `window`.
+    pub count: u32,
+    /// 1 while it is over its limit.
+    pub over: u32,
+}
+
+impl Rate {
+    /// Counts one at `now`, of which `limit` a clock unit are none too many; whether it was one too many.
+    #[inline(always)]
+    #[must_use]
+    pub const fn exceeds(&mut self, now: u32, limit: u32) -> bool {
+        if self.window != now {
+            self.window = now;
+            self.count = 0;
+        }
+        self.count = self.count.saturating_add(1);
+        self.count > limit
+    }
+
+    /// Counts one at `now`; whether they come faster than `limit` per clock unit, 0 being no limit. It takes a unit with
+    /// less than half of the limit to end that.
+    #[inline(always)]
+    #[must_use]
+    pub const fn floods(&mut self, now: u32, limit: u32) -> bool {
+        if limit == 0 {
+            return false;
+        }
+        if self.window != now {
+            // A unit without any lies between: nothing is flooding.
+            let idle = now.wrapping_sub(self.window) > 1;
+            self.over = (self.over != 0 && !idle && self.count >= limit / 2) as u32;
+        }
+        if self.exceeds(now, limit) {
+            self.over = 1;
+        }
+        self.over != 0
+    }
+}
+
 /// What a CPU keeps for itself between packets. Written by the program.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuState {
     /// Next ring position of a round-robin service.
     pub cursor: u64,
-    /// The clock unit that `syns` counts.
-    pub window: u32,
-    /// New flows steered in `window`.
-    pub syns: u32,
-    /// 1 while new flows leave no state.
-    pub flooded: u32,
+    /// New flows that were steered; over its limit they leave no state.
+    pub flows: Rate,
+    /// SYNs of services that are shielded; over its limit they are answered with cookies.
+    pub syns: Rate,
+    /// RSTs for packets of unknown flows.
+    pub resets: Rate,
     /// 1 when a backend was passed over for the SYN at hand because it had no budget left. Here and not in a variable,
     /// whose values the verifier would follow through every candidate.
     pub spent: u32,
 }
 
-const _: () = assert!(size_of::<CpuState>() == 24);
+const _: () = assert!(size_of::<CpuState>() == 48);
 const _: () = assert!(size_of::<BackendCounts>() == 64);
 const _: () = assert!(size_of::<Traffic>() == 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_begins_above_the_limit_and_ends_below_half_of_it() {
+        let mut rate = Rate::default();
+        let mut unit = |now, times: u32| (0..times).fold(false, |_, _| rate.floods(now, 100));
+        assert!(!unit(1, 100));
+        assert!(unit(2, 101));
+        assert!(unit(3, 60), "still above half in the unit before");
+        assert!(unit(4, 10), "the unit before had 60");
+        assert!(!unit(5, 10), "the unit before had 10");
+        assert!(unit(6, 101));
+        assert!(!unit(9, 1), "an idle unit ends it");
+        let mut off = Rate::default();
+        assert!(!(0..1000).any(|_| off.floods(1, 0)), "0 is never");
+    }
+
+    #[test]
+    fn what_exceeds_a_limit_is_counted_by_unit() {
+        let mut rate = Rate::default();
+        let over = |rate: &mut Rate, now| (0..5).filter(|_| rate.exceeds(now, 3)).count();
+        assert_eq!(over(&mut rate, 7), 2);
+        assert_eq!(over(&mut rate, 8), 2, "a unit forgets the one before");
+    }
+}

@@ -6,7 +6,7 @@ use aya::Pod;
 use super::{
     Backend, BackendCounts, BackendId, BackendPace, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4,
     FlowKey6, HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings,
-    TableUse, Traffic,
+    Shielded, TableUse, Traffic,
 };
 
 macro_rules! pod {
@@ -38,6 +38,7 @@ pod!(
     ServiceCounts,
     ServicePace,
     Settings,
+    Shielded,
     TableUse,
     Traffic,
 );

@@ -19,6 +19,12 @@ pub struct Settings {
     pub adopt_for: u32,
     /// Number of services that `RINGS` has room for.
     pub services: u32,
+    /// SYNs per clock unit and CPU from which on they are answered with cookies. 0 is never.
+    pub shield_syns: u32,
+    /// Largest IPv4 segment that clients of shielded flows are asked to send.
+    pub shield_mss4: u16,
+    /// Largest IPv6 segment that clients of shielded flows are asked to send.
+    pub shield_mss6: u16,
 }
 
-const _: () = assert!(size_of::<Settings>() == 32);
+const _: () = assert!(size_of::<Settings>() == 40);

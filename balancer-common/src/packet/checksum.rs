@@ -40,6 +40,13 @@ impl Delta {
     }
 }
 
+/// What an exchange of one word for another does to a checksum. Words are as they lie in memory.
+#[inline(always)]
+#[must_use]
+pub const fn between(from: u32, to: u32) -> u16 {
+    fold(sum_words(&[!from, to]))
+}
+
 /// What one hop less does to the IPv4 header's checksum: the time to live is the first byte of its word.
 const HOP: u16 = !u16::from_ne_bytes([1, 0]);
 
@@ -164,6 +171,14 @@ mod tests {
             let after = [ttl - 1, rest[0], rest[1], rest[2], rest[3], rest[4], rest[5], rest[6]];
             let updated = update_and_hop(slow(&before).to_be_bytes(), 0);
             prop_assert!(same(u16::from_be_bytes(updated), slow(&after)));
+        }
+
+        #[test]
+        fn an_exchanged_word_equals_summing_anew(from in any::<[u8; 4]>(), to in any::<[u8; 4]>(), rest in any::<[u8; 8]>()) {
+            let message = |word: [u8; 4]| [&word[..], &rest].concat();
+            let delta = between(u32::from_ne_bytes(from), u32::from_ne_bytes(to));
+            let updated = update(slow(&message(from)).to_be_bytes(), delta);
+            prop_assert!(same(u16::from_be_bytes(updated), slow(&message(to))));
         }
 
         #[test]

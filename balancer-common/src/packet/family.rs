@@ -4,7 +4,7 @@ use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::{Frame, checksum};
 use crate::{
-    abi::{FlowKey4, FlowKey6, ServiceId},
+    abi::{FlowKey4, FlowKey6, ServiceId, Settings},
     outcome::Outcome,
 };
 
@@ -45,6 +45,10 @@ pub trait Family: Copy + 'static {
     /// Bytes of a network header without options.
     const HEADER: usize;
 
+    /// The segment sizes that the kernel's SYN cookies tell apart (`msstab` in `net/ipv4/syncookies.c` and
+    /// `net/ipv6/syncookies.c`), smallest first. The smallest is what a host takes that does not say.
+    const COOKIE_SEGMENTS: [u16; 4];
+
     /// Reads the network header.
     ///
     /// # Errors
@@ -57,29 +61,33 @@ pub trait Family: Copy + 'static {
     /// The words that a flow is hashed by: the same on every gateway, so no ids.
     fn words(client: Self::Addr, port: [u8; 2], vip_port: [u8; 2]) -> [u64; 3];
 
+    /// The largest segment that clients of shielded flows are asked to send.
+    fn largest_segment(settings: &Settings) -> u16;
+
     /// The family's part of an address field.
     fn narrow(octets: &[u8; 16]) -> Self::Addr;
 
     /// Exchanges one address, takes one hop off and mends the header's checksum.
     fn rewrite<P: Frame>(frame: &mut P, l3: usize, side: Side, addr: Self::Addr, delta: u16) -> Option<()>;
 
-    /// Writes a fresh network header for a bare TCP header, and returns the one's-complement sum of the
-    /// pseudo-header.
+    /// Writes a fresh network header for `len` bytes of TCP, and returns the one's-complement sum of the pseudo-header.
     fn write_header<P: Frame>(
         frame: &mut P,
         l3: usize,
         source: Self::Addr,
         destination: Self::Addr,
+        len: u8,
     ) -> Option<u32>;
 }
 
 /// Hops of a packet that we originate (RFC 1700's recommended default).
 const HOPS: u8 = 64;
-/// Bytes of a TCP header without options, as the length fields want it.
-const BARE: u8 = 20;
 
-/// What length and protocol of a bare TCP header add to the pseudo-header's sum.
-const PSEUDO: u32 = checksum::sum16(&[0, BARE, 0, TCP]);
+/// What length and protocol of a TCP segment add to the pseudo-header's sum.
+#[inline(always)]
+const fn pseudo(len: u8) -> u32 {
+    checksum::sum16(&[0, len, 0, TCP])
+}
 
 /// Offset in an IPv4 header of hops, protocol and checksum; the addresses follow.
 const HOPS_AT: usize = 8;
@@ -117,6 +125,7 @@ impl Family for V4 {
     type Key = FlowKey4;
 
     const HEADER: usize = Ipv4Hdr::LEN;
+    const COOKIE_SEGMENTS: [u16; 4] = [536, 1300, 1440, 1460];
 
     #[inline(always)]
     fn parse<P: Frame>(frame: &P, l3: usize) -> Result<Ip<[u8; 4]>, Outcome> {
@@ -150,6 +159,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn largest_segment(settings: &Settings) -> u16 {
+        settings.shield_mss4
+    }
+
+    #[inline(always)]
     fn narrow(octets: &[u8; 16]) -> [u8; 4] {
         [octets[0], octets[1], octets[2], octets[3]]
     }
@@ -173,8 +187,9 @@ impl Family for V4 {
         l3: usize,
         source: [u8; 4],
         destination: [u8; 4],
+        len: u8,
     ) -> Option<u32> {
-        let total = Ipv4Hdr::LEN as u8 + BARE;
+        let total = Ipv4Hdr::LEN as u8 + len;
         // Version and header length, no service class, total length; no id, do not fragment.
         let start = [[0x45, 0, 0, total], [0, 0, 0x40, 0], [HOPS, TCP, 0, 0]].map(u32::from_ne_bytes);
         let addresses = [source, destination].map(u32::from_ne_bytes);
@@ -182,7 +197,7 @@ impl Family for V4 {
         let [c0, c1] = checksum::finish(sum + checksum::sum_words(&start));
         let third = u32::from_ne_bytes([HOPS, TCP, c0, c1]);
         frame.put_words(l3, [start[0], start[1], third, addresses[0], addresses[1]])?;
-        Some(sum + PSEUDO)
+        Some(sum + pseudo(len))
     }
 }
 
@@ -233,6 +248,7 @@ impl Family for V6 {
     type Key = FlowKey6;
 
     const HEADER: usize = Ipv6Hdr::LEN;
+    const COOKIE_SEGMENTS: [u16; 4] = [1280 - 60, 1480 - 60, 1500 - 60, 9000 - 60];
 
     #[inline(always)]
     fn parse<P: Frame>(frame: &P, l3: usize) -> Result<Ip<[u8; 16]>, Outcome> {
@@ -271,6 +287,11 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn largest_segment(settings: &Settings) -> u16 {
+        settings.shield_mss6
+    }
+
+    #[inline(always)]
     fn narrow(octets: &[u8; 16]) -> [u8; 16] {
         *octets
     }
@@ -292,12 +313,13 @@ impl Family for V6 {
         l3: usize,
         source: [u8; 16],
         destination: [u8; 16],
+        len: u8,
     ) -> Option<u32> {
         let (source, destination) = (split(source), split(destination));
-        let start = [[0x60, 0, 0, 0], [0, BARE, TCP, HOPS]].map(u32::from_ne_bytes);
+        let start = [[0x60, 0, 0, 0], [0, len, TCP, HOPS]].map(u32::from_ne_bytes);
         frame.put_words(l3, start)?;
         frame.put_words(l3 + SOURCE_AT, source)?;
         frame.put_words(l3 + DESTINATION_AT, destination)?;
-        Some(checksum::sum_words(&source) + checksum::sum_words(&destination) + PSEUDO)
+        Some(checksum::sum_words(&source) + checksum::sum_words(&destination) + pseudo(len))
     }
 }

@@ -37,9 +37,9 @@ pub trait Frame {
     #[must_use]
     fn move_head(&mut self, by: i32) -> bool;
 
-    /// Cuts the frame to `len` bytes. False when it is shorter.
+    /// Cuts the frame to `len` bytes, or makes it that long with bytes of any value. False when there is no room.
     #[must_use]
-    fn truncate(&mut self, len: usize) -> bool;
+    fn resize(&mut self, len: usize) -> bool;
 }
 
 /// A frame in a buffer of the host: tests, fuzzing, simulation.
@@ -52,7 +52,8 @@ pub struct SliceFrame<'a> {
 }
 
 impl<'a> SliceFrame<'a> {
-    /// The frame `buffer[headroom..headroom + len]`, received on interface `ingress`.
+    /// The frame `buffer[headroom..headroom + len]`, received on interface `ingress`. It can grow at either end as far as
+    /// the buffer goes.
     #[must_use]
     pub fn new(buffer: &'a mut [u8], headroom: usize, len: usize, ingress: u32) -> Self {
         let end = (headroom + len).min(buffer.len());
@@ -113,8 +114,8 @@ impl Frame for SliceFrame<'_> {
         }
     }
 
-    fn truncate(&mut self, len: usize) -> bool {
-        if len > self.len() {
+    fn resize(&mut self, len: usize) -> bool {
+        if self.start + len > self.buffer.len() {
             return false;
         }
         self.end = self.start + len;

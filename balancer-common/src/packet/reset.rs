@@ -1,6 +1,6 @@
 //! Packets that become a RST: the answer to their sender, or what their receiver gets in their place.
 
-use super::{Family, Frame, Ip, Link, Segment, checksum};
+use super::{Family, Frame, Ip, Link, Segment, bare};
 
 /// Turns the packet into the RST that answers it (RFC 9293 section 3.10.7.1), addressed to its sender.
 /// Options of either header are dropped. `None` when the frame is too short.
@@ -41,17 +41,11 @@ pub fn replace<F: Family, P: Frame>(
 fn write<F: Family, P: Frame>(
     frame: &mut P,
     link: &Link,
-    (source, [s0, s1]): (F::Addr, [u8; 2]),
-    (destination, [d0, d1]): (F::Addr, [u8; 2]),
+    from: (F::Addr, [u8; 2]),
+    to: (F::Addr, [u8; 2]),
     (seq, ack, flags): (u32, u32, u8),
 ) -> Option<()> {
-    let pseudo = F::write_header(frame, link.l3(), source, destination)?;
-    let ports = u32::from_ne_bytes([s0, s1, d0, d1]);
-    // Five words of header, no window, no urgent pointer.
-    let mut header = [ports, seq.to_be(), ack.to_be(), u32::from_ne_bytes([0x50, flags, 0, 0]), 0];
-    let [c0, c1] = checksum::finish(pseudo + checksum::sum_words(&header));
-    header[4] = u32::from_ne_bytes([c0, c1, 0, 0]);
-    let l4 = link.l3() + F::HEADER;
-    frame.put_words(l4, header)?;
-    frame.truncate(l4 + Segment::HEADER).then_some(())
+    // No window, no urgent pointer.
+    let words = [0, seq.to_be(), ack.to_be(), u32::from_ne_bytes([0x50, flags, 0, 0]), 0];
+    bare::write::<F, P, 5>(frame, link, from, to, words, Segment::HEADER as u8)
 }

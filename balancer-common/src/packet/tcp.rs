@@ -22,6 +22,17 @@ pub struct Segment {
     pub payload: u32,
 }
 
+/// Offset of the byte with the header's length.
+const LENGTH: usize = 12;
+/// Offset of the window.
+const WINDOW: usize = 14;
+/// Options of a SYN that are looked at: hosts send five at most, the one for the largest segment first.
+const OPTIONS: usize = 8;
+/// Kinds of options (RFC 9293 section 3.2).
+const END: u8 = 0;
+const NO_OPERATION: u8 = 1;
+const LARGEST: u8 = 2;
+
 impl Segment {
     /// No more data from the sender.
     pub const FIN: u8 = 1 << 0;
@@ -55,6 +66,43 @@ impl Segment {
             flags,
             payload: (len - header) as u32,
         })
+    }
+
+    /// The largest segment that the sender of a SYN takes, by the option in its header at `offset`. `None` when it does
+    /// not say.
+    #[inline(always)]
+    #[must_use]
+    pub fn largest<P: Frame>(frame: &P, offset: usize) -> Option<u16> {
+        let [length, _] = *frame.view::<2>(offset + LENGTH)?;
+        let end = offset + usize::from(length >> 4) * 4;
+        let mut at = offset + TcpHdr::LEN;
+        for _ in 0..OPTIONS {
+            if at >= end {
+                return None;
+            }
+            // Never one byte, whose bounds check the verifier does not understand: the option has four.
+            let [kind, length] = *frame.view::<2>(at)?;
+            if kind == NO_OPERATION {
+                at += 1;
+                continue;
+            }
+            if kind == LARGEST && length == 4 {
+                let [_, _, high, low] = *frame.view::<4>(at)?;
+                return Some(u16::from_be_bytes([high, low]));
+            }
+            if kind == END || length < 2 {
+                return None;
+            }
+            at += usize::from(length);
+        }
+        None
+    }
+
+    /// The window in the header at `offset`. It is not among what is read of every packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn window<P: Frame>(frame: &P, offset: usize) -> Option<u16> {
+        frame.half(offset + WINDOW).map(u16::from_be)
     }
 
     /// Whether any of `flags` is set.

@@ -12,10 +12,11 @@ use crate::{
     tables::{Direction, FamilyTables},
 };
 
-/// Whether a packet of `flow` may need [`judge`]. Bits of words that are loaded for every packet.
+/// Whether a packet in a flow of this state may need [`judge`], or other numbers. Bits of words that are loaded for every
+/// packet.
 #[inline(always)]
 pub(super) const fn concerns(state: FlowState, backend: &Backend) -> bool {
-    backend.closing != Backend::KEEP || state.any(FlowState::CUT)
+    backend.closing != Backend::KEEP || state.any(FlowState::CUT | FlowState::SHIELDED)
 }
 
 /// What becomes of a packet that is closed with its flow; `None` when it goes on as any other.

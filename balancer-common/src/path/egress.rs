@@ -4,7 +4,7 @@ use super::{End, Packet};
 use crate::{
     abi::{Backend, BackendId, Hop, ServiceId},
     outcome::Outcome,
-    packet::{Family, Frame, family::Side, reset, rewrite},
+    packet::{Family, Frame, Segment, family::Side, handshake, reset, rewrite},
     tables::{Direction, FamilyTables, Route},
 };
 
@@ -70,38 +70,79 @@ pub(super) fn to_client<F: Family, P: Frame, T: FamilyTables<F>>(
     end(egress, packet.service, packet.backend, Direction::Reply, outcome)
 }
 
-/// Sends `backend` a RST in place of its client's packet.
+/// Sends `backend` a RST in place of its client's packet, with the numbers of `segment`.
 #[inline(always)]
 pub(super) fn cut_to_backend<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
     tables: &T,
     packet: &Packet<F>,
     (id, backend): (BackendId, &Backend),
+    segment: &Segment,
 ) -> End {
     let to = (F::narrow(&backend.addr), backend.port);
     let hop = if backend.hop.is_known() { backend.hop } else { ask(tables, packet.ip.source, to.0) };
     let from = (packet.ip.source, packet.segment.source);
-    let replaced = reset::replace::<F, P>(frame, &packet.link, &packet.segment, from, to);
+    let replaced = reset::replace::<F, P>(frame, &packet.link, segment, from, to);
     let egress = replaced.and_then(|()| send(frame, packet, &hop));
     end(egress, packet.service, id, Direction::Request, Outcome::ForwardCut)
 }
 
-/// Sends a client a RST in place of its backend's packet.
+/// Sends a client a RST in place of its backend's packet, with the numbers of `segment`.
 #[inline(always)]
 pub(super) fn cut_to_client<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
     tables: &T,
     packet: &Packet<F>,
-    hop: &Hop,
+    (hop, segment): (&Hop, &Segment),
+    outcome: Outcome,
 ) -> End {
     let Some(service) = tables.service(packet.service) else {
         return End::at(packet.service, Outcome::DropUnconfigured);
     };
     let from = (F::narrow(&service.addr), service.port);
     let to = (packet.ip.destination, packet.segment.destination);
-    let replaced = reset::replace::<F, P>(frame, &packet.link, &packet.segment, from, to);
+    let replaced = reset::replace::<F, P>(frame, &packet.link, segment, from, to);
     let egress = replaced.and_then(|()| send(frame, packet, hop));
-    end(egress, packet.service, packet.backend, Direction::Reply, Outcome::ForwardCutReply)
+    end(egress, packet.service, packet.backend, Direction::Reply, outcome)
+}
+
+/// Asks `backend` for the connection of a client that has shown its cookie, by a SYN in place of its packet.
+#[inline(always)]
+pub(super) fn syn_to_backend<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+    (id, backend): (BackendId, &Backend),
+    (isn, mss): (u32, u16),
+    outcome: Outcome,
+) -> End {
+    let to = (F::narrow(&backend.addr), backend.port);
+    let hop = if backend.hop.is_known() { backend.hop } else { ask(tables, packet.ip.source, to.0) };
+    let window = Segment::window(frame, usize::from(packet.ip.l4)).unwrap_or(0);
+    let ends = ((packet.ip.source, packet.segment.source), to);
+    let written = handshake::syn::<F, P>(frame, &packet.link, ends, (isn, window), mss);
+    let egress = written.and_then(|()| send(frame, packet, &hop));
+    end(egress, packet.service, id, Direction::Request, outcome)
+}
+
+/// Tells a client that its backend has answered, in place of the backend's SYN-ACK. `number` is the cookie.
+#[inline(always)]
+pub(super) fn prompt_to_client<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+    (hop, number): (&Hop, u32),
+) -> End {
+    let Some(service) = tables.service(packet.service) else {
+        return End::at(packet.service, Outcome::DropUnconfigured);
+    };
+    let window = Segment::window(frame, usize::from(packet.ip.l4)).unwrap_or(0);
+    let from = (F::narrow(&service.addr), service.port);
+    let ends = (from, (packet.ip.destination, packet.segment.destination));
+    let numbers = (number, packet.segment.ack);
+    let written = handshake::prompt::<F, P>(frame, &packet.link, ends, numbers, window);
+    let egress = written.and_then(|()| send(frame, packet, hop));
+    end(egress, packet.service, packet.backend, Direction::Reply, Outcome::ForwardPrompt)
 }
 
 /// Gives the packet its link header; the interface it leaves by, 0 for the host's stack.

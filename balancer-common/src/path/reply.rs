@@ -57,13 +57,18 @@ pub(super) fn cut<F: Family, P: Frame, T: FamilyTables<F>>(
     packet: &Packet<F>,
 ) -> End {
     let key = F::key(packet.ip.destination, packet.segment.destination, packet.service);
-    match tables.flow(&key) {
-        Some(flow) => cut_to_client(frame, tables, packet, &flow.hop),
-        None => End::of(Outcome::PassDirect),
+    let Some(flow) = tables.flow(&key) else { return End::of(Outcome::PassDirect) };
+    let mut segment = packet.segment;
+    if flow.state().any(FlowState::SHIELDED)
+        && let Some(numbers) = tables.shielded(&key)
+    {
+        segment.seq = segment.seq.wrapping_sub(numbers.shift);
     }
+    cut_to_client(frame, tables, packet, (&flow.hop, &segment), Outcome::ForwardCutReply)
 }
 
-/// Handles a packet that belongs to no established flow.
+/// Handles a packet that belongs to no established flow. [`Outcome::ForwardPrompt`], and nothing done, when it is one of a
+/// shielded flow.
 #[inline(never)]
 pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
@@ -74,6 +79,9 @@ pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
     if let Some(half) = tables.half_open(&reply.key)
         && half.backend == packet.backend
     {
+        if half.is_shielded() {
+            return End::of(Outcome::ForwardPrompt);
+        }
         let hop = half.hop;
         reply.unproven(half);
         return to_client(frame, tables, packet, (reply.backend, &hop), Outcome::ForwardHalfOpen);
@@ -93,18 +101,18 @@ pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
 }
 
 /// A packet from a backend and where it belongs.
-struct Reply<'a, F: Family, T> {
+pub(super) struct Reply<'a, F: Family, T> {
     tables: &'a T,
     packet: &'a Packet<F>,
-    backend: &'a Backend,
-    key: F::Key,
+    pub(super) backend: &'a Backend,
+    pub(super) key: F::Key,
 }
 
 impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
     /// The packet, if it arrived on the interface that its backend is reached by. Anybody can send from a backend's
     /// address on another one, and what a backend says is believed: its SYN-ACK and its RST.
     #[inline(always)]
-    fn from_its_side(tables: &'a T, packet: &'a Packet<F>) -> Option<Self> {
+    pub(super) fn from_its_side(tables: &'a T, packet: &'a Packet<F>) -> Option<Self> {
         let backend = tables.backend(packet.backend)?;
         if backend.hop.is_known() && backend.hop.ifindex != packet.ingress {
             return None;
@@ -142,9 +150,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
     fn unproven(&self, half: &HalfOpenCell) {
         let segment = &self.packet.segment;
         if segment.any(Segment::RST) {
-            if half.is_waiting() {
-                self.tables.count_refused(self.packet.backend);
-            }
+            self.refused(half);
         } else if segment.is_syn_ack() {
             self.answered(half);
         } else if half.adopted != 0 && segment.any(Segment::ACK) {
@@ -161,9 +167,17 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
         }
     }
 
+    /// Notes the backend's RST, which is a refusal if it is the first that it says.
+    #[inline(always)]
+    pub(super) fn refused(&self, half: &HalfOpenCell) {
+        if half.is_waiting() {
+            self.tables.count_refused(self.packet.backend);
+        }
+    }
+
     /// Notes the backend's SYN-ACK. The first is counted, if the SYN was.
     #[inline(always)]
-    fn answered(&self, half: &HalfOpenCell) {
+    pub(super) fn answered(&self, half: &HalfOpenCell) {
         if half.steered != 0 && half.is_waiting() {
             self.tables.count_answered(self.packet.backend);
         }

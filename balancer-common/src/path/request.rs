@@ -1,19 +1,28 @@
 //! Packets from clients.
 
+mod opening;
+mod shielded;
+
+pub(super) use shielded::bound;
+
 use super::{
     End, Packet, closing,
     egress::{cut_to_backend, to_backend, to_backend_by},
 };
 use crate::{
     abi::{
-        Backend, BackendId, CpuState, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Room, ScoreFlags,
-        ServiceFlags, ServiceId,
+        Backend, BackendId, CpuState, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, ServiceFlags,
+        ServiceId,
     },
     outcome::{Class, Outcome},
     packet::{Family, Frame, Segment},
-    steer::{self, Candidate, hash},
+    steer::{self, hash},
     tables::{Direction, FamilyTables},
 };
+
+/// RSTs per clock unit and CPU that packets of unknown flows are answered with. Each is caused by a packet that is no
+/// smaller, but goes to an address that anybody may have written there.
+const RESETS: u32 = 20_000;
 
 /// Sends on a packet of an established flow that does nothing but carry data. Most packets are such: they cost one
 /// look-up of the flow and one of its backend. Any other is left as it is, with [`Outcome::PassDirect`].
@@ -48,20 +57,26 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     to_backend_by(frame, packet, (id, backend), &backend.hop, Outcome::ForwardRequest)
 }
 
-/// Decides what is to be done with a packet to a service, and updates the tables.
+/// Decides what is to be done with a packet to a service, and updates the tables. What opens a connection needs a backend
+/// that [`steer`] chooses.
 #[inline(never)]
 pub(super) fn decide<F: Family, T: FamilyTables<F>>(tables: &T, packet: &Packet<F>) -> Decision {
-    let service = packet.service;
-    let key = F::key(packet.ip.source, packet.segment.source, service);
-    let request = Request { tables, packet, service, key, now: tables.now() };
+    let request = Request::new(tables, packet);
     let decision = request.decide();
-    if !matches!(decision.outcome.class(), Class::Forward) || request.usable(decision.backend).is_some() {
-        return decision;
-    }
-    if packet.segment.any(Segment::RST) {
-        return Decision::stop(Outcome::DropStrayReset);
-    }
-    Decision::stop(Outcome::ResetBackendGone)
+    if decision.wants_backend() { decision } else { request.confirmed(decision) }
+}
+
+/// Chooses a backend for what opens a connection, and remembers it.
+///
+/// A step of its own: what leads here are SYNs and cookies, and the verifier is to follow the choice once.
+#[inline(never)]
+pub(super) fn steer<F: Family, T: FamilyTables<F>>(
+    tables: &T,
+    packet: &Packet<F>,
+    wanted: Decision,
+) -> Decision {
+    let request = Request::new(tables, packet);
+    request.confirmed(request.open(wanted))
 }
 
 /// Sends a packet to the backend that was decided on.
@@ -87,7 +102,11 @@ pub(super) fn cut<F: Family, P: Frame, T: FamilyTables<F>>(
     decision: Decision,
 ) -> End {
     match tables.backend(decision.backend) {
-        Some(backend) => cut_to_backend(frame, tables, packet, (decision.backend, backend)),
+        Some(backend) => {
+            let ack = packet.segment.ack.wrapping_add(decision.shift);
+            let segment = Segment { ack, ..packet.segment };
+            cut_to_backend(frame, tables, packet, (decision.backend, backend), &segment)
+        }
         None => End::at(packet.service, Outcome::DropUnconfigured),
     }
 }
@@ -98,19 +117,41 @@ pub(super) fn cut<F: Family, P: Frame, T: FamilyTables<F>>(
 #[derive(Clone, Copy)]
 pub(super) struct Decision {
     pub(super) outcome: Outcome,
-    /// Where it goes, if it is forwarded.
-    backend: BackendId,
+    /// What [`steer`] has to know: [`Decision::SUCCEEDS`] and [`Decision::PROBES`].
+    notes: u8,
+    /// Where it goes, if it is forwarded; [`BackendId::NONE`] until it is steered.
+    pub(super) backend: BackendId,
+    /// What is added to the number that the client acknowledges.
+    pub(super) shift: u32,
 }
 
 impl Decision {
+    /// There is a flow on the tuple, which the connection would follow.
+    const SUCCEEDS: u8 = 1 << 0;
+    /// The packet that carries the cookie is a probe, with the number of the SYN and not the one behind it.
+    const PROBES: u8 = 1 << 1;
+
     #[inline(always)]
     const fn forward(backend: BackendId, outcome: Outcome) -> Self {
-        Self { outcome, backend }
+        Self { outcome, notes: 0, backend, shift: 0 }
     }
 
     #[inline(always)]
     const fn stop(outcome: Outcome) -> Self {
-        Self { outcome, backend: BackendId::NONE }
+        Self { outcome, notes: 0, backend: BackendId::NONE, shift: 0 }
+    }
+
+    /// A connection is opened, by a SYN or by a cookie.
+    #[inline(always)]
+    const fn open(outcome: Outcome, notes: u8) -> Self {
+        Self { outcome, notes, backend: BackendId::NONE, shift: 0 }
+    }
+
+    /// Whether a backend has to be chosen.
+    #[inline(always)]
+    pub(super) const fn wants_backend(&self) -> bool {
+        matches!(self.outcome, Outcome::ForwardSyn | Outcome::ForwardCookie)
+            && self.backend.0 == BackendId::NONE.0
     }
 }
 
@@ -125,7 +166,26 @@ struct Request<'a, F: Family, T> {
 
 /// Rare paths are functions of their own: inlined, their variables would add up to more than the 512 bytes of stack
 /// that a BPF program has.
-impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
+impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
+    #[inline(always)]
+    fn new(tables: &'a T, packet: &'a Packet<F>) -> Self {
+        let service = packet.service;
+        let key = F::key(packet.ip.source, packet.segment.source, service);
+        Self { tables, packet, service, key, now: tables.now() }
+    }
+
+    /// The decision, provided that its backend is still configured.
+    #[inline(always)]
+    fn confirmed(&self, decision: Decision) -> Decision {
+        if !matches!(decision.outcome.class(), Class::Forward) || self.usable(decision.backend).is_some() {
+            return decision;
+        }
+        if self.packet.segment.any(Segment::RST) {
+            return Decision::stop(Outcome::DropStrayReset);
+        }
+        Decision::stop(Outcome::ResetBackendGone)
+    }
+
     #[inline(always)]
     fn decide(&self) -> Decision {
         // The host's stack would deliver a packet to the VIP locally, whatever its hops, and answer with a RST.
@@ -151,11 +211,18 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         {
             return self.succeed(flow, half);
         }
+        let mut shift = 0;
+        if state.any(FlowState::SHIELDED) {
+            let Some(numbers) = self.tables.shielded(&self.key) else {
+                return Decision::stop(Outcome::DropUnproven);
+            };
+            shift = numbers.shift;
+        }
         if let Some(backend) = self.usable(state.backend())
             && closing::concerns(state, backend)
             && let Some(outcome) = self.judge(flow, backend)
         {
-            return Decision { outcome, backend: state.backend() };
+            return Decision { shift, ..Decision::forward(state.backend(), outcome) };
         }
         if self.packet.segment.any(Segment::FIN | Segment::RST) {
             self.note_end(flow);
@@ -163,7 +230,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             self.relearn(flow);
         }
         flow.touch(self.now);
-        Decision::forward(state.backend(), Outcome::ForwardRequest)
+        Decision { shift, ..Decision::forward(state.backend(), Outcome::ForwardRequest) }
     }
 
     /// A packet of a flow that is closed, or may have been chosen to be.
@@ -197,6 +264,9 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     #[inline(always)]
     fn unproven(&self, half: &HalfOpenCell) -> Decision {
         let backend = half.backend;
+        if half.is_shielded() {
+            return self.shielded(half);
+        }
         if half.adopted != 0 {
             return Decision::forward(backend, Outcome::ForwardAdopted);
         }
@@ -229,8 +299,13 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         let Some(service) = self.tables.service(self.service) else {
             return Decision::stop(Outcome::DropUnconfigured);
         };
-        if service.flags & ServiceFlags::ADOPT == 0 && !self.tables.is_adopting(self.now) {
-            return Decision::stop(Outcome::ResetUnknownFlow);
+        let adopts = service.flags & ServiceFlags::ADOPT != 0;
+        let awaits_cookies = !adopts && self.tables.awaits_cookies(self.now);
+        if awaits_cookies && let Some(decision) = self.accept() {
+            return decision;
+        }
+        if !adopts && !self.tables.is_adopting(self.now) {
+            return self.refuse_unknown(awaits_cookies);
         }
         let Some(hash) = self.hash() else { return Decision::stop(Outcome::DropUnconfigured) };
         let Some(backend) = steer::by_ring(self.tables, self.service, hash) else {
@@ -240,91 +315,17 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         Decision::forward(backend, Outcome::ForwardAdopted)
     }
 
-    /// A request for a connection.
-    #[inline(never)]
-    fn syn(&self) -> Decision {
-        let flow = self.tables.flow(&self.key);
-        if let Some(half) = self.tables.half_open(&self.key)
-            && half.adopted == 0
-            && self.takes_new(half.backend)
-        {
-            half.resyn(self.packet.segment.seq, self.now);
-            return Decision::forward(half.backend, Outcome::ForwardSynAgain);
-        }
-        // A spoofed SYN must neither move nor end a live flow: the entry stays as it is until an ACK proves the
-        // SYN, and the broker's own TCP answers it (RFC 5961 section 4).
-        let known = match flow {
-            Some(flow) if flow.state().is_live() => Some(flow.state().backend()),
-            _ => None,
-        };
-        if let Some(backend) = known
-            && self.takes_new(backend)
-        {
-            self.remember(backend, 0);
-            self.expect_successor(flow);
-            return Decision::forward(backend, Outcome::ForwardSynAgain);
-        }
-        let decision = self.steer();
-        if decision.outcome == Outcome::ForwardSyn {
-            self.remember(decision.backend, 1);
-            self.expect_successor(flow);
-        }
-        decision
-    }
-
-    /// Chooses a backend.
-    #[inline(never)]
-    fn steer(&self) -> Decision {
-        let Some(service) = self.tables.service(self.service) else {
-            return Decision::stop(Outcome::DropUnconfigured);
-        };
-        let Some(hash) = self.hash() else { return Decision::stop(Outcome::DropUnconfigured) };
-        match self.tables.room(self.service) {
-            Room::Open => {}
-            Room::Full => return Decision::stop(Outcome::ResetServiceFull),
-            Room::Spent => return self.over_budget(),
-        }
-        let limit = self.tables.settings().map_or(0, |settings| settings.flood_syns);
-        let begin = |cpu: &mut CpuState, _| {
-            cpu.spent = 0;
-            steer::note_syn(cpu, self.now, limit)
-        };
-        let flooded = self.tables.with_cpu(begin).unwrap_or(false);
-        let stateless = flooded || self.tables.is_crowded();
-        let chosen = if stateless {
-            steer::by_ring(self.tables, self.service, hash)
-        } else {
-            let cursor = || self.tables.with_cpu(steer::advance).unwrap_or(0);
-            let bits = steer::draw_bits(service.draw(), hash, cursor, || self.tables.random());
-            let note = |candidate: Candidate| {
-                if candidate.spent {
-                    self.tables.with_cpu(|cpu, _| cpu.spent = 1);
-                }
-            };
-            steer::choose(self.tables, self.service, service, service.draws, bits, note)
-        };
-        let Some(backend) = chosen else {
-            let spent = self.tables.with_cpu(|cpu, _| cpu.spent != 0).unwrap_or(false);
-            return if spent { self.over_budget() } else { Decision::stop(Outcome::ResetNoBackend) };
-        };
-        // Flows without state have no budget of their backend: it must be the ring's at every packet. Another CPU may
-        // have taken what was left since it was looked at.
-        if !(stateless || self.tables.spend(backend)) || !self.tables.spend_of_service(self.service) {
-            return self.over_budget();
-        }
-        self.tables.count_syn(backend);
-        if stateless {
-            self.tables.adopt_from(self.now);
-            return Decision::forward(backend, Outcome::ForwardSynStateless);
-        }
-        Decision::forward(backend, Outcome::ForwardSyn)
-    }
-
-    /// A SYN that finds no budget. It leaves no trace, so that it is steered afresh when it comes again.
+    /// A RST for a packet of a flow that nobody knows, as long as there have not been too many.
     #[inline(always)]
-    fn over_budget(&self) -> Decision {
-        let refuses = self.tables.refuses_excess(self.service);
-        Decision::stop(if refuses { Outcome::ResetOverBudget } else { Outcome::DropOverBudget })
+    fn refuse_unknown(&self, awaits_cookies: bool) -> Decision {
+        let exceeds = |cpu: &mut CpuState, _| cpu.resets.exceeds(self.now, RESETS);
+        Decision::stop(if self.tables.with_cpu(exceeds).unwrap_or(false) {
+            Outcome::DropUnknownFlow
+        } else if awaits_cookies {
+            Outcome::ResetBadCookie
+        } else {
+            Outcome::ResetUnknownFlow
+        })
     }
 
     /// The connection on the tuple of `flow` is over: its proven successor takes the entry.
@@ -363,30 +364,9 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         let _moved = self.tables.advance(self.service, flow, next);
     }
 
-    /// Makes the flow's next packets look for a proof of the SYN.
-    #[inline(always)]
-    fn expect_successor(&self, flow: Option<&FlowCell>) {
-        if let Some(flow) = flow {
-            let _moved = self.tables.advance(self.service, flow, |old| old.with(FlowState::SYN_PENDING));
-        }
-    }
-
-    /// Remembers the SYN, so that its retransmission goes the same way and its ACK proves it.
-    #[inline(always)]
-    fn remember(&self, backend: BackendId, steered: u8) {
-        self.tables.put_half_open(&self.key, &HalfOpen { steered, ..self.half_open(backend, 0) });
-    }
-
     #[inline(always)]
     fn usable(&self, id: BackendId) -> Option<&Backend> {
         self.tables.backend(id).filter(|backend| backend.present != 0 && backend.service == self.service)
-    }
-
-    #[inline(always)]
-    fn takes_new(&self, id: BackendId) -> bool {
-        let Some(scores) = self.tables.scores() else { return false };
-        let flags = scores.get(id).flags;
-        flags & (ScoreFlags::READY | ScoreFlags::CLOSED) == ScoreFlags::READY && self.usable(id).is_some()
     }
 
     #[inline(always)]

@@ -173,21 +173,6 @@ fn cpus_start_apart_and_walk_in_step() {
 }
 
 #[test]
-fn a_flood_begins_above_the_limit_and_ends_below_half_of_it() {
-    let mut state = CpuState::default();
-    let mut unit = |now, syns: u32| (0..syns).fold(false, |_, _| note_syn(&mut state, now, 100));
-    assert!(!unit(1, 100));
-    assert!(unit(2, 101));
-    assert!(unit(3, 60), "still above half in the unit before");
-    assert!(unit(4, 10), "the unit before had 60");
-    assert!(!unit(5, 10), "the unit before had 10");
-    assert!(unit(6, 101));
-    assert!(!unit(9, 1), "an idle unit ends it");
-    let mut off = CpuState::default();
-    assert!(!(0..1000).any(|_| note_syn(&mut off, 1, 0)), "0 is never");
-}
-
-#[test]
 fn backends_without_budget_are_passed_over_and_said_to_be() {
     let mut fake = fake(8);
     fake.scores.0[1].base = 10;

@@ -70,7 +70,23 @@ pub(super) const fn wire(budget: BudgetSnapshot) -> wire::Budget {
 
 /// SYNs of a service for which no budget was left.
 pub(super) fn over_budget(outcomes: &[wire::Outcome], service: &str) -> u64 {
-    let names = [Outcome::DropOverBudget.as_str(), Outcome::ResetOverBudget.as_str()];
+    [Outcome::DropOverBudget, Outcome::ResetOverBudget]
+        .map(|one| packets(outcomes, service, one))
+        .iter()
+        .sum()
+}
+
+/// What became of the SYN cookies of a service.
+pub(super) fn cookies(outcomes: &[wire::Outcome], service: &str) -> wire::Cookies {
+    let packets = |outcome| packets(outcomes, service, outcome);
+    wire::Cookies {
+        sent: packets(Outcome::AnswerCookie),
+        accepted: packets(Outcome::ForwardCookie),
+        refused: packets(Outcome::ResetBadCookie),
+    }
+}
+
+fn packets(outcomes: &[wire::Outcome], service: &str, outcome: Outcome) -> u64 {
     let own = outcomes.iter().filter(|row| row.service.as_deref() == Some(service));
-    own.filter(|row| names.contains(&row.outcome.as_str())).map(|row| row.packets).sum()
+    own.filter(|row| row.outcome == outcome.as_str()).map(|row| row.packets).sum()
 }

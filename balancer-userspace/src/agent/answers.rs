@@ -149,6 +149,7 @@ impl Agent {
             reloads_applied: self.done.reloads_applied,
             reloads_refused: self.done.reloads_refused,
             work: self.done.work,
+            shield: self.shield(),
         }
     }
 
@@ -208,6 +209,7 @@ impl Agent {
                     max_connections: service.cap,
                     budget: service.budget.map(admission::wire),
                     over_budget: admission::over_budget(outcomes, &service.name),
+                    cookies: admission::cookies(outcomes, &service.name),
                 }
             })
             .collect()

@@ -16,6 +16,7 @@ use super::closing::Closing;
 use super::discovery::Discoveries;
 use super::overrides::Overrides;
 use super::registry::Registry;
+use super::shield::Segments;
 use super::spells::Spells;
 use super::sweeping::{Order, SweepEvent};
 use super::watchers::{Watched, Watchers};
@@ -207,9 +208,13 @@ impl Agent {
     pub(super) fn write_settings(&mut self) -> Result<(), Error> {
         let datapath = &self.config.datapath;
         let (flood, idle, key) = (datapath.flood_syns, datapath.idle_timeout, datapath.hash_key);
+        let shield = self.shield().syns;
+        let segments = Segments::through(&self.interfaces)?;
         let flows = (high(self.flows.v4.capacity()), high(self.flows.v6.capacity()));
         self.steering.change_settings(|settings| {
             settings.flood_syns = flood;
+            settings.shield_syns = shield;
+            (settings.shield_mss4, settings.shield_mss6) = (segments.v4, segments.v6);
             settings.adopt_for = clock_from_seconds(idle.as_secs());
             (settings.flows4_high, settings.flows6_high) = flows;
             if let Some(key) = key {

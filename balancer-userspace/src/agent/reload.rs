@@ -14,7 +14,7 @@ use crate::api::Peer;
 use crate::api::wire::{ApiError, ErrorCode, Reload};
 use crate::config::{self, Checked, Config, LoadError};
 use crate::kernel::nexthop::Problem;
-use crate::kernel::{Attachment, Error, interface_index};
+use crate::kernel::{Attachment, Error, cookies, interface_index};
 use crate::logging;
 
 impl Agent {
@@ -66,6 +66,7 @@ impl Agent {
         }
         let refused =
             |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::BadConfiguration, error.to_string());
+        config.datapath.shield_syns.on(cookies::are_there()).map_err(|error| refused(&error))?;
         let registry =
             self.registry.follow(&config, self.steering.service_limit()).map_err(|error| refused(&error))?;
         let before = std::mem::take(&mut self.warnings);

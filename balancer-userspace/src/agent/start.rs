@@ -30,8 +30,8 @@ use crate::history::History;
 use crate::kernel::net::Net;
 use crate::kernel::sweep::Sweeper;
 use crate::kernel::{
-    Datapath, Error, Flows, HopEvent, Notice, Object, Opened, Sizes, Targets, Watcher, datapath, discover,
-    interface_index,
+    Datapath, Error, Flows, HopEvent, Notice, Object, Opened, Sizes, Targets, Watcher, cookies, datapath,
+    discover, interface_index,
 };
 use crate::metrics;
 use crate::probe::ProbeEvent;
@@ -63,6 +63,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     discoveries.follow(&config);
     // Looked at first, so that a wrong name and a socket or port in use are found before anything is changed.
     check_interfaces(&config)?;
+    config.datapath.shield_syns.on(cookies::are_there()).map_err(anyhow::Error::msg)?;
     let socket = api::socket::Socket::bind(&config.agent.socket)?;
     let listener = match config.agent.metrics {
         Some(address) => Some(metrics::Listener::bind(address).await?),
@@ -171,6 +172,7 @@ impl Agent {
     /// Fills the maps, then attaches the program.
     fn begin(&mut self) -> Result<()> {
         let interfaces = self.choose_interfaces(&self.config.clone())?;
+        self.interfaces.clone_from(&interfaces);
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
         if self.adopted {
             let found = self.found_in_maps().context("failed to read what an earlier agent left")?;
@@ -190,7 +192,6 @@ impl Agent {
         blocking(|| self.steering.sync_devices(&self.datapath.redirect_targets()))?;
         self.watch();
         info!("steering {} services on {}", self.config.services.len(), interfaces.join(", "));
-        self.interfaces = interfaces;
         Ok(())
     }
 

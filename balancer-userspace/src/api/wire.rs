@@ -10,6 +10,7 @@ mod explain;
 mod flow;
 mod log;
 mod service;
+mod shield;
 mod words;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ pub use explain::{BackendFacts, Candidate, Condition, Explanation, Steering};
 pub use flow::{Flow, FlowState, Flows, MAX_FLOWS};
 pub use log::{Log, LogEntry, LogEvent, Share, SummaryRow};
 pub use service::{Budget, Discovery, Policy, Service};
+pub use shield::{Cookies, Shield};
 
 /// Version of this interface: the `1` of `/v1/`.
 pub const API_VERSION: u32 = 1;
@@ -95,6 +97,9 @@ pub struct Agent {
     /// What its own work took.
     #[serde(default)]
     pub work: Work,
+    /// The shield against floods of SYNs.
+    #[serde(default)]
+    pub shield: Shield,
 }
 
 /// What the agent's own work took since it started.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use crate::api::client::ClientError;
-use crate::api::wire::Status;
+use crate::api::wire::{Cookies, Shield, Status};
 
 use super::output::{ago, json, print};
 use super::{Context, Failure, backend, rebalance, service};
@@ -70,6 +70,15 @@ async fn once(context: &mut Context<'_>, screen: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// When SYNs are answered with cookies.
+fn shield(shield: Shield) -> String {
+    match shield {
+        Shield { syns: 0, supported: true } => "off".to_owned(),
+        Shield { syns: 0, supported: false } => "off: this kernel has no SYN cookies for XDP".to_owned(),
+        Shield { syns, .. } => format!("above {syns} SYNs per second and CPU"),
+    }
+}
+
 fn show(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     let agent = &status.agent;
     writeln!(
@@ -88,6 +97,15 @@ fn show(out: &mut dyn Write, status: &Status) -> io::Result<()> {
     let tables: Vec<_> =
         status.tables.iter().map(|t| format!("{} {} of {}", t.name, t.used, t.capacity)).collect();
     writeln!(out, "flows {}", tables.join(", "))?;
+    writeln!(out, "shield {}", shield(agent.shield))?;
+    for service in status.services.iter().filter(|service| service.cookies.sent != 0) {
+        let Cookies { sent, accepted, refused } = service.cookies;
+        writeln!(
+            out,
+            "SYN cookies of {}: {sent} sent, {accepted} accepted, {refused} refused",
+            service.name
+        )?;
+    }
     for run in &status.runs {
         writeln!(out, "{}", rebalance::line(run))?;
     }

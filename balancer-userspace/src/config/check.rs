@@ -24,7 +24,7 @@ use super::document::Document;
 use super::file::{AgentSection, AttachMode, DatapathSection, File, LogLevel};
 use super::problem::{Findings, Place, Problem};
 use super::value::{LogFile, Span, Text};
-use super::{AgentConfig, Config, DatapathConfig, defaults, shape};
+use super::{AgentConfig, Config, DatapathConfig, Shield, defaults, shape};
 use crate::preset::Presets;
 
 /// A configuration without problems, and what is odd about it.
@@ -144,6 +144,7 @@ fn datapath(section: &DatapathSection, place: &Place, findings: &mut Findings) -
         idle_timeout: span(section.idle_timeout, defaults::IDLE_TIMEOUT),
         half_closed_timeout: span(section.half_closed_timeout, defaults::HALF_CLOSED_TIMEOUT),
         closing_timeout: span(section.closing_timeout, defaults::CLOSING_TIMEOUT),
+        shield_syns: Shield::new(section.shield_syns),
         flood_syns: section.flood_syns.unwrap_or(defaults::FLOOD_SYNS),
         hash_key: section.hash_key.map(|key| key.0),
         services: section.services.unwrap_or(DEFAULT_SERVICES),

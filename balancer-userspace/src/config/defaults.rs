@@ -19,6 +19,8 @@ pub(super) const IDLE_TIMEOUT: &str = "2h 15m";
 pub(super) const HALF_CLOSED_TIMEOUT: &str = "5m";
 /// `datapath.closing_timeout`: what is still on its way once both sides are done.
 pub(super) const CLOSING_TIMEOUT: &str = "10s";
+/// `datapath.shield_syns`: more than brokers can accept on one core, less than what has no state.
+pub(super) const SHIELD_SYNS: u32 = 20_000;
 /// `datapath.flood_syns`
 pub(super) const FLOOD_SYNS: u32 = 50_000;
 

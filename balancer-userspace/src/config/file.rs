@@ -115,6 +115,11 @@ pub struct DatapathSection {
     /// Silence after which a flow that both sides have closed is forgotten.
     #[schemars(extend("default" = defaults::CLOSING_TIMEOUT, "x-min" = "2s", "x-max" = "5m"))]
     pub closing_timeout: Option<Span>,
+    /// SYNs per second and CPU from which on they are answered with SYN cookies: a backend hears of a connection when its
+    /// client has shown its cookie. 0 is never. Without the key this is done where the kernel can, which needs Linux 6.0 and
+    /// `CONFIG_SYN_COOKIES`; where it cannot, a value of the key is an error. Services with `policy = "maglev"` are left out.
+    #[schemars(range(min = 0, max = 10_000_000), extend("default" = defaults::SHIELD_SYNS))]
+    pub shield_syns: Option<u32>,
     /// New flows per second and CPU from which on SYNs are steered by the ring alone and leave no state. 0 is never.
     #[schemars(range(min = 0, max = 10_000_000), extend("default" = defaults::FLOOD_SYNS))]
     pub flood_syns: Option<u32>,

@@ -18,6 +18,7 @@ use balancer_common::abi::{ABI_VERSION, Settings, clock_from_seconds, names};
 use tracing::info;
 
 use self::held::Held;
+use super::cookies;
 use super::lock::Lock;
 use super::pins::{Difference, Found, Pins};
 use super::records::Records;
@@ -311,7 +312,7 @@ fn resume(pins: &Pins, next: &Pins) -> Result<Option<Upgrade>, Error> {
     if next.entries()?.is_empty() {
         return Ok(None);
     }
-    match read_records(next.dir())?.filter(|theirs| theirs.means_as(&Records::ours())) {
+    match read_records(next.dir())?.filter(Records::are_understood) {
         Some(theirs) => Upgrade::resume((next.dir(), &theirs), pins.dir()).map(Some),
         None => Ok(None),
     }
@@ -359,6 +360,8 @@ fn remove(pins: &Pins) -> Result<Detached, Error> {
 /// When the object is not ours or the kernel refuses it.
 pub fn try_program(object: &Object) -> Result<u32, Error> {
     let mut loader = EbpfLoader::new();
+    let has_cookies = u32::from(cookies::are_there());
+    loader.override_global(names::HAS_COOKIES, &has_cookies, true);
     let sizes = Sizes { services: 1, flows4: 1, flows6: 1 };
     for map in Wanted::all(object, sizes)? {
         loader.map_max_entries(map.name, map.max_entries);
@@ -437,6 +440,9 @@ fn first_settings(sizes: Sizes) -> Settings {
         flows6_high: nine_tenths(sizes.flows6),
         adopt_for: clock_from_seconds(3600),
         services: sizes.services,
+        shield_syns: 0,
+        shield_mss4: 0,
+        shield_mss6: 0,
     }
 }
 
@@ -469,6 +475,8 @@ fn adopt(pins: &Pins, options: &Options, settings: Settings) -> Result<Ebpf, Err
 /// Loads the object. Maps that are pinned are used, the others are made and pinned.
 fn load(pins: &Pins, object: &Object, wanted: &[Wanted]) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
+    let has_cookies = u32::from(cookies::are_there());
+    loader.override_global(names::HAS_COOKIES, &has_cookies, true);
     for map in wanted {
         loader.map_max_entries(map.name, map.max_entries);
         loader.map_pin_path(map.name, pins.dir().join(map.name));

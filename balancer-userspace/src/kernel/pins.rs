@@ -259,6 +259,8 @@ pub(crate) fn names_of_maps() -> impl Iterator<Item = &'static str> {
         names::HALF_OPEN6,
         names::CLOSING4,
         names::CLOSING6,
+        names::SHIELDED4,
+        names::SHIELDED6,
         names::COUNTS,
         names::SERVICE_COUNTS,
         names::BACKEND_PACES,

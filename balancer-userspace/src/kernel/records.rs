@@ -8,8 +8,8 @@ use std::mem::offset_of;
 
 use balancer_common::abi::{
     ABI_VERSION, Backend, BackendCounts, BackendPace, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4,
-    FlowKey6, HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings,
-    TableUse, names,
+    FlowKey6, HalfOpen, OLDEST_MEANING, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts,
+    ServicePace, Settings, Shielded, TableUse, meaning, names,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,21 +82,23 @@ impl Records {
             (names::FLOWS6, flow6(), flow()),
             (names::HALF_OPEN4, flow4(), half_open()),
             (names::HALF_OPEN6, flow6(), half_open()),
+            (names::SHIELDED4, flow4(), shielded()),
+            (names::SHIELDED6, flow6(), shielded()),
             (names::COUNTS, index(), counts()),
             (names::SERVICE_COUNTS, index(), record!(ServiceCounts { due, opened, closed, reserved })),
             (names::BACKEND_PACES, index(), record!(BackendPace { pace, bucket, reserved })),
             (names::SERVICE_PACES, index(), record!(ServicePace { pace, removed, cap, refuse })),
             (names::REMOVED, index(), whole::<Removed>("removed")),
-            (names::TABLE_USE, index(), record!(TableUse { inserted, adopt_until })),
+            (names::TABLE_USE, index(), record!(TableUse { inserted, adopt_until, cookies_until })),
             (names::TABLE_REMOVED, index(), whole::<u64>("removed")),
         ];
         let maps = maps.into_iter().map(|(name, key, value)| (name.to_owned(), (key, value)));
         Self { version: ABI_VERSION, maps: maps.collect() }
     }
 
-    /// Whether both mean the same by the same names.
-    pub(crate) const fn means_as(&self, other: &Self) -> bool {
-        self.version >> 16 == other.version >> 16
+    /// Whether this version knows what entries of those records mean.
+    pub(crate) fn are_understood(&self) -> bool {
+        (OLDEST_MEANING..=meaning(ABI_VERSION)).contains(&meaning(self.version))
     }
 }
 
@@ -111,11 +113,38 @@ fn flow() -> Record {
 }
 
 fn half_open() -> Record {
-    record!(HalfOpen { backend, adopted, steered, client_isn, backend_isn, answered, at, padding, hop })
+    record!(HalfOpen {
+        backend,
+        adopted,
+        steered,
+        client_isn,
+        backend_isn,
+        answered,
+        at,
+        cookie,
+        mss,
+        reserved,
+        hop
+    })
+}
+
+fn shielded() -> Record {
+    record!(Shielded { shift, backend_isn, at, reserved })
 }
 
 fn settings() -> Record {
-    record!(Settings { abi_version, flood_syns, hash_key, flows4_high, flows6_high, adopt_for, services })
+    record!(Settings {
+        abi_version,
+        flood_syns,
+        hash_key,
+        flows4_high,
+        flows6_high,
+        adopt_for,
+        services,
+        shield_syns,
+        shield_mss4,
+        shield_mss6,
+    })
 }
 
 fn service() -> Record {

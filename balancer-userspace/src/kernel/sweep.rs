@@ -8,6 +8,7 @@
 
 mod drift;
 mod expiry;
+mod shielded;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,8 @@ pub struct Report {
     pub corrected: BTreeMap<BackendId, i64>,
     /// Corrections of the two tables' use; positive where too many entries were counted.
     pub corrected_use: [i64; 2],
+    /// Flows of which the numbers are known after the sweep, because they are shielded.
+    pub shielded: u64,
 }
 
 /// Sweeps, and remembers between sweeps what looked wrong.
@@ -100,6 +103,7 @@ impl Sweeper {
 
         self.correct_live(flows, live, false, &mut report)?;
         self.correct_use(flows, used, false, &mut report)?;
+        report.shielded = shielded::tidy(flows, now)?;
         Ok(report)
     }
 

@@ -89,6 +89,8 @@ impl Sizes {
         match name {
             names::FLOWS4 => self.flows4,
             names::FLOWS6 => self.flows6,
+            names::SHIELDED4 => declared.min(self.flows4),
+            names::SHIELDED6 => declared.min(self.flows6),
             names::SERVICES | names::SERVICE_COUNTS | names::SERVICE_PACES => self.services,
             names::RINGS => 2 * self.services,
             names::GENERATIONS => 1 + self.services,

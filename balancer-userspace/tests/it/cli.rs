@@ -55,6 +55,8 @@ balancer 1.2.3, process 42, up 1h 2m, took over from an earlier agent
 configuration /etc/balancer/balancer.toml, in force for 5.0s
 interfaces wan0 (native)
 flows ipv4 14 of 1024
+shield above 20000 SYNs per second and CPU
+SYN cookies of mqtt: 900 sent, 8 accepted, 2 refused
 rebalancing of mqtt to 10.0% at 10/s: 5 of 9 flows closed, 4 listed
 problem: mqtt/b2 is down: CONNECT: connection refused
 warning: no interface holds the VIP 192.0.2.10

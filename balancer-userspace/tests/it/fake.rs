@@ -110,6 +110,7 @@ pub(crate) fn status() -> wire::Status {
         max_connections: None,
         budget: None,
         over_budget: 0,
+        cookies: wire::Cookies::default(),
         draws: 3,
         backends,
         backends_up: 1,
@@ -136,6 +137,7 @@ pub(crate) fn status() -> wire::Status {
                 sweeps: 10,
                 sweep_seconds: 0.5,
             },
+            shield: wire::Shield { syns: 20_000, supported: true },
         },
         interfaces: vec![wire::Interface { name: "wan0".to_owned(), index: 2, mode: wire::XdpMode::Native }],
         tables: vec![wire::Table { name: "ipv4".to_owned(), used: 14, capacity: 1024, high: 900 }],
@@ -144,6 +146,7 @@ pub(crate) fn status() -> wire::Status {
                 max_connections: Some(500),
                 budget: Some(wire::Budget { per_second: 50.0, full: 500.0 }),
                 over_budget: 3,
+                cookies: wire::Cookies { sent: 900, accepted: 8, refused: 2 },
                 ..service("mqtt", "192.0.2.10:1883", 2)
             },
             service("amqp", "[2001:db8::10]:5672", 1),

@@ -191,6 +191,7 @@ impl Rig {
             // Flows without state are not adopted, so that floods do not change what becomes of unknown ones.
             adopt_for: 0,
             services: 1,
+            ..Settings::default()
         };
         self.set(names::SETTINGS, 0, settings)?;
         super::yardstick::limit(&mut self.generator, self.family, path == Path::Flood)?;

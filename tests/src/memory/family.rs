@@ -3,14 +3,18 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher as _},
     net::{IpAddr, SocketAddr},
 };
 
 use balancer_common::{
-    abi::{Endpoint, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Settings, TableUse},
+    abi::{
+        COOKIE_LIFE, Endpoint, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Settings, Shielded,
+        TableUse,
+    },
     packet::{Family, V4, V6},
     path::Packet,
-    tables::{FamilyTables, Route},
+    tables::{FamilyTables, Route, Tables as _},
 };
 
 use super::{Memory, slots::Slots};
@@ -21,6 +25,7 @@ pub(super) struct PerFamily<F: Family> {
     pub(super) flows: Slots<F::Key, FlowCell>,
     pub(super) half_open: Slots<F::Key, HalfOpenCell>,
     pub(super) closing: RefCell<HashMap<F::Key, u64>>,
+    pub(super) shielded: RefCell<HashMap<F::Key, Shielded>>,
     pub(super) table: Cell<TableUse>,
     pub(super) parked: Cell<Option<Packet<F>>>,
 }
@@ -31,6 +36,7 @@ impl<F: Family> Default for PerFamily<F> {
             flows: Slots::default(),
             half_open: Slots::default(),
             closing: RefCell::default(),
+            shielded: RefCell::default(),
             table: Cell::default(),
             parked: Cell::new(None),
         }
@@ -39,7 +45,7 @@ impl<F: Family> Default for PerFamily<F> {
 
 impl<F: Family> PerFamily<F>
 where
-    F::Key: Eq + std::hash::Hash,
+    F::Key: Eq + Hash,
 {
     pub(super) fn tidy(&mut self) {
         self.flows.tidy(|flow| flow.snapshot().into());
@@ -48,7 +54,7 @@ where
 }
 
 /// What differs between the families.
-trait Side: Family<Key: Eq + std::hash::Hash> {
+trait Side: Family<Addr: Hash, Key: Eq + Hash> {
     fn of(memory: &Memory) -> &PerFamily<Self>;
     fn socket(addr: Self::Addr, port: [u8; 2]) -> SocketAddr;
     fn high(settings: &Settings) -> u32;
@@ -138,6 +144,42 @@ impl<F: Side> FamilyTables<F> for Memory {
         F::of(self).closing.borrow_mut().remove(key);
     }
 
+    fn shielded(&self, key: &F::Key) -> Option<Shielded> {
+        F::of(self).shielded.borrow().get(key).copied()
+    }
+
+    fn put_shielded(&self, key: &F::Key, numbers: &Shielded) -> bool {
+        let mut shielded = F::of(self).shielded.borrow_mut();
+        let room = shielded.contains_key(key) || shielded.len() < FLOWS as usize;
+        if room {
+            shielded.insert(*key, *numbers);
+        }
+        room
+    }
+
+    fn remove_shielded(&self, key: &F::Key) {
+        F::of(self).shielded.borrow_mut().remove(key);
+    }
+
+    fn cookie(&self, packet: &Packet<F>, isn: u32, mss: u16) -> Option<u32> {
+        let sizes = F::COOKIE_SEGMENTS.iter().take_while(|size| **size <= mss).count();
+        Some(number(packet, isn, minute(self.now())).wrapping_add(sizes.saturating_sub(1) as u32))
+    }
+
+    fn is_cookie(&self, packet: &Packet<F>, isn: u32, cookie: u32) -> bool {
+        let minute = minute(self.now());
+        [minute, minute - 1].into_iter().any(|minute| cookie.wrapping_sub(number(packet, isn, minute)) < 4)
+    }
+
+    fn cookie_sent(&self, now: u32) {
+        let cell = &F::of(self).table;
+        cell.set(TableUse { cookies_until: u64::from(now) + u64::from(COOKIE_LIFE), ..cell.get() });
+    }
+
+    fn awaits_cookies(&self, now: u32) -> bool {
+        u64::from(now) < F::of(self).table.get().cookies_until
+    }
+
     fn is_crowded(&self) -> bool {
         F::of(self).table.get().inserted >= u64::from(F::high(&self.image.settings))
     }
@@ -155,4 +197,18 @@ impl<F: Side> FamilyTables<F> for Memory {
     fn route(&self, _: F::Addr, destination: F::Addr) -> Route {
         route(F::socket(destination, [0; 2]).ip())
     }
+}
+
+/// The clock units that the cookies of a minute are made in.
+const fn minute(now: u32) -> u32 {
+    now / 56
+}
+
+/// The first of the four cookies of a minute, a sum as the kernel's: the same in every run, and hard to guess.
+fn number<F: Side>(packet: &Packet<F>, isn: u32, minute: u32) -> u32 {
+    let (ip, segment) = (&packet.ip, &packet.segment);
+    let ends = (ip.source, segment.source, ip.destination, segment.destination);
+    let mut hasher = DefaultHasher::new();
+    (ends, minute).hash(&mut hasher);
+    (hasher.finish() as u32).wrapping_add(isn)
 }

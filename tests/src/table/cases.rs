@@ -9,6 +9,7 @@ mod headers;
 mod link;
 mod passing;
 mod refusal;
+mod shield;
 mod spoofing;
 mod stateless;
 
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Scenario> {
         headers::scenarios(),
         passing::scenarios(),
         refusal::scenarios(),
+        shield::scenarios(),
         choice::scenarios(),
         budget::scenarios(),
         stateless::scenarios(),

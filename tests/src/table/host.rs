@@ -4,19 +4,22 @@ use std::net::SocketAddr;
 
 use balancer_common::{
     abi::{
-        BackendCounts, BackendId, CpuState, Flow, FlowKey4, FlowKey6, FlowState, ServiceCounts, ServiceId,
-        Traffic,
+        BackendCounts, BackendId, CpuState, Flow, FlowKey4, FlowKey6, FlowState, Rate, ServiceCounts,
+        ServiceId, Traffic,
     },
     packet::SliceFrame,
     path::{self, Action, Verdict},
     tables::Tables as _,
 };
 
-use super::{Dataplane, FLOWS, Image, Observed, SERVICES, State};
+use super::{Dataplane, FLOWS, Flood, Image, Observed, SERVICES, State};
 use crate::memory::Memory;
 
 /// Room before a frame, as XDP drivers leave it (`XDP_PACKET_HEADROOM`).
 const HEADROOM: usize = 256;
+
+/// Room behind a frame, which is a little of what drivers leave.
+const TAILROOM: usize = 16;
 
 /// Backends that are looked at.
 pub(super) const BACKENDS: u16 = 16;
@@ -51,6 +54,7 @@ impl Host {
         memory.tidy();
         let mut buffer = vec![0xa5; headroom];
         buffer.extend(frame);
+        buffer.extend([0x5a; TAILROOM]);
         let mut slice = SliceFrame::new(&mut buffer, headroom, frame.len(), ingress);
         let verdict = path::run(&mut slice, memory);
         (verdict, slice.bytes().to_vec())
@@ -92,6 +96,7 @@ impl Dataplane for Host {
             flows: flows4.chain(flows6).collect(),
             half_open: half4.chain(half6).collect(),
             closing: memory.closing(),
+            shielded: memory.shielded(),
         }
     }
 
@@ -110,9 +115,9 @@ impl Dataplane for Host {
         self.memory().refill(nanos);
     }
 
-    fn flood(&mut self) {
+    fn flood(&mut self, by: Flood) {
         let window = self.memory().now();
-        self.memory().set_cpu(flooded(window));
+        self.memory().set_cpu(flooded(window, by));
     }
 
     fn close(&mut self, flow: (SocketAddr, u16)) {
@@ -142,8 +147,14 @@ pub(super) const fn key6(key: FlowKey4) -> FlowKey6 {
 }
 
 /// A CPU that has been flooded until `window`.
-pub(super) const fn flooded(window: u32) -> CpuState {
-    CpuState { cursor: 0, window, syns: u32::MAX / 2, flooded: 1, spent: 0 }
+pub(super) const fn flooded(window: u32, by: Flood) -> CpuState {
+    const NONE: Rate = Rate { window: 0, count: 0, over: 0 };
+    let rate = Rate { window, count: u32::MAX / 2, over: 1 };
+    let (syns, resets) = match by {
+        Flood::Syns => (rate, NONE),
+        Flood::Strays => (NONE, rate),
+    };
+    CpuState { cursor: 0, flows: syns, syns, resets, spent: 0 }
 }
 
 /// Whose flow it is.

@@ -3,7 +3,10 @@
 //! Everything happens in a network namespace of its own, with the two links of the tables as pairs of interfaces:
 //! `bpf_fib_lookup` then finds the routes and neighbours that [`super::route`] tells the host.
 
-use std::{env, fs, io::ErrorKind, net::SocketAddr, path::PathBuf, process::Command, thread};
+mod links;
+mod state;
+
+use std::{env, fs, io::ErrorKind, net::SocketAddr, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions, VerifierLogLevel,
@@ -15,85 +18,22 @@ use balancer_common::{
     abi::{
         Backend, BackendCounts, BackendPace, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4,
         FlowKey6, HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace,
-        Settings, TableUse, Traffic, clock_from_nanos, names,
+        Settings, Shielded, TableUse, Traffic, clock_from_nanos, names,
     },
     outcome::Outcome,
     path::Action,
 };
-use nix::{
-    sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
-    time::{ClockId, clock_gettime},
-    unistd::Pid,
-};
+use nix::time::{ClockId, clock_gettime};
 
 use super::{
-    CLIENTS, Dataplane, FLOWS, Image, Net, Observed, SERVERS, SERVICES, State,
+    CLIENTS, Dataplane, FLOWS, Flood, Image, Observed, SERVERS, SERVICES, State,
     host::{BACKENDS, client4, client6, flooded, key6, others},
-    world::{NEIGHBOURS, client_hop, server_hop},
 };
+
+pub use links::in_namespace;
 
 /// The variable that names the object to test.
 pub const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";
-
-/// Runs a test in a network namespace of its own that has the two links, on one CPU.
-///
-/// # Panics
-/// When the test does, and when the namespace cannot be made: no root, or no iproute2.
-pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).expect("root makes network namespaces");
-        let mut cpus = CpuSet::new();
-        cpus.set(0).expect("there is a first CPU");
-        sched_setaffinity(Pid::from_raw(0), &cpus).expect("a thread may run on the first CPU alone");
-        links();
-        test();
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// Makes the two links, with the addresses and neighbours of the tables. It goes with the namespace.
-fn links() {
-    for (path, value) in
-        [("/proc/sys/net/ipv4/ip_forward", "1"), ("/proc/sys/net/ipv6/conf/all/forwarding", "1")]
-    {
-        fs::write(path, value).unwrap_or_else(|error| panic!("failed to write to {path}: {error}"));
-    }
-    ip("link set lo up");
-    let sides = [
-        ("clients", CLIENTS, client_hop as fn(u8) -> _, Net::client as fn(Net, u8, u16) -> SocketAddr),
-        ("servers", SERVERS, server_hop, Net::server),
-    ];
-    for (name, index, hop, host) in sides {
-        ip(&format!(
-            "link add {name} index {index} address {} type veth peer name {name}-peer",
-            mac(hop(1).own)
-        ));
-        for net in Net::BOTH {
-            let length = if net == Net::V4 { "24" } else { "64 nodad" };
-            let addr = host(net, 1, 0).ip();
-            ip(&format!("address add {addr}/{} dev {name}{}", &length[..2], &length[2..]));
-        }
-        ip(&format!("link set {name} up"));
-        ip(&format!("link set {name}-peer up"));
-        for n in NEIGHBOURS {
-            for net in Net::BOTH {
-                let (addr, mac) = (host(net, n, 0).ip(), mac(hop(n).neighbour));
-                ip(&format!("neighbour replace {addr} lladdr {mac} dev {name} nud permanent"));
-            }
-        }
-    }
-}
-
-fn mac(octets: [u8; 6]) -> String {
-    octets.map(|octet| format!("{octet:02x}")).join(":")
-}
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("iproute2 is there");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// The loaded program and its maps.
 pub struct Kernel {
@@ -129,6 +69,8 @@ impl Kernel {
             fs::read(&path).unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
         let mut loader = EbpfLoader::new();
         loader.verifier_log_level(VerifierLogLevel::DISABLE);
+        // Kernels that the tables run on have cookies.
+        loader.override_global(names::HAS_COOKIES, &1_u32, true);
         for (name, entries) in [
             (names::SERVICES, SERVICES),
             (names::SERVICE_COUNTS, SERVICES),
@@ -138,6 +80,8 @@ impl Kernel {
             (names::OUTCOMES, (1 + SERVICES) * Outcome::COUNT as u32),
             (names::FLOWS4, flows),
             (names::FLOWS6, flows),
+            (names::SHIELDED4, flows),
+            (names::SHIELDED6, flows),
         ] {
             loader.map_max_entries(name, entries);
         }
@@ -168,6 +112,8 @@ impl Kernel {
         self.clear::<FlowKey6, Flow>(names::FLOWS6);
         self.clear::<FlowKey4, u64>(names::CLOSING4);
         self.clear::<FlowKey6, u64>(names::CLOSING6);
+        self.clear::<FlowKey4, Shielded>(names::SHIELDED4);
+        self.clear::<FlowKey6, Shielded>(names::SHIELDED6);
         self.clear::<FlowKey4, HalfOpen>(names::HALF_OPEN4);
         self.clear::<FlowKey6, HalfOpen>(names::HALF_OPEN6);
         for id in 0..u32::from(BACKENDS) {
@@ -323,58 +269,7 @@ impl Dataplane for Kernel {
     }
 
     fn state(&mut self) -> State {
-        let mut state = State::default();
-        for row in 0..=SERVICES {
-            for outcome in Outcome::ALL {
-                let index = row * Outcome::COUNT as u32 + outcome as u32;
-                let packets: u64 = self.sum::<u64>(names::OUTCOMES, index).into_iter().sum();
-                if packets != 0 {
-                    state.outcomes.insert((row, outcome), packets);
-                }
-            }
-        }
-        for id in 0..BACKENDS {
-            let counts: BackendCounts =
-                self.array(names::COUNTS).get(&u32::from(id), 0).expect("the entry is there");
-            // When it is due is a time.
-            let counts = BackendCounts { due: 0, ..counts };
-            if counts != BackendCounts::default() {
-                state.counts.insert(id, counts);
-            }
-            let traffic = self.sum::<Traffic>(names::TRAFFIC, u32::from(id)).into_iter().fold(
-                Traffic::default(),
-                |sum, part| Traffic {
-                    packets_in: sum.packets_in + part.packets_in,
-                    bytes_in: sum.bytes_in + part.bytes_in,
-                    packets_out: sum.packets_out + part.packets_out,
-                    bytes_out: sum.bytes_out + part.bytes_out,
-                },
-            );
-            if traffic != Traffic::default() {
-                state.traffic.insert(id, traffic);
-            }
-        }
-        for id in 0..SERVICES {
-            let counts: ServiceCounts =
-                self.array(names::SERVICE_COUNTS).get(&id, 0).expect("the entry is there");
-            let counts = ServiceCounts { due: 0, ..counts };
-            if counts != ServiceCounts::default() {
-                state.services.insert(id as u16, counts);
-            }
-        }
-        let flows4 = self.entries::<FlowKey4, Flow>(names::FLOWS4);
-        let flows6 = self.entries::<FlowKey6, Flow>(names::FLOWS6);
-        let half4 = self.entries::<FlowKey4, HalfOpen>(names::HALF_OPEN4);
-        let half6 = self.entries::<FlowKey6, HalfOpen>(names::HALF_OPEN6);
-        state.flows = flows4.into_iter().map(|(key, flow)| (client4(key), flow.into())).collect();
-        state.flows.extend(flows6.into_iter().map(|(key, flow)| (client6(key), flow.into())));
-        state.half_open = half4.into_iter().map(|(key, half)| (client4(key), half.into())).collect();
-        state.half_open.extend(half6.into_iter().map(|(key, half)| (client6(key), half.into())));
-        let closing4 = self.entries::<FlowKey4, u64>(names::CLOSING4);
-        let closing6 = self.entries::<FlowKey6, u64>(names::CLOSING6);
-        state.closing = closing4.into_iter().map(|(key, _)| client4(key)).collect();
-        state.closing.extend(closing6.into_iter().map(|(key, _)| client6(key)));
-        state
+        state::read(self)
     }
 
     fn fill(&mut self) {
@@ -405,10 +300,12 @@ impl Dataplane for Kernel {
         }
     }
 
-    fn flood(&mut self) {
+    fn flood(&mut self, by: Flood) {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock can be read");
         let now = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).expect("it is after the boot");
-        self.set_per_cpu(names::CPU_STATE, 0, flooded(clock_from_nanos(now)));
+        // The program's clock may be a tick behind.
+        let now = now - 20_000_000;
+        self.set_per_cpu(names::CPU_STATE, 0, flooded(clock_from_nanos(now), by));
     }
 
     fn close(&mut self, flow: (SocketAddr, u16)) {

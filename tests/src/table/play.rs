@@ -13,7 +13,10 @@ use balancer_common::{
 };
 
 use super::{Image, Output, Row, Scenario, Step};
-use crate::packet::verify;
+use crate::packet::{
+    numbers::{self, Number},
+    verify,
+};
 
 /// Something that packets go through.
 pub trait Dataplane {
@@ -34,12 +37,22 @@ pub trait Dataplane {
     fn refill(&mut self, nanos: u64);
 
     /// Makes this CPU believe in a flood.
-    fn flood(&mut self);
+    fn flood(&mut self, by: Flood);
+
     /// Lists the flow of a client and service, which is in the table, as one that is to be closed.
     fn close(&mut self, flow: (SocketAddr, u16));
 
     /// Length of the shortest frame that can be sent.
     fn shortest(&self) -> usize;
+}
+
+/// What a CPU is flooded by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// Requests for connections.
+    Syns,
+    /// Packets of flows that nobody knows.
+    Strays,
 }
 
 /// What became of a frame.
@@ -68,6 +81,8 @@ pub struct State {
     pub half_open: BTreeMap<(SocketAddr, u16), HalfView>,
     /// Flows that are listed as to be closed, by client and service.
     pub closing: BTreeSet<(SocketAddr, u16)>,
+    /// Flows whose numbers are known, by client and service.
+    pub shielded: BTreeSet<(SocketAddr, u16)>,
 }
 
 /// A flow, without times.
@@ -101,6 +116,8 @@ pub struct HalfView {
     pub client_isn: u32,
     /// The backend's initial sequence number, once it has answered.
     pub backend_isn: Option<u32>,
+    /// The largest segment of the client, when the flow is shielded.
+    pub mss: Option<u16>,
     /// The client's next hop.
     pub hop: Hop,
 }
@@ -112,6 +129,7 @@ impl From<HalfOpen> for HalfView {
             adopted: half.adopted != 0,
             client_isn: if half.adopted == 0 { half.client_isn } else { 0 },
             backend_isn: (half.answered != 0).then_some(half.backend_isn),
+            mss: (half.mss != 0).then_some(half.mss),
             hop: half.hop,
         }
     }
@@ -156,13 +174,14 @@ pub fn run(scenario: &Scenario, plane: &mut impl Dataplane) -> usize {
     plane.configure(Image::new(&scenario.start));
     let mut sent = 0;
     let mut state = plane.state();
+    let mut cookie = None;
     assert_eq!(state, State::default(), "{}: the maps are not empty", scenario.name);
     for (number, step) in scenario.steps.iter().enumerate() {
         let name = format!("{}, step {number}", scenario.name);
         match step {
             Step::Packet(row) => {
                 if row.frame.len() >= plane.shortest() {
-                    state = play(&format!("{name} ({})", row.note), row, plane, &state);
+                    state = play(&format!("{name} ({})", row.note), row, plane, &state, &mut cookie);
                     sent += 1;
                 }
             }
@@ -172,7 +191,7 @@ pub fn run(scenario: &Scenario, plane: &mut impl Dataplane) -> usize {
                 state = plane.state();
             }
             Step::Refill(nanos) => plane.refill(*nanos),
-            Step::Flood => plane.flood(),
+            Step::Flood(by) => plane.flood(*by),
             Step::Close(flow) => {
                 plane.close(*flow);
                 state = plane.state();
@@ -193,19 +212,35 @@ pub fn run(scenario: &Scenario, plane: &mut impl Dataplane) -> usize {
     sent
 }
 
-fn play(name: &str, row: &Row, plane: &mut impl Dataplane, before: &State) -> State {
+fn play(
+    name: &str,
+    row: &Row,
+    plane: &mut impl Dataplane,
+    before: &State,
+    cookie: &mut Option<u32>,
+) -> State {
     let expect = &row.expect;
-    let observed = plane.send(&row.frame, row.ingress, row.headroom, expect.action);
+    let mut frame = row.frame.clone();
+    if row.cookie.acknowledged {
+        numbers::add(&mut frame, Number::Acknowledgement, cookie.expect("a cookie was sent before"));
+    }
+    let observed = plane.send(&frame, row.ingress, row.headroom, expect.action);
     let after = plane.state();
     let counted = difference(before, &after);
     assert_eq!(counted, expected_counts(row), "{name}: counters, after {:?}", observed.action);
     assert_eq!(observed.action, expect.action, "{name}: action");
-    let output = match &expect.output {
-        Output::Unchanged => &row.frame,
-        Output::Bytes(bytes) => bytes,
+    let mut output = match &expect.output {
+        Output::Unchanged => frame,
+        Output::Bytes(bytes) => bytes.clone(),
         Output::Discarded => return after,
     };
-    assert_eq!(hex(&observed.bytes), hex(output), "{name}: bytes");
+    if expect.outcome == Outcome::AnswerCookie {
+        *cookie = Some(numbers::read(&observed.bytes, Number::Sequence));
+    }
+    if row.cookie.sent {
+        numbers::add(&mut output, Number::Sequence, cookie.expect("a cookie was sent before"));
+    }
+    assert_eq!(hex(&observed.bytes), hex(&output), "{name}: bytes");
     if expect.outcome.class() != Class::Pass {
         verify::check(&observed.bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
     }

@@ -1,6 +1,7 @@
 //! What a table says: packets in sequence and what is expected of each.
 
 mod closing;
+pub(super) mod shield;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -13,7 +14,7 @@ use balancer_common::{
 
 use super::{
     Net, Talk, World,
-    play::{FlowView, HalfView},
+    play::{Flood, FlowView, HalfView},
     world::{CLIENTS, STRANGER, client_hop},
 };
 use crate::packet::{Packet, Tcp};
@@ -50,8 +51,8 @@ pub enum Step {
     Fill,
     /// This many nanoseconds pass for budgets of new connections.
     Refill(u64),
-    /// SYNs flood this CPU.
-    Flood,
+    /// This CPU is flooded.
+    Flood(Flood),
     /// The agent lists the flow of a client and service as one that is to be closed.
     Close((SocketAddr, u16)),
     /// It is still on that list, or is not.
@@ -73,8 +74,19 @@ pub struct Row {
     pub ingress: u32,
     /// Whether there is room for tags before its first byte.
     pub headroom: bool,
+    /// Which of its numbers count from the cookie that was sent last.
+    pub cookie: Relative,
     /// What must become of it.
     pub expect: Expect,
+}
+
+/// Which numbers of a packet count from the cookie that was sent last, and not from zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relative {
+    /// What it acknowledges.
+    pub acknowledged: bool,
+    /// The number of its first byte when it is sent on.
+    pub sent: bool,
 }
 
 /// What must become of a packet, and everything that is counted on the way.
@@ -243,7 +255,14 @@ impl Scenario {
     }
 
     fn packet(&mut self, note: &str, frame: Vec<u8>, ingress: u32, expect: Expect) -> &mut Row {
-        let row = Row { note: note.to_owned(), frame, ingress, headroom: true, expect };
+        let row = Row {
+            note: note.to_owned(),
+            frame,
+            ingress,
+            headroom: true,
+            cookie: Relative::default(),
+            expect,
+        };
         self.steps.push(Step::Packet(Box::new(row)));
         match self.steps.last_mut() {
             Some(Step::Packet(row)) => row,
@@ -271,8 +290,14 @@ impl Scenario {
 
     /// The flow is half open.
     pub fn half_open(&mut self, talk: &Talk, client_isn: u32, backend_isn: Option<u32>) {
-        let view =
-            HalfView { backend: talk.backend, adopted: false, client_isn, backend_isn, hop: talk.client_hop };
+        let view = HalfView {
+            backend: talk.backend,
+            adopted: false,
+            client_isn,
+            backend_isn,
+            mss: None,
+            hop: talk.client_hop,
+        };
         self.steps.push(Step::HalfOpen((talk.client, talk.service), Some(view)));
     }
 
@@ -283,6 +308,7 @@ impl Scenario {
             adopted: true,
             client_isn: 0,
             backend_isn: None,
+            mss: None,
             hop: talk.client_hop,
         };
         self.steps.push(Step::HalfOpen((talk.client, talk.service), Some(view)));

@@ -208,6 +208,8 @@ impl World {
             flows4_high: super::FLOWS,
             flows6_high: super::FLOWS,
             adopt_for: 3600,
+            shield_mss4: 1400,
+            shield_mss6: 1380,
             ..Settings::default()
         };
         Self {

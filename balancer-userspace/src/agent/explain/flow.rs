@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use balancer_common::abi::{
-    BackendId, Draw, MAX_BACKENDS, Ring, Room, Score, ScoreFlags, ScoreTable, Service, ServiceId,
+    BackendId, Draw, FlowState, MAX_BACKENDS, Ring, Room, Score, ScoreFlags, ScoreTable, Service, ServiceId,
 };
 use balancer_common::packet::{Family, V4, V6};
 use balancer_common::steer::{self, Candidate, Stage, Steering, hash};
@@ -140,6 +140,12 @@ impl Agent {
             answer
                 .reasons
                 .push(format!("{client} has a flow to {}; a flow stays where it is", self.name(backend)));
+            if flow.state.any(FlowState::SHIELDED) {
+                answer.reasons.push(
+                    "it was opened by a SYN cookie while SYNs were flooding, and its numbers are translated"
+                        .to_owned(),
+                );
+            }
             answer.reasons.extend(self.when_opened(&answer, shown.age_seconds));
             answer.backends.retain(|facts| facts.name == shown.backend);
             answer.backend = Some(shown.backend.clone());
@@ -148,10 +154,15 @@ impl Agent {
         }
         if let Some(half) = self.flows.half_open(&key).map_err(failed)? {
             let name = self.short_name(half.backend);
-            answer.reasons.push(format!(
-                "{client} has sent a SYN that was steered to {} and has not been acknowledged yet; another SYN goes there too",
-                self.name(half.backend)
-            ));
+            let backend = self.name(half.backend);
+            answer.reasons.push(if half.mss == 0 {
+                format!(
+                    "{client} has sent a SYN that was steered to {backend} and has not been acknowledged yet; another SYN \
+                     goes there too"
+                )
+            } else {
+                format!("{client} has shown its SYN cookie, and {backend} was asked for the connection")
+            });
             answer.backends.retain(|facts| facts.name == name);
             answer.backend = Some(name);
             return Ok(answer);

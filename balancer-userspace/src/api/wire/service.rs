@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Cookies;
+
 /// `GET /v1/services`: a list of these.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
@@ -50,6 +52,9 @@ pub struct Service {
     /// SYNs that were dropped or refused because no budget was left, of the service or of a backend.
     #[serde(default)]
     pub over_budget: u64,
+    /// What became of SYN cookies.
+    #[serde(default)]
+    pub cookies: Cookies,
 }
 
 /// Where the backends of a service are found.

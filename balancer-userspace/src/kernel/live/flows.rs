@@ -41,7 +41,7 @@ impl Program {
         let counts = BackendCounts { opened, closed, ..BackendCounts::default() };
         self.counts.set(u32::from(BACKEND.0), counts, 0).unwrap();
         for (table, inserted) in (0..).zip(inserted) {
-            self.used.set(table, TableUse { inserted, adopt_until: 0 }, 0).unwrap();
+            self.used.set(table, TableUse { inserted, ..TableUse::default() }, 0).unwrap();
         }
     }
 }

@@ -147,7 +147,7 @@ impl Counters {
     fn table(&self, index: u32) -> Result<TableUsage, Error> {
         // `removed` first: an entry inserted and removed between the two reads must not make the use negative.
         let removed = self.table_removed.get(index)?;
-        let TableUse { inserted, adopt_until } = self.table_use.get(index)?;
+        let TableUse { inserted, adopt_until, .. } = self.table_use.get(index)?;
         Ok(TableUsage { inserted, removed, adopt_until })
     }
 }

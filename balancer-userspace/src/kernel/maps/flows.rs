@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 use balancer_common::abi::{
-    BackendCounts, BackendId, Flow, FlowKey4, FlowKey6, HalfOpen, MAX_BACKENDS, Removed, ServiceId, TableUse,
-    names,
+    BackendCounts, BackendId, Flow, FlowKey4, FlowKey6, HalfOpen, MAX_BACKENDS, Removed, ServiceId, Shielded,
+    TableUse, names,
 };
 
 use super::source::NamedArray;
@@ -63,6 +63,10 @@ pub struct Flows {
     pub half_open4: Table<FlowKey4, HalfOpen>,
     /// Half-open IPv6 flows.
     pub half_open6: Table<FlowKey6, HalfOpen>,
+    /// Numbers of shielded IPv4 flows.
+    pub shielded4: Table<FlowKey4, Shielded>,
+    /// Numbers of shielded IPv6 flows.
+    pub shielded6: Table<FlowKey6, Shielded>,
     counts: NamedArray<BackendCounts>,
     removed: NamedArray<Removed>,
     table_use: NamedArray<TableUse>,
@@ -81,6 +85,8 @@ impl Flows {
             v6: Table::open(source, names::FLOWS6)?,
             half_open4: Table::open(source, names::HALF_OPEN4)?,
             half_open6: Table::open(source, names::HALF_OPEN6)?,
+            shielded4: Table::open(source, names::SHIELDED4)?,
+            shielded6: Table::open(source, names::SHIELDED6)?,
             counts: NamedArray::open(source, names::COUNTS)?,
             removed: NamedArray::open(source, names::REMOVED)?,
             table_use: NamedArray::open(source, names::TABLE_USE)?,

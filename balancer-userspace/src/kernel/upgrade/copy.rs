@@ -15,8 +15,16 @@ use crate::kernel::sys::bytes::{self, ANY};
 /// Entries that are read at a time.
 const BATCH: usize = 4096;
 
-/// What every version must be able to carry.
-pub(super) const FLOWS: [&str; 4] = [names::FLOWS4, names::FLOWS6, names::HALF_OPEN4, names::HALF_OPEN6];
+/// Flow tables: every version must be able to carry what is in them.
+const FLOWS: [&str; 4] = [names::FLOWS4, names::FLOWS6, names::HALF_OPEN4, names::HALF_OPEN6];
+
+/// Numbers of shielded flows. Versions whose flows are not shielded have no such maps.
+const NUMBERS: [&str; 2] = [names::SHIELDED4, names::SHIELDED6];
+
+/// What flows of a version are made of, in the order of copying: no flow comes before its numbers.
+pub(super) fn flow_maps(theirs: &Records) -> impl Iterator<Item = &'static str> {
+    NUMBERS.into_iter().filter(|name| theirs.maps.contains_key(*name)).chain(FLOWS)
+}
 
 /// Which ids services and backends have: flows name them by these.
 pub(super) const ENDPOINTS: [&str; 2] = [names::ENDPOINTS4, names::ENDPOINTS6];
@@ -66,7 +74,6 @@ impl Copies {
     pub(super) fn open((old, theirs): (&Path, &Records), new: &Path) -> Result<Self, Error> {
         let ours = Records::ours();
         let pair = |name: &'static str| Pair::open(name, (old, theirs), (new, &ours));
-        let all = |names: &[&'static str]| names.iter().map(|name| pair(name)).collect::<Result<Vec<_>, _>>();
         let mut arrays = Vec::new();
         for name in ARRAYS {
             match pair(name) {
@@ -79,8 +86,8 @@ impl Copies {
         let pace = theirs.maps.get(names::SERVICE_PACES).map(|(_, value)| value.clone()).ok_or_else(lacks)?;
         Ok(Self {
             arrays,
-            endpoints: all(&ENDPOINTS)?,
-            flows: all(&FLOWS)?,
+            endpoints: ENDPOINTS.into_iter().map(pair).collect::<Result<_, _>>()?,
+            flows: flow_maps(theirs).map(pair).collect::<Result<_, _>>()?,
             settings: pair(names::SETTINGS)?,
             paces: old.open(names::SERVICE_PACES)?,
             pace,
@@ -125,12 +132,12 @@ impl Copies {
         Ok(())
     }
 
-    /// Established and half-open flows.
+    /// Established and half-open flows, and the numbers of those that are shielded.
     pub(super) fn flows(&self, flags: u64) -> Result<Copied, Error> {
         let mut copied = Copied::default();
         for pair in &self.flows {
             let one = pair.copy_all(flags)?;
-            if !pair.name.starts_with("HALF") {
+            if matches!(pair.name, names::FLOWS4 | names::FLOWS6) {
                 copied.flows += one.flows;
                 copied.left += one.left;
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use balancer_common::abi::{ABI_VERSION, names};
 use serde::Serialize;
 
-use super::copy::{ENDPOINTS, FLOWS, translation, walk};
+use super::copy::{ENDPOINTS, flow_maps, translation, walk};
 use crate::kernel::maps::MapSource as _;
 use crate::kernel::pins::{Difference, Mismatch, Pins};
 use crate::kernel::records::Records;
@@ -51,7 +51,7 @@ impl Plan {
             plan.differences
                 .insert(0, Difference::new("version of the map layouts", theirs.version, ABI_VERSION));
         }
-        if !theirs.means_as(&ours) {
+        if !theirs.are_understood() {
             plan.obstacles.push("entries of that version mean something else to this one".to_owned());
             return Ok(plan);
         }
@@ -60,13 +60,13 @@ impl Plan {
                 plan.obstacles.push(error.to_string());
             }
         }
-        for name in FLOWS {
+        for name in flow_maps(theirs) {
             plan.count(pins, name, (theirs, &ours), wanted)?;
         }
         Ok(plan)
     }
 
-    /// Counts what is carried of one flow table, and what cannot be.
+    /// Counts what is carried of one map of flows, and what cannot be.
     fn count(
         &mut self,
         pins: &Pins,
@@ -89,16 +89,16 @@ impl Plan {
             Ok(())
         })?;
         let room = wanted.iter().find(|map| map.name == name).map_or(0, |map| u64::from(map.max_entries));
-        let established = name == names::FLOWS4 || name == names::FLOWS6;
         // Half-open flows are the newest of many, and whoever has none left begins again.
-        if established && left > 0 {
+        let is_needed = name != names::HALF_OPEN4 && name != names::HALF_OPEN6;
+        if is_needed && left > 0 {
             let fields: Vec<&str> = translation.dropped().collect();
             self.obstacles.push(format!(
                 "{left} flows in {name} use {}, which this version does not know: they would break",
                 fields.join(", ")
             ));
         }
-        if established && carried > room {
+        if is_needed && carried > room {
             self.obstacles.push(format!(
                 "{name} holds {carried} flows, and would have room for {room}: raise datapath.flows_v4 or flows_v6"
             ));
@@ -106,7 +106,8 @@ impl Plan {
         match name {
             names::FLOWS4 => self.flows4 = carried,
             names::FLOWS6 => self.flows6 = carried,
-            _ => self.half_open += carried,
+            names::HALF_OPEN4 | names::HALF_OPEN6 => self.half_open += carried,
+            _ => {}
         }
         Ok(())
     }

@@ -98,6 +98,27 @@ pub(super) fn services() -> Vec<Family> {
             samples: |status| each(status, |s| s.over_budget),
         },
         Family {
+            name: "balancer_service_cookies_sent",
+            kind: Kind::Counter,
+            help: "SYNs answered with a SYN cookie, because SYNs were flooding",
+            labels: "service",
+            samples: |status| each(status, |s| s.cookies.sent),
+        },
+        Family {
+            name: "balancer_service_cookies_accepted",
+            kind: Kind::Counter,
+            help: "Clients that have shown their SYN cookie, so that a backend was asked",
+            labels: "service",
+            samples: |status| each(status, |s| s.cookies.accepted),
+        },
+        Family {
+            name: "balancer_service_cookies_refused",
+            kind: Kind::Counter,
+            help: "Packets of unknown flows that could have carried a SYN cookie and carried no valid one",
+            labels: "service",
+            samples: |status| each(status, |s| s.cookies.refused),
+        },
+        Family {
             name: "balancer_service_max_connections",
             kind: Kind::Gauge,
             help: "Cap on live connections of the service, absent without one",

@@ -7,7 +7,7 @@ use balancer_common::{
 
 use crate::{
     packet::Tcp,
-    table::{Net, Scenario, Step, Talk, World},
+    table::{Flood, Net, Scenario, Step, Talk, World},
 };
 
 /// So slow that nothing comes back while a table is played.
@@ -199,7 +199,7 @@ fn without_state(net: Net) -> Scenario {
     world.backend(0).pace = alone(0, Pace { charge: HOUR, tolerance: 0 });
     let mut s = Scenario::new(format!("{net:?}: budgets while SYNs flood"), world);
     syn(&mut s, "the backend's only one", 40000, 0);
-    s.steps.push(Step::Flood);
+    s.steps.push(Step::Flood(Flood::Syns));
     let talk = s.world.talk(40001, 0);
     s.request(&talk, "the service has one more", Tcp::syn(1000), Outcome::ForwardSynStateless);
     over(&mut s, "none", 40002);

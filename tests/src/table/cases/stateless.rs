@@ -8,7 +8,7 @@ use balancer_common::{
 use super::Change;
 use crate::{
     packet::{Packet, Tcp},
-    table::{Net, SERVERS, Scenario, Step, Talk, World, scenario::stranger, world::client_hop},
+    table::{Flood, Net, SERVERS, Scenario, Step, Talk, World, scenario::stranger, world::client_hop},
 };
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -66,7 +66,7 @@ fn flood(net: Net) -> Scenario {
     let flooding = world.talk(40001, 0);
     let mut s = Scenario::new(format!("{net:?}: a flood of SYNs"), world);
     s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
-    s.steps.push(Step::Flood);
+    s.steps.push(Step::Flood(Flood::Syns));
     s.request(&flooding, "SYN", Tcp::syn(1000), Outcome::ForwardSynStateless);
     s.no_half_open(&flooding);
     s.request(&talk, "SYN of before, again", Tcp::syn(1000), Outcome::ForwardSynAgain);
