@@ -207,9 +207,13 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
         let state = flow.state();
         if state.has(FlowState::SYN_PENDING)
             && let Some(half) = self.tables.half_open(&self.key)
-            && self.is_proof(half)
         {
-            return self.succeed(flow, half);
+            if self.is_proof(half) {
+                return self.succeed(flow, half);
+            }
+            if self.is_refusal(half) && half.backend != state.backend() {
+                return Decision::forward(half.backend, Outcome::ForwardHalfOpen);
+            }
         }
         let mut shift = 0;
         if state.any(FlowState::SHIELDED) {
@@ -373,6 +377,13 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
     const fn is_proof(&self, half: &HalfOpenCell) -> bool {
         let segment = &self.packet.segment;
         segment.any(Segment::ACK) && !segment.any(Segment::RST) && half.is_proven_by(segment.seq, segment.ack)
+    }
+
+    /// Whether the client refuses a connection that somebody has asked for in its name. The backend that was asked must
+    /// hear it: it would answer every other SYN on the tuple with a challenge (RFC 5961 section 4) until it gives up.
+    #[inline(always)]
+    const fn is_refusal(&self, half: &HalfOpenCell) -> bool {
+        self.packet.segment.any(Segment::RST) && self.packet.segment.seq == half.first_seq()
     }
 
     #[inline(always)]

@@ -224,6 +224,12 @@ impl<'a> Soak<'a> {
         self.soaked.storm_clients[1] += outcome.failed() as u64;
         drop(raging);
         self.say(&format!("storm: {outcome}"));
+        if outcome.failed() > 0 {
+            let minutes = self.begun.elapsed().as_secs_f64() / 60.0;
+            self.soaked
+                .failures
+                .push(format!("a storm at {minutes:.1} min, with nothing else amiss: {outcome}"));
+        }
         Ok(())
     }
 

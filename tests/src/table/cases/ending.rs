@@ -15,7 +15,16 @@ const BOTH: u64 = FIN_CLIENT | FIN_BACKEND | CLOSED;
 pub(super) fn scenarios() -> Vec<Scenario> {
     Net::BOTH
         .into_iter()
-        .flat_map(|net| [client_first(net), backend_first(net), resets(net), port_reuse(net), elsewhere(net)])
+        .flat_map(|net| {
+            [
+                client_first(net),
+                backend_first(net),
+                resets(net),
+                port_reuse(net),
+                spoofed_successor(net),
+                elsewhere(net),
+            ]
+        })
         .collect()
 }
 
@@ -113,6 +122,36 @@ fn port_reuse(net: Net) -> Scenario {
         talk.reply(Tcp::ack(5002, 1002)).bytes(),
         Outcome::PassDirect,
     );
+    s
+}
+
+/// Somebody asks for a connection on the port of a client that has closed its own. The client's refusal reaches the
+/// backend that was asked, so that the client can use the port again.
+fn spoofed_successor(net: Net) -> Scenario {
+    let world = World::new(net, 2);
+    let talk = world.talk(40000, 0);
+    let next = talk.with(&world, 1);
+    let mut s = Scenario::new(format!("{net:?}: a spoofed SYN on a port that was closed"), world);
+    s.connect(&talk);
+    s.request(&talk, "FIN", Tcp::fin(1001, 5001), Outcome::ForwardRequest);
+    s.reply(&talk, "FIN", Tcp::fin(5001, 1002), Outcome::ForwardReply).closes(0);
+    s.change(|world| world.services[0].ring = vec![1]);
+    s.request(&next, "spoofed SYN", Tcp::syn(77), Outcome::ForwardSyn);
+    s.reply(&next, "SYN-ACK of it", Tcp::syn_ack(7000, 78), Outcome::ForwardHalfOpen);
+    s.request(
+        &talk,
+        "ACK of a client that remembers its connection",
+        Tcp::ack(1002, 5002),
+        Outcome::ForwardRequest,
+    );
+    s.request(&next, "RST of one that does not", Tcp::rst(78), Outcome::ForwardHalfOpen);
+    s.request(&next, "SYN", Tcp::syn(9000), Outcome::ForwardSynAgain);
+    s.reply(&next, "challenge ACK", Tcp::ack(7001, 78), Outcome::ForwardHalfOpen);
+    s.request(&next, "RST of who did not ask for that", Tcp::rst(78), Outcome::ForwardHalfOpen);
+    s.request(&next, "SYN again", Tcp::syn(9000), Outcome::ForwardSynAgain);
+    s.reply(&next, "SYN-ACK", Tcp::syn_ack(8000, 9001), Outcome::ForwardHalfOpen).answers_again(1);
+    s.request(&next, "ACK", Tcp::ack(9001, 8001), Outcome::ForwardPromoted);
+    s.flow(&next, 0, 9001);
     s
 }
 

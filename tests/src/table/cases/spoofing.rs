@@ -59,7 +59,9 @@ fn drained(net: Net) -> Scenario {
     s.change(|world| world.backend(0).score.flags = ScoreFlags::READY);
     s.request(&other, "SYN again, after the drain", Tcp::syn(77), Outcome::ForwardSynAgain);
     s.half_open(&other, 77, Some(8000));
-    s.request(&talk, "RST of a client that never asked", Tcp::rst(78), Outcome::ForwardRequest);
+    s.request(&other, "RST of a client that never asked", Tcp::rst(78), Outcome::ForwardHalfOpen);
+    s.flow(&talk, FlowState::SYN_PENDING, 1001);
+    s.request(&talk, "RST of somebody who guesses", Tcp::rst(79), Outcome::ForwardRequest);
     s.reply(&talk, "data", Tcp::data(5001, 1011, b"so am I"), Outcome::ForwardReply);
     s.flow(&talk, FlowState::SYN_PENDING | FlowState::RST_UNPROVEN, 1011);
     s.request(&other, "a client that did ask", Tcp::ack(78, 8001), Outcome::ForwardPromoted).closes(0);
