@@ -46,7 +46,7 @@ mod programs {
     #[map]
     static CURSOR: PerCpuArray<Cursor> = PerCpuArray::with_max_entries(CURSORS, 0);
     #[map]
-    static TARGETS: ProgramArray = ProgramArray::with_max_entries(4, 0);
+    static TARGETS: ProgramArray = ProgramArray::with_max_entries(Target::COUNT, 0);
 
     #[xdp]
     fn to_balancer(context: XdpContext) -> u32 {
@@ -66,6 +66,11 @@ mod programs {
     #[xdp]
     fn to_yardstick(context: XdpContext) -> u32 {
         send(context, Target::Yardstick)
+    }
+
+    #[xdp]
+    fn to_katran(context: XdpContext) -> u32 {
+        send(context, Target::Katran)
     }
 
     #[xdp]

@@ -60,6 +60,13 @@ pub enum Target {
     Parse = 2,
     /// A balancer to compare with.
     Yardstick = 3,
+    /// Katran's program, which is no part of the generator's object.
+    Katran = 4,
+}
+
+impl Target {
+    /// Number of targets.
+    pub const COUNT: u32 = 5;
 }
 
 /// Names in the generator's object.
@@ -76,6 +83,8 @@ pub mod names {
     pub const TO_PARSE: &str = "to_parse";
     /// Generator in front of the yardstick.
     pub const TO_YARDSTICK: &str = "to_yardstick";
+    /// Generator in front of Katran's program.
+    pub const TO_KATRAN: &str = "to_katran";
     /// The empty program.
     pub const EMPTY: &str = "empty";
     /// The program that reads the headers.

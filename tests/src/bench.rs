@@ -8,6 +8,7 @@
 pub mod control;
 mod document;
 pub mod gateway;
+mod katran;
 mod measure;
 mod report;
 mod rig;

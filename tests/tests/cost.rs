@@ -20,6 +20,7 @@ fn every_path_of_the_bench_ends_as_it_says_within_its_memory() {
         cpus: 1,
         rounds: 1,
         packets: 5_000,
+        katran: None,
     };
     // It fails when packets do not end as the path says.
     let report = bench::run(&plan, |_| {}).expect("every path can be measured");

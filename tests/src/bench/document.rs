@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use super::report::{Report, Row};
+use super::report::Report;
 
 const END: &str = "<!-- end -->";
 
@@ -37,10 +37,12 @@ fn tables(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "- {line}");
     }
-    let _ = writeln!(text, "\n| {} |", Row::HEADINGS.join(" | "));
-    let _ = writeln!(text, "|---|---|--:|--:|---|--:|--:|--:|--:|--:|--:|");
-    for row in &report.rows {
-        let _ = writeln!(text, "| {} |", row.cells().join(" | "));
+    let columns = report.columns();
+    let headings: Vec<_> = columns.iter().map(|column| column.heading).collect();
+    let rules: Vec<_> = columns.iter().map(|column| if column.is_number { "--:" } else { "---" }).collect();
+    let _ = writeln!(text, "\n| {} |\n|{}|", headings.join(" | "), rules.join("|"));
+    for cells in report.cells() {
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text
 }

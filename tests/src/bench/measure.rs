@@ -1,6 +1,6 @@
 //! Rounds of measurements.
 
-use std::{collections::BTreeMap, sync::Barrier, thread};
+use std::{collections::BTreeMap, path::PathBuf, sync::Barrier, thread};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use balancer_ebpf::Target;
@@ -10,6 +10,7 @@ use nix::{
 };
 
 use super::{
+    katran,
     report::{Report, Row},
     rig::{MAX_FLOWS, Rig, add_link},
     traffic::{Family, Order, Path, Policy},
@@ -38,6 +39,8 @@ pub struct Plan {
     pub rounds: u32,
     /// Packets of one measurement.
     pub packets: u32,
+    /// Object file of Katran's program, to be measured in the same rounds.
+    pub katran: Option<PathBuf>,
 }
 
 /// Number of flows at which the number of backends and the policies are varied, unless every combination is asked for.
@@ -54,6 +57,11 @@ impl Plan {
             );
         }
         ensure!(self.rounds > 0 && self.packets > 0, "rounds and packets must be more than 0");
+        ensure!(
+            self.katran.is_none() || self.packets <= katran::MAX_PACKETS,
+            "packets: Katran takes more than {} in one go for a flood: ask for fewer",
+            katran::MAX_PACKETS
+        );
         let there = thread::available_parallelism()?.get();
         ensure!((1..=there).contains(&(self.cpus as usize)), "cpus: {} of {there}", self.cpus);
         Ok(())
@@ -97,6 +105,10 @@ fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report> {
             progress(&format!("{family:?}, {backends} backends: loading"));
             let mut rig = Rig::new(family, backends)?;
             report.program = Some(rig.facts()?);
+            if let Some(object) = &plan.katran {
+                rig.add_katran(object, plan.cpus)?;
+            }
+            report.katran = rig.katran().map(|katran| katran.facts()).transpose()?;
             report.bytes_per_flow.insert(format!("{family:?}").to_lowercase(), rig.bytes_per_flow()?);
             for &flows in flows.iter().filter(|&&flows| plan.measures(backends, flows)) {
                 progress(&format!("{family:?}, {backends} backends, {flows} flows"));
@@ -128,6 +140,8 @@ pub(super) struct Times {
     pub(super) parse: Vec<f64>,
     /// Empty where the yardstick has no such path.
     pub(super) yardstick: Vec<f64>,
+    /// Empty without Katran's program, and where that has no such path.
+    pub(super) katran: Vec<f64>,
 }
 
 /// The paths that are measured in turn.
@@ -141,9 +155,7 @@ impl Cell<'_> {
     fn rounds(&self, rig: &mut Rig) -> Result<BTreeMap<Path, Times>> {
         let mut times: BTreeMap<Path, Times> = BTreeMap::new();
         if self.paths.contains(&Path::Request) {
-            // The yardstick enters flows as it meets them: in the order in which the balancer's were entered.
-            rig.aim(Path::Request, Order::Sequential, self.flows)?;
-            rig.send(Path::Request, Target::Yardstick, self.flows)?;
+            self.enter_flows(rig)?;
         }
         // One round more than is counted: it warms up what a later one finds warm.
         for round in 0..=self.plan.rounds {
@@ -152,7 +164,7 @@ impl Cell<'_> {
                 let before = rig.counted(path)?;
                 let balancer = self.send(rig, path, Target::Balancer)?;
                 let counted = rig.counted(path)? - before;
-                let sent = u64::from(self.plan.cpus) * u64::from(self.packets() + self.warm_up());
+                let sent = self.sent();
                 // A flood is not known for one by its first packet, nor a new flow by one that has had its turn before.
                 if counted + sent / 500 < sent {
                     let outcome = path.outcome().as_str();
@@ -161,21 +173,51 @@ impl Cell<'_> {
                 let (empty, parse) =
                     (self.send(rig, path, Target::Empty)?, self.send(rig, path, Target::Parse)?);
                 let yardstick =
-                    path.has_yardstick().then(|| self.send(rig, path, Target::Yardstick)).transpose()?;
+                    path.is_one_way().then(|| self.send(rig, path, Target::Yardstick)).transpose()?;
+                let katran = self.send_to_katran(rig, path)?;
                 if round > 0 {
                     let times = times.entry(path).or_default();
                     times.balancer.push(balancer);
                     times.empty.push(empty);
                     times.parse.push(parse);
                     times.yardstick.extend(yardstick);
+                    times.katran.extend(katran);
                 }
             }
         }
         Ok(times)
     }
 
-    const fn packets(&self) -> u32 {
-        self.plan.packets
+    /// Has those that enter flows as they meet them do so, in the order in which the balancer's were entered.
+    fn enter_flows(&self, rig: &mut Rig) -> Result<()> {
+        rig.aim(Path::Request, Order::Sequential, self.flows)?;
+        rig.send(Path::Request, Target::Yardstick, self.flows)?;
+        let mut left = self.flows;
+        while left > 0 {
+            let Some(katran) = rig.katran() else { break };
+            katran.begin(Path::Request)?;
+            let packets = left.min(katran::MAX_PACKETS);
+            // Each CPU has its own table.
+            self.on_each_cpu(|| rig.send(Path::Request, Target::Katran, packets))?;
+            left -= packets;
+        }
+        Ok(())
+    }
+
+    /// Sends to Katran's program, if it is there and has such a path, and makes sure of what became of the packets.
+    fn send_to_katran(&self, rig: &mut Rig, path: Path) -> Result<Option<f64>> {
+        let Some(katran) = rig.katran().filter(|_| path.is_one_way()) else { return Ok(None) };
+        let before = katran.begin(path)?;
+        let ns = self.send(rig, path, Target::Katran)?;
+        if let Some(katran) = rig.katran() {
+            katran.check(path, before, self.sent())?;
+        }
+        Ok(Some(ns))
+    }
+
+    /// Packets of one measurement, of all CPUs.
+    fn sent(&self) -> u64 {
+        u64::from(self.plan.cpus) * u64::from(self.plan.packets + self.warm_up())
     }
 
     /// Packets that are sent before the clock runs: what other paths have put out of the caches comes back.
@@ -183,12 +225,16 @@ impl Cell<'_> {
         self.flows.min(self.plan.packets / 4).max(1_000)
     }
 
-    /// Sends from all CPUs at once; the mean of what a packet costs each.
+    /// What a packet costs on its way through a target.
     fn send(&self, rig: &Rig, path: Path, target: Target) -> Result<f64> {
-        let send = || {
+        self.on_each_cpu(|| {
             rig.send(path, target, self.warm_up())?;
-            rig.send(path, target, self.packets())
-        };
+            rig.send(path, target, self.plan.packets)
+        })
+    }
+
+    /// Sends from all CPUs at once; the mean of what a packet costs each.
+    fn on_each_cpu(&self, send: impl Fn() -> Result<f64> + Sync) -> Result<f64> {
         if self.plan.cpus == 1 {
             return send();
         }
@@ -196,7 +242,7 @@ impl Cell<'_> {
         let sum = thread::scope(|scope| {
             let threads: Vec<_> = (0..self.plan.cpus as usize)
                 .map(|cpu| {
-                    let barrier = &barrier;
+                    let (barrier, send) = (&barrier, &send);
                     scope.spawn(move || {
                         let pinned = pin(cpu);
                         barrier.wait();

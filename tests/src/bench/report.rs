@@ -20,6 +20,9 @@ pub struct Report {
     pub order: Option<Order>,
     /// What the kernel says of the program.
     pub program: Option<ProgramFacts>,
+    /// What the kernel says of Katran's program, where that was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub katran: Option<ProgramFacts>,
     /// Kernel memory of the flow table for each flow that it can hold, by family.
     pub bytes_per_flow: BTreeMap<String, f64>,
     /// The figures.
@@ -49,6 +52,59 @@ pub struct Row {
     pub parse_ns: f64,
     /// Generator and the yardstick, where that has such a path.
     pub yardstick_ns: Option<f64>,
+    /// The comparison with Katran's program, where that was given and has such a path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub katran: Option<Comparison>,
+}
+
+/// A figure beside another program's.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// Generator and the other program.
+    pub ns: f64,
+    /// Our time by the other's: the median of what each round says.
+    pub ratio: f64,
+    /// Half of the rounds were between these.
+    pub quartiles: (f64, f64),
+    /// What the ratio should be at most.
+    pub goal: Option<f64>,
+}
+
+impl Comparison {
+    fn new((family, path): (Family, Path), ours: &[f64], others: &[f64]) -> Option<Self> {
+        let ratios: Vec<f64> = ours.iter().zip(others).map(|(ours, other)| ours / other).collect();
+        (!ratios.is_empty()).then(|| Self {
+            ns: quantile(others, 0.5),
+            ratio: quantile(&ratios, 0.5),
+            quartiles: (quantile(&ratios, 0.25), quantile(&ratios, 0.75)),
+            goal: goal(family, path),
+        })
+    }
+}
+
+/// What a packet may cost at most, in what it costs Katran.
+const fn goal(family: Family, path: Path) -> Option<f64> {
+    match (path, family) {
+        (Path::Request, Family::V4) => Some(0.5),
+        (Path::Request, Family::V6) => Some(0.65),
+        (Path::Syn, _) => Some(1.0),
+        (Path::Flood, _) => Some(0.6),
+        (Path::Reply | Path::Unknown | Path::Other, _) => None,
+    }
+}
+
+/// A column of the tables.
+pub(super) struct Column {
+    pub(super) heading: &'static str,
+    pub(super) is_number: bool,
+}
+
+const fn text(heading: &'static str) -> Column {
+    Column { heading, is_number: false }
+}
+
+const fn number(heading: &'static str) -> Column {
+    Column { heading, is_number: true }
 }
 
 impl Row {
@@ -70,27 +126,13 @@ impl Row {
             floor_ns: quantile(&times.empty, 0.5),
             parse_ns: quantile(&times.parse, 0.5),
             yardstick_ns: (!times.yardstick.is_empty()).then(|| quantile(&times.yardstick, 0.5)),
+            katran: Comparison::new((family, path), &times.balancer, &times.katran),
         }
     }
 
-    /// The headings of [`Row::cells`].
-    pub(super) const HEADINGS: [&str; 11] = [
-        "family",
-        "path",
-        "flows",
-        "backends",
-        "policy",
-        "ns",
-        "quartiles",
-        "floor",
-        "over floor",
-        "over parsing",
-        "to yardstick",
-    ];
-
-    pub(super) fn cells(&self) -> [String; 11] {
+    fn cells(&self) -> Vec<String> {
         let policy = serde_json::to_value(self.policy).expect("a policy has a name");
-        [
+        vec![
             format!("{:?}", self.family).to_lowercase(),
             self.path.as_str().to_owned(),
             self.flows.to_string(),
@@ -104,21 +146,65 @@ impl Row {
             self.yardstick_ns.map_or_else(String::new, |ns| format!("{:.2} of {ns:.0}", self.ns / ns)),
         ]
     }
+
+    fn katran_cells(&self) -> [String; 2] {
+        let Some(Comparison { ns, ratio, quartiles: (low, high), goal }) = &self.katran else {
+            return Default::default();
+        };
+        [
+            format!("{ratio:.2} ({low:.2} to {high:.2}) of {ns:.0}"),
+            goal.map_or_else(String::new, |goal| format!("{goal:.2}")),
+        ]
+    }
 }
 
 impl Report {
+    /// The columns of [`Report::cells`].
+    pub(super) fn columns(&self) -> Vec<Column> {
+        let mut columns = vec![
+            text("family"),
+            text("path"),
+            number("flows"),
+            number("backends"),
+            text("policy"),
+            number("ns"),
+            number("quartiles"),
+            number("floor"),
+            number("over floor"),
+            number("over parsing"),
+            number("to yardstick"),
+        ];
+        if self.katran.is_some() {
+            columns.extend([number("to Katran"), number("goal")]);
+        }
+        columns
+    }
+
+    /// The rows of the table.
+    pub(super) fn cells(&self) -> impl Iterator<Item = Vec<String>> {
+        self.rows.iter().map(|row| {
+            let mut cells = row.cells();
+            if self.katran.is_some() {
+                cells.extend(row.katran_cells());
+            }
+            cells
+        })
+    }
+
     /// The table for people.
     #[must_use]
     pub fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(Row::HEADINGS);
-        for column in [2, 3, 5, 6, 7, 8, 9, 10] {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
+        let columns = self.columns();
+        let headings = columns.iter().map(|column| column.heading);
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings);
+        for (cells, column) in table.column_iter_mut().zip(&columns) {
+            if column.is_number {
+                cells.set_cell_alignment(CellAlignment::Right);
             }
         }
-        for row in &self.rows {
-            table.add_row(row.cells());
+        for cells in self.cells() {
+            table.add_row(cells);
         }
         let mut text = format!("{table}\n");
         for line in self.facts() {
@@ -136,6 +222,12 @@ impl Report {
             lines.push(format!("instructions verified: {}", facts.verified_instructions));
             lines.push(format!(
                 "size: {} bytes of BPF, {} of machine code",
+                facts.translated_bytes, facts.jited_bytes
+            ));
+        }
+        if let Some(facts) = &self.katran {
+            lines.push(format!(
+                "Katran's program: {} bytes of BPF, {} of machine code",
                 facts.translated_bytes, facts.jited_bytes
             ));
         }

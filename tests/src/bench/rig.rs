@@ -1,7 +1,7 @@
 //! The loaded programs and what their maps hold.
 #![expect(unsafe_code, reason = "Pod is an unsafe trait")]
 
-use std::{env, fs, process::Command};
+use std::{env, fs, path::Path as FilePath, process::Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
@@ -22,7 +22,10 @@ use nix::time::{ClockId, clock_gettime};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
-use super::traffic::{Family, Order, Path, Policy, RECEIVER, SENDER, keys};
+use super::{
+    katran::Katran,
+    traffic::{Family, Order, Path, Policy, RECEIVER, SENDER, keys},
+};
 
 /// The variable that names the generator's object.
 pub const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
@@ -45,6 +48,7 @@ unsafe impl Pod for Wire {}
 pub(super) struct Rig {
     balancer: Ebpf,
     generator: Ebpf,
+    katran: Option<Katran>,
     family: Family,
     backends: u16,
     filled: u32,
@@ -59,6 +63,17 @@ pub struct ProgramFacts {
     pub translated_bytes: u32,
     /// Bytes of machine code.
     pub jited_bytes: u32,
+}
+
+impl ProgramFacts {
+    pub(super) fn of(program: &Xdp) -> Result<Self> {
+        let info = program.info()?;
+        Ok(Self {
+            verified_instructions: info.verified_instruction_count().unwrap_or(0),
+            translated_bytes: info.size_translated().unwrap_or(0),
+            jited_bytes: info.size_jitted(),
+        })
+    }
 }
 
 impl Rig {
@@ -76,8 +91,10 @@ impl Rig {
                     generator::TO_PARSE,
                     generator::YARDSTICK,
                     generator::TO_YARDSTICK,
+                    generator::TO_KATRAN,
                 ],
             )?,
+            katran: None,
             family,
             backends,
             filled: 0,
@@ -87,6 +104,20 @@ impl Rig {
         program_mut(&mut rig.generator, generator::EMPTY)?.attach_to_if_index(BACKENDS, XdpMode::Driver)?;
         rig.configure()?;
         Ok(rig)
+    }
+
+    /// Loads Katran's program from an object file, with the same service, and tables of flows for the first `cpus` CPUs.
+    pub(super) fn add_katran(&mut self, object: &FilePath, cpus: u32) -> Result<()> {
+        let katran = Katran::load(object, self.family, self.backends, cpus)?;
+        let map = self.generator.map_mut(generator::TARGETS).context("no targets in the generator")?;
+        ProgramArray::try_from(map)?.set(Target::Katran as u32, katran.program()?.fd()?, 0)?;
+        self.katran = Some(katran);
+        Ok(())
+    }
+
+    /// Katran's program, if it was added.
+    pub(super) const fn katran(&mut self) -> Option<&mut Katran> {
+        self.katran.as_mut()
     }
 
     fn connect(&mut self) -> Result<()> {
@@ -207,6 +238,7 @@ impl Rig {
             Target::Empty => generator::TO_EMPTY,
             Target::Parse => generator::TO_PARSE,
             Target::Yardstick => generator::TO_YARDSTICK,
+            Target::Katran => generator::TO_KATRAN,
         };
         let frame = [0; 128];
         let ingress = if path == Path::Reply { BACKENDS } else { CLIENTS };
@@ -217,7 +249,8 @@ impl Rig {
             ..TestRunOptions::default()
         };
         let result = program(&self.generator, name)?.test_run(options)?;
-        ensure!(result.return_value != 0, "a packet was aborted on its way to {target:?}");
+        let lost = matches!(result.return_value, XDP_ABORTED | XDP_DROP);
+        ensure!(!lost, "a packet was aborted or dropped on its way through {target:?}");
         Ok(result.duration.as_nanos() as f64)
     }
 
@@ -280,12 +313,7 @@ impl Rig {
     }
 
     pub(super) fn facts(&self) -> Result<ProgramFacts> {
-        let info = program(&self.balancer, names::PROGRAM)?.info()?;
-        Ok(ProgramFacts {
-            verified_instructions: info.verified_instruction_count().unwrap_or(0),
-            translated_bytes: info.size_translated().unwrap_or(0),
-            jited_bytes: info.size_jitted(),
-        })
+        ProgramFacts::of(program(&self.balancer, names::PROGRAM)?)
     }
 
     fn endpoint(&mut self, addr: SocketAddr, endpoint: Endpoint) -> Result<()> {
@@ -334,6 +362,10 @@ pub(super) fn load(variable: &str, programs: &[&str]) -> Result<Ebpf> {
     }
     Ok(object)
 }
+
+/// Verdicts that end a packet without an answer.
+const XDP_ABORTED: u32 = 0;
+const XDP_DROP: u32 = 1;
 
 /// Interface towards the clients: the loopback device, where test runs take place unless told otherwise.
 const CLIENTS: u32 = 1;

@@ -62,9 +62,10 @@ impl Path {
         matches!(self, Self::Request | Self::Reply)
     }
 
-    /// Whether the yardstick has such a path: it passes replies by and answers no unknown flow.
+    /// Whether balancers have such a path whose backends answer clients directly: they see no replies, and answer no
+    /// unknown flow.
     #[must_use]
-    pub const fn has_yardstick(self) -> bool {
+    pub const fn is_one_way(self) -> bool {
         matches!(self, Self::Request | Self::Syn | Self::Flood | Self::Other)
     }
 

@@ -41,6 +41,10 @@ struct Arguments {
     /// Packets of one measurement.
     #[arg(long, default_value_t = 50_000)]
     packets: u32,
+    /// Measures Katran's program in the same rounds: the object file of a build of its repository (see
+    /// docs/performance.md).
+    #[arg(long, value_name = "OBJECT")]
+    katran: Option<PathBuf>,
     /// Prints the result as JSON on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
@@ -66,6 +70,7 @@ fn main() -> Result<()> {
         cpus: arguments.cpus,
         rounds: arguments.rounds,
         packets: arguments.packets,
+        katran: arguments.katran,
     };
     let report = bench::run(&plan, |step| eprintln!("{step}"))?;
     if let (Some(page), Some(section)) = (&arguments.document, &arguments.section) {
