@@ -67,6 +67,7 @@ pub trait Tables: Steering {
     /// Moves a flow from one state to the next; false when another CPU was faster.
     #[must_use]
     fn transition(&self, flow: &FlowCell, from: FlowState, to: FlowState) -> bool;
+
     /// Moves a flow to what `next` makes of its state, and counts its end if that was it. Says whether it was this
     /// call that moved it.
     #[inline(always)]
@@ -83,6 +84,7 @@ pub trait Tables: Steering {
         }
         false
     }
+
     /// Moves a flow from one state to the next, and counts its end if that was it; false when another CPU was faster.
     #[inline(always)]
     #[must_use]

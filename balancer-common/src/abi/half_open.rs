@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use super::{BackendId, Hop, Shielded, flow::NEAR};
+use super::{BackendId, FlowState, Hop, Shielded, flow::NEAR};
 
 /// A connection that has not proven itself: a SYN that was steered, or a packet of an unknown flow that was adopted.
 #[repr(C)]
@@ -14,7 +14,8 @@ pub struct HalfOpen {
     pub adopted: u8,
     /// 1 when its SYN was steered and counted; 0 when it went where the live flow on its tuple goes.
     pub steered: u8,
-    /// The client's initial sequence number: that of the SYN which the backend answered, or of the last one.
+    /// The client's initial sequence number: that of the SYN which the backend answered, or of the last one. Of an adopted
+    /// flow that of its first packet, or of its last RST.
     pub client_isn: u32,
     /// The backend's initial sequence number; valid when `answered` is 1.
     pub backend_isn: u32,
@@ -26,8 +27,10 @@ pub struct HalfOpen {
     pub cookie: u32,
     /// The largest segment that the client of a shielded flow takes; 0 when the flow is not shielded.
     pub mss: u16,
+    /// What the client of an adopted flow claims about its end: flags of [`FlowState`].
+    pub claimed: u16,
     /// Keeps the hop aligned.
-    pub reserved: [u16; 3],
+    pub reserved: u32,
     /// The client's next hop.
     pub hop: Hop,
 }
@@ -49,7 +52,8 @@ pub struct HalfOpenCell {
     cookie: u32,
     /// The largest segment that the client of a shielded flow takes; 0 when the flow is not shielded.
     pub mss: u16,
-    reserved: [u16; 3],
+    claimed: Cell<u16>,
+    reserved: u32,
     /// The client's next hop.
     pub hop: Hop,
 }
@@ -94,6 +98,31 @@ impl HalfOpenCell {
         self.answered.get() == 1 && seq == self.first_seq() && ack == self.backend_isn.get().wrapping_add(1)
     }
 
+    /// Notes the FIN of an adopted flow's client.
+    #[inline(always)]
+    pub fn claim_fin(&self) {
+        self.claimed.set(self.claimed.get() | FlowState::FIN_CLIENT as u16);
+    }
+
+    /// Notes the RST of an adopted flow's client, and its number.
+    #[inline(always)]
+    pub fn claim_reset(&self, seq: u32) {
+        self.claimed.set(self.claimed.get() | FlowState::RST_UNPROVEN as u16);
+        self.client_isn.set(seq);
+    }
+
+    /// The state of an adopted flow whose backend acknowledges `ack` at `now`, and so knows the connection. With a FIN it
+    /// is no more than an established flow's would be, which anybody can claim; a RST ends it by the number that the
+    /// backend acknowledges, which only the client knows (RFC 5961 section 3).
+    #[inline(always)]
+    #[must_use]
+    pub const fn known_by(&self, ack: u32, now: u32) -> FlowState {
+        let claimed = self.claimed.get() as u64;
+        let state = FlowState::open(self.backend, now).with(claimed);
+        let is_reset = claimed & FlowState::RST_UNPROVEN != 0 && self.client_isn.get() == ack;
+        if is_reset { state.with(FlowState::CLOSED) } else { state }
+    }
+
     /// Whether the client was given a cookie.
     #[inline(always)]
     #[must_use]
@@ -136,6 +165,7 @@ impl HalfOpenCell {
             at: self.at.get(),
             cookie: self.cookie,
             mss: self.mss,
+            claimed: self.claimed.get(),
             reserved: self.reserved,
             hop: self.hop,
         }
@@ -154,6 +184,7 @@ impl From<HalfOpen> for HalfOpenCell {
             at: Cell::new(half.at),
             cookie: half.cookie,
             mss: half.mss,
+            claimed: Cell::new(half.claimed),
             reserved: half.reserved,
             hop: half.hop,
         }

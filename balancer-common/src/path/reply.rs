@@ -154,16 +154,24 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
         } else if segment.is_syn_ack() {
             self.answered(half);
         } else if half.adopted != 0 && segment.any(Segment::ACK) {
-            // The backend knows the connection: that is proof.
-            let now = self.tables.now();
-            let state = FlowState::open(self.packet.backend, now);
-            let state =
-                if segment.any(Segment::FIN) { state.with_fin(FlowState::FIN_BACKEND) } else { state };
-            let flow = Flow::new(state, now, segment.ack, half.hop);
-            if self.tables.insert_flow(&self.key, &flow) {
-                self.tables.count_opened(self.packet.service, self.packet.backend);
-                self.tables.remove_half_open(&self.key);
+            self.adopted(half);
+        }
+    }
+
+    /// The backend knows the connection: that is proof. Its client may have ended it before.
+    #[inline(always)]
+    fn adopted(&self, half: &HalfOpenCell) {
+        let segment = &self.packet.segment;
+        let now = self.tables.now();
+        let state = half.known_by(segment.ack, now);
+        let state = if segment.any(Segment::FIN) { state.with_fin(FlowState::FIN_BACKEND) } else { state };
+        let flow = Flow::new(state, now, segment.ack, half.hop);
+        if self.tables.insert_flow(&self.key, &flow) {
+            self.tables.count_opened(self.packet.service, self.packet.backend);
+            if !state.is_live() {
+                self.tables.count_closed(self.packet.service, self.packet.backend);
             }
+            self.tables.remove_half_open(&self.key);
         }
     }
 

@@ -272,6 +272,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
             return self.shielded(half);
         }
         if half.adopted != 0 {
+            self.note_claim(half);
             return Decision::forward(backend, Outcome::ForwardAdopted);
         }
         if !self.is_proof(half) {
@@ -315,8 +316,21 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
         let Some(backend) = steer::by_ring(self.tables, self.service, hash) else {
             return Decision::stop(Outcome::ResetNoBackend);
         };
-        self.tables.put_half_open(&self.key, &self.half_open(backend, 1));
+        let fin = if self.packet.segment.any(Segment::FIN) { FlowState::FIN_CLIENT } else { 0 };
+        let half = HalfOpen { claimed: fin as u16, ..self.half_open(backend, 1) };
+        self.tables.put_half_open(&self.key, &half);
         Decision::forward(backend, Outcome::ForwardAdopted)
+    }
+
+    /// Notes the FIN or RST of an adopted flow's client.
+    #[inline(always)]
+    fn note_claim(&self, half: &HalfOpenCell) {
+        let segment = &self.packet.segment;
+        if segment.any(Segment::RST) {
+            half.claim_reset(segment.seq);
+        } else if segment.any(Segment::FIN) {
+            half.claim_fin();
+        }
     }
 
     /// A RST for a packet of a flow that nobody knows, as long as there have not been too many.

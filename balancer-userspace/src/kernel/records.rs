@@ -123,6 +123,7 @@ fn half_open() -> Record {
         at,
         cookie,
         mss,
+        claimed,
         reserved,
         hop
     })

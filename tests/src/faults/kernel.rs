@@ -19,7 +19,7 @@ pub(super) const FAULTS: &[Fault] = &[
     .prepared(tables::small),
     Fault::live(
         "half-open-full",
-        "SYNs from random sources until the half-open table (65,536) has been filled twice, with the flood guard off",
+        "SYNs from random sources until the half-open table (65,536) has been filled twice, with the shield and the flood guard off",
         "500 idle flows answer afterwards",
         floods::half_open_full,
     )
@@ -27,10 +27,17 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::live(
         "syn-flood",
         "SYNs from random sources as fast as the machine can for 20 s, while 50,000 idle flows wait",
-        "all 50,000 answer afterwards; the agent needs no more descriptors, and no more memory than a tenth (`half_closed_timeout = \"10s\"`: who came and went within a round trip of the flood is counted until then)",
+        "all 50,000 answer afterwards; the agent needs no more descriptors, and no more memory than a tenth",
         floods::syn_flood,
     )
     .prepared(floods::with_many_idle),
+    Fault::live(
+        "syn-flood-unshielded",
+        "the same with the shield off, as where the kernel has no SYN cookies: the SYNs reach the brokers and leave no state",
+        "the same",
+        floods::syn_flood,
+    )
+    .prepared(floods::without_shield),
     Fault::live(
         "ack-flood",
         "ACKs with wrong numbers in the name of live flows, as fast as the machine can for 10 s",

@@ -118,6 +118,8 @@ pub struct HalfView {
     pub backend_isn: Option<u32>,
     /// The largest segment of the client, when the flow is shielded.
     pub mss: Option<u16>,
+    /// What the client of an adopted flow claims about its end.
+    pub claimed: u16,
     /// The client's next hop.
     pub hop: Hop,
 }
@@ -130,6 +132,7 @@ impl From<HalfOpen> for HalfView {
             client_isn: if half.adopted == 0 { half.client_isn } else { 0 },
             backend_isn: (half.answered != 0).then_some(half.backend_isn),
             mss: (half.mss != 0).then_some(half.mss),
+            claimed: half.claimed,
             hop: half.hop,
         }
     }

@@ -296,6 +296,7 @@ impl Scenario {
             client_isn,
             backend_isn,
             mss: None,
+            claimed: 0,
             hop: talk.client_hop,
         };
         self.steps.push(Step::HalfOpen((talk.client, talk.service), Some(view)));
@@ -309,6 +310,7 @@ impl Scenario {
             client_isn: 0,
             backend_isn: None,
             mss: None,
+            claimed: 0,
             hop: talk.client_hop,
         };
         self.steps.push(Step::HalfOpen((talk.client, talk.service), Some(view)));

@@ -15,7 +15,16 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     Net::BOTH
         .into_iter()
         .flat_map(|net| {
-            [crowded(net), flood(net), full(net), adopting_service(net), adopted_end(net), ring_only(net)]
+            [
+                crowded(net),
+                flood(net),
+                full(net),
+                adopting_service(net),
+                adopted_end(net),
+                ended_before(net),
+                reset_before(net),
+                ring_only(net),
+            ]
         })
         .collect()
 }
@@ -140,6 +149,52 @@ fn adopted_end(net: Net) -> Scenario {
     s.reply(&talk, "FIN", Tcp::fin(8, 11), Outcome::ForwardHalfOpen).opens(0);
     s.flow(&talk, FlowState::FIN_BACKEND, 11);
     s.request(&talk, "FIN", Tcp::fin(11, 9), Outcome::ForwardRequest).closes(0);
+    s
+}
+
+/// Clients that have closed an adopted flow before its backend says anything.
+fn ended_before(net: Net) -> Scenario {
+    let mut world = World::new(net, 1);
+    world.services[0].flags = ServiceFlags::ADOPT;
+    let talk = world.talk(40000, 0);
+    let (at_once, first) = (world.talk(40001, 0), world.talk(40002, 0));
+    let mut s = Scenario::new(format!("{net:?}: clients end adopted flows first"), world);
+    s.request(&talk, "data", Tcp::data(7, 8, b"data"), Outcome::ForwardAdopted);
+    s.request(&talk, "FIN", Tcp::fin(11, 8), Outcome::ForwardAdopted);
+    s.no_flow(&talk);
+    s.reply(&talk, "ACK of the data", Tcp::ack(8, 11), Outcome::ForwardHalfOpen).opens(0);
+    s.flow(&talk, FlowState::FIN_CLIENT, 11);
+    s.reply(&talk, "ACK of the FIN", Tcp::ack(8, 12), Outcome::ForwardReply);
+    s.reply(&talk, "FIN", Tcp::fin(8, 12), Outcome::ForwardReply).closes(0);
+    s.request(&talk, "ACK", Tcp::ack(12, 9), Outcome::ForwardRequest);
+
+    s.request(&at_once, "data", Tcp::data(7, 8, b"data"), Outcome::ForwardAdopted);
+    s.request(&at_once, "FIN", Tcp::fin(11, 8), Outcome::ForwardAdopted);
+    s.reply(&at_once, "FIN", Tcp::fin(8, 12), Outcome::ForwardHalfOpen).opens(0).closes(0);
+    s.flow(&at_once, FlowState::FIN_CLIENT | FlowState::FIN_BACKEND | FlowState::CLOSED, 12);
+
+    s.request(&first, "FIN that is the first packet", Tcp::fin(7, 8), Outcome::ForwardAdopted);
+    s.reply(&first, "FIN", Tcp::fin(8, 8), Outcome::ForwardHalfOpen).opens(0).closes(0);
+    s
+}
+
+/// A RST ends an adopted flow by the number that its backend acknowledges, and by no other.
+fn reset_before(net: Net) -> Scenario {
+    let mut world = World::new(net, 1);
+    world.services[0].flags = ServiceFlags::ADOPT;
+    let (talk, other) = (world.talk(40000, 0), world.talk(40001, 0));
+    let mut s = Scenario::new(format!("{net:?}: clients reset adopted flows first"), world);
+    s.request(&talk, "data", Tcp::data(7, 8, b"data"), Outcome::ForwardAdopted);
+    s.request(&talk, "RST", Tcp::rst(11), Outcome::ForwardAdopted);
+    s.no_flow(&talk);
+    s.reply(&talk, "ACK that crossed it", Tcp::ack(8, 11), Outcome::ForwardHalfOpen).opens(0).closes(0);
+    s.flow(&talk, FlowState::RST_UNPROVEN | FlowState::CLOSED, 11);
+
+    s.request(&other, "data", Tcp::data(7, 8, b"data"), Outcome::ForwardAdopted);
+    s.request(&other, "somebody's guess", Tcp::rst(99), Outcome::ForwardAdopted);
+    s.reply(&other, "ACK", Tcp::ack(8, 11), Outcome::ForwardHalfOpen).opens(0);
+    s.flow(&other, FlowState::RST_UNPROVEN, 11);
+    s.request(&other, "it goes on", Tcp::data(11, 8, b"data"), Outcome::ForwardRequest);
     s
 }
 

@@ -164,6 +164,7 @@ impl Scenario {
             client_isn: CLIENT,
             backend_isn,
             mss: Some(mss),
+            claimed: 0,
             hop: talk.client_hop,
         };
         self.steps.push(Step::HalfOpen((talk.client, talk.service), Some(view)));
