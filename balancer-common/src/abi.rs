@@ -77,9 +77,6 @@ pub const HALF_OPEN: u32 = 1 << 16;
 /// Flows per address family that can be chosen to be closed at a time.
 pub const CLOSING: u32 = 1 << 14;
 
-/// Shielded flows that the maps hold per address family, unless the flow table holds fewer.
-pub const SHIELDED: u32 = 1 << 16;
-
 /// One unit of the data path's clock is 2^30 ns (1.074 s) of `CLOCK_MONOTONIC`: a shift where a division by 10^9
 /// would cost the packet path some 10 ns.
 pub const CLOCK_SHIFT: u32 = 30;

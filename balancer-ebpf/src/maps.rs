@@ -2,6 +2,7 @@
 //! gateway are set by the agent at load time.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, xdp::DevMapHash},
 };
@@ -9,8 +10,8 @@ use balancer_common::{
     abi::{
         Backend, BackendCounts, BackendPace, CLOSING, CpuState, DEFAULT_FLOWS4, DEFAULT_FLOWS6,
         DEFAULT_SERVICES, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HALF_OPEN, HalfOpen,
-        MAX_BACKENDS, PortRoles, Removed, Ring, SHIELDED, ScoreTable, Service, ServiceCounts, ServicePace,
-        Settings, Shielded, TableUse, Traffic,
+        MAX_BACKENDS, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings,
+        Shielded, TableUse, Traffic,
     },
     outcome::Outcome,
 };
@@ -50,11 +51,13 @@ pub(crate) static HALF_OPEN6: LruHashMap<FlowKey6, HalfOpen> = LruHashMap::with_
 pub(crate) static CLOSING4: HashMap<FlowKey4, u64> = HashMap::with_max_entries(CLOSING, 0);
 #[map]
 pub(crate) static CLOSING6: HashMap<FlowKey6, u64> = HashMap::with_max_entries(CLOSING, 0);
-/// Preallocated and not an LRU, as the flow tables.
+/// Not an LRU, as the flow tables, and with as much room. Not preallocated: most flows are not shielded.
 #[map]
-pub(crate) static SHIELDED4: HashMap<FlowKey4, Shielded> = HashMap::with_max_entries(SHIELDED, 0);
+pub(crate) static SHIELDED4: HashMap<FlowKey4, Shielded> =
+    HashMap::with_max_entries(DEFAULT_FLOWS4, BPF_F_NO_PREALLOC);
 #[map]
-pub(crate) static SHIELDED6: HashMap<FlowKey6, Shielded> = HashMap::with_max_entries(SHIELDED, 0);
+pub(crate) static SHIELDED6: HashMap<FlowKey6, Shielded> =
+    HashMap::with_max_entries(DEFAULT_FLOWS6, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static COUNTS: Array<BackendCounts> = Array::with_max_entries(BACKENDS_LEN, 0);
 #[map]

@@ -133,6 +133,22 @@ const VERIFIED: u32 = 400_000;
 /// address family; what grows it is inlined code.
 const TRANSLATED: u32 = 205_000;
 
+/// Told that there are no helpers for SYN cookies, the kernel does not look at what calls them: it removes that code.
+#[test]
+#[ignore = "needs root and the kernel object: cargo xtask test"]
+fn a_kernel_without_cookies_takes_the_program() {
+    in_namespace(|| {
+        let mut without = Kernel::without_cookies();
+        let translated = |kernel: &Kernel| kernel.info().size_translated().expect("root sees the size");
+        let (less, all) = (translated(&without), translated(&Kernel::new()));
+        assert!(less < all, "{less} bytes without the calls, {all} with them");
+        for scenario in table::all().iter().filter(|scenario| scenario.start.settings.shield_syns == 0) {
+            without.reset();
+            table::run(scenario, &mut without);
+        }
+    });
+}
+
 #[test]
 #[ignore = "needs root and the kernel object: cargo xtask test"]
 fn the_verifier_has_room_left() {

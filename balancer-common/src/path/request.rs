@@ -358,6 +358,9 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
             if old.is_live() {
                 self.tables.count_closed(self.service, old.backend());
             }
+            if old.any(FlowState::SHIELDED) {
+                self.tables.remove_shielded(&self.key);
+            }
             self.tables.count_opened(self.service, backend);
             self.tables.replace_flow(&self.key, &self.fresh(half));
             self.tables.remove_half_open(&self.key);

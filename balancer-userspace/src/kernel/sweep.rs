@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use balancer_common::abi::{BackendCounts, BackendId, Flow, MAX_BACKENDS};
+use balancer_common::abi::{BackendCounts, BackendId, Flow, FlowState, MAX_BACKENDS};
 
 use drift::{Bounds, Suspects};
 pub use expiry::{Expiry, Timeouts};
@@ -53,6 +53,8 @@ pub struct Sweeper {
 /// What one walk saw.
 struct Walk {
     entries: [u64; 2],
+    /// Shielded flows in either table.
+    shielded: [u64; 2],
     /// Live flows by backend.
     live: Vec<u64>,
 }
@@ -103,7 +105,7 @@ impl Sweeper {
 
         self.correct_live(flows, live, false, &mut report)?;
         self.correct_use(flows, used, false, &mut report)?;
-        report.shielded = shielded::tidy(flows, now)?;
+        report.shielded = shielded::tidy(flows, walk.shielded, now)?;
         Ok(report)
     }
 
@@ -158,7 +160,7 @@ fn walk(
     mut visit4: impl FnMut(balancer_common::abi::FlowKey4, &Flow),
     mut visit6: impl FnMut(balancer_common::abi::FlowKey6, &Flow),
 ) -> Result<Walk, Error> {
-    let mut walk = Walk { entries: [0; 2], live: vec![0; MAX_BACKENDS] };
+    let mut walk = Walk { entries: [0; 2], shielded: [0; 2], live: vec![0; MAX_BACKENDS] };
     flows.v4.for_each(|key, flow| {
         walk.see(0, &flow);
         visit4(key, &flow);
@@ -173,6 +175,7 @@ fn walk(
 impl Walk {
     fn see(&mut self, table: usize, flow: &Flow) {
         self.entries[table] += 1;
+        self.shielded[table] += u64::from(flow.state.any(FlowState::SHIELDED));
         if flow.state.is_live()
             && let Some(live) = self.live.get_mut(usize::from(flow.state.backend().0))
         {

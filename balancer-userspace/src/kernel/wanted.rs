@@ -87,10 +87,8 @@ impl Sizes {
     /// Entries of a map: a matter of the configuration for some, as declared for the others.
     fn entries(self, name: &str, declared: u32) -> u32 {
         match name {
-            names::FLOWS4 => self.flows4,
-            names::FLOWS6 => self.flows6,
-            names::SHIELDED4 => declared.min(self.flows4),
-            names::SHIELDED6 => declared.min(self.flows6),
+            names::FLOWS4 | names::SHIELDED4 => self.flows4,
+            names::FLOWS6 | names::SHIELDED6 => self.flows6,
             names::SERVICES | names::SERVICE_COUNTS | names::SERVICE_PACES => self.services,
             names::RINGS => 2 * self.services,
             names::GENERATIONS => 1 + self.services,

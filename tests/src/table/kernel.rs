@@ -62,6 +62,20 @@ impl Kernel {
     /// As there.
     #[must_use]
     pub fn with_flows(flows: u32) -> Self {
+        // Kernels that the tables run on have cookies.
+        Self::load(flows, true)
+    }
+
+    /// As [`Kernel::new`], as on a kernel without helpers for SYN cookies.
+    ///
+    /// # Panics
+    /// As there.
+    #[must_use]
+    pub fn without_cookies() -> Self {
+        Self::load(FLOWS, false)
+    }
+
+    fn load(flows: u32, has_cookies: bool) -> Self {
         let path = env::var_os(OBJECT_VARIABLE).map(PathBuf::from).unwrap_or_else(|| {
             panic!("{OBJECT_VARIABLE} must name the kernel object: run this by `cargo xtask test`")
         });
@@ -69,8 +83,8 @@ impl Kernel {
             fs::read(&path).unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
         let mut loader = EbpfLoader::new();
         loader.verifier_log_level(VerifierLogLevel::DISABLE);
-        // Kernels that the tables run on have cookies.
-        loader.override_global(names::HAS_COOKIES, &1_u32, true);
+        let has_cookies = u32::from(has_cookies);
+        loader.override_global(names::HAS_COOKIES, &has_cookies, true);
         for (name, entries) in [
             (names::SERVICES, SERVICES),
             (names::SERVICE_COUNTS, SERVICES),

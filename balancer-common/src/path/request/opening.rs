@@ -165,7 +165,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     }
 
     #[inline(always)]
-    fn takes_new(&self, id: BackendId) -> bool {
+    pub(super) fn takes_new(&self, id: BackendId) -> bool {
         let Some(scores) = self.tables.scores() else { return false };
         let flags = scores.get(id).flags;
         flags & (ScoreFlags::READY | ScoreFlags::CLOSED) == ScoreFlags::READY && self.usable(id).is_some()

@@ -37,10 +37,21 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         }
         match (half.is_waiting(), resets) {
             (true, true) => Decision::stop(Outcome::DropStrayReset),
-            (true, false) => Decision::forward(half.backend, Outcome::ForwardCookieAgain),
+            (true, false) => self.ask_again(half),
             (false, true) => on(Outcome::ForwardHalfOpen),
             (false, false) => on(self.establish(half)),
         }
+    }
+
+    /// A packet of a client whose backend has not answered: that one is asked again, or another while it takes no new flows.
+    #[inline(always)]
+    fn ask_again(&self, half: &HalfOpenCell) -> Decision {
+        if !self.takes_new(half.backend)
+            && let Some(decision) = self.accept()
+        {
+            return decision;
+        }
+        Decision::forward(half.backend, Outcome::ForwardCookieAgain)
     }
 
     /// Whether the client acknowledges the cookie, or what it may have seen behind it.

@@ -8,14 +8,17 @@ use crate::kernel::maps::{Flows, Table, TableKey};
 /// The program writes the numbers a moment before the flow.
 const FRESH: u32 = clock_from_seconds(5);
 
-/// Removes numbers that belong to no shielded flow at `now`. Returns how many are left.
-pub(super) fn tidy(flows: &mut Flows, now: u32) -> Result<u64, Error> {
-    Ok(tidy_table(&mut flows.shielded4, &flows.v4, now)? + tidy_table(&mut flows.shielded6, &flows.v6, now)?)
+/// Removes numbers that belong to no shielded flow at `now`, if there are more than the flows that were just `seen` in
+/// either table. Returns how many are left.
+pub(super) fn tidy(flows: &mut Flows, seen: [u64; 2], now: u32) -> Result<u64, Error> {
+    Ok(tidy_table(&mut flows.shielded4, &flows.v4, seen[0], now)?
+        + tidy_table(&mut flows.shielded6, &flows.v6, seen[1], now)?)
 }
 
 fn tidy_table<K: TableKey>(
     shielded: &mut Table<K, Shielded>,
     flows: &Table<K, Flow>,
+    seen: u64,
     now: u32,
 ) -> Result<u64, Error> {
     let mut old = Vec::new();
@@ -26,6 +29,9 @@ fn tidy_table<K: TableKey>(
             old.push(key);
         }
     })?;
+    if old.len() as u64 <= seen {
+        return Ok(left);
+    }
     for key in old {
         let flow = flows.get(&key)?;
         if flow.is_some_and(|flow| flow.state.any(FlowState::SHIELDED)) {

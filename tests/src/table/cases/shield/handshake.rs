@@ -19,6 +19,8 @@ pub(super) fn scenarios(net: Net) -> Vec<Scenario> {
     let mut scenarios = vec![
         connects(net),
         retransmits(net),
+        ends_meanwhile(net),
+        asks_another(net),
         probes(net),
         bad_cookies(net),
         expects_segments(net),
@@ -80,6 +82,44 @@ fn retransmits(net: Net) -> Scenario {
         .answers_again(0);
     s.shielded_request(&talk, "ACK again", Tcp::ack(CLIENT + 1, 1), Outcome::ForwardRequest);
     s.shielded_reply(&talk, "data", Tcp::data(BACKEND + 1, CLIENT + 1, b"x"), Outcome::ForwardReply);
+    s
+}
+
+/// The flood is over, or the shield is switched off, before the cookie is shown.
+fn ends_meanwhile(net: Net) -> Scenario {
+    let mut s = shielded(net, "a cookie that outlasts its flood", 1, |_| {});
+    let (talk, later) = (s.world.talk(40000, 0), s.world.talk(40001, 0));
+    s.answered(&talk, "SYN", Tcp::syn(CLIENT));
+    s.change(|world| world.settings.shield_syns = 0);
+    s.request(&later, "SYN", Tcp::syn(CLIENT), Outcome::ForwardSyn);
+    s.accepted(&talk, "ACK", Tcp::ack(CLIENT + 1, 1), segment(net));
+    s.prompted(&talk, "SYN-ACK", Tcp::syn_ack(BACKEND, CLIENT + 1));
+    s.shielded_request(&talk, "ACK", Tcp::ack(CLIENT + 1, 1), Outcome::ForwardPromoted);
+    s.reply(&later, "SYN-ACK", Tcp::syn_ack(BACKEND, CLIENT + 1), Outcome::ForwardHalfOpen);
+    s.request(&later, "ACK", Tcp::ack(CLIENT + 1, BACKEND + 1), Outcome::ForwardPromoted);
+    s
+}
+
+/// The backend that was asked is called down before it answers.
+fn asks_another(net: Net) -> Scenario {
+    let mut s = shielded(net, "a backend goes down before it answers a cookie's client", 2, |world| {
+        world.services[0].ring = vec![0];
+    });
+    let talk = s.world.talk(40000, 0);
+    s.answered(&talk, "SYN", Tcp::syn(CLIENT));
+    s.accepted(&talk, "ACK", Tcp::ack(CLIENT + 1, 1), segment(net));
+    s.change(|world| {
+        world.services[0].ring = vec![1];
+        world.backend(0).score.flags |= ScoreFlags::DOWN;
+    });
+    let other = talk.with(&s.world, 1);
+    s.accepted(&other, "a probe", Tcp::ack(CLIENT, 1), segment(net));
+    s.half_shielded(&other, None, segment(net));
+    s.accepted_again(&other, "data", Tcp::data(CLIENT + 1, 1, b"CONNECT"), segment(net));
+    s.prompted(&other, "SYN-ACK", Tcp::syn_ack(BACKEND, CLIENT + 1));
+    s.change(|world| world.backend(1).score.flags |= ScoreFlags::DOWN);
+    let proof = Tcp::data(CLIENT + 1, 1, b"CONNECT");
+    s.shielded_request(&other, "data of a flow that has its backend", proof, Outcome::ForwardPromoted);
     s
 }
 
@@ -208,6 +248,8 @@ fn no_shield(net: Net) -> Scenario {
     s.request(&half, "SYN before the flood", Tcp::syn(1000), Outcome::ForwardSyn);
     s.steps.push(Step::Flood(Flood::Syns));
     s.request(&half, "the same again", Tcp::syn(1000), Outcome::ForwardSynAgain);
+    s.reply(&half, "its SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
+    s.request(&half, "its ACK", Tcp::ack(1001, 5001), Outcome::ForwardPromoted);
     s.request(&known, "SYN of a live flow", Tcp::syn(2000), Outcome::ForwardSynAgain);
     s.reply(&known, "RST", Tcp::rst(5001), Outcome::ForwardReply).closes(0);
     s.request(&known, "SYN of a closed flow", Tcp::syn(2000), Outcome::ForwardSynAgain);
