@@ -6,6 +6,7 @@
 //! - [`config`]: the file, checked into a [`config::Config`].
 //! - [`discovery`]: which backends a service has, where a registry says so.
 //! - [`doctor`]: what would keep the balancer from working.
+//! - `files`: files that are read whole.
 //! - `history`: the decision log.
 //! - [`kernel`]: the program, its maps, and the network around them.
 //! - [`link`]: connections to brokers, plain, encrypted or in a WebSocket.
@@ -16,22 +17,40 @@
 //! - [`telemetry`]: how loaded each broker says it is.
 //! - [`tls`]: encrypted connections, as a client.
 
+#[forbid(unsafe_code)]
 pub mod agent;
+#[forbid(unsafe_code)]
 pub mod api;
+#[forbid(unsafe_code)]
 pub mod cli;
+#[forbid(unsafe_code)]
 pub mod config;
+#[forbid(unsafe_code)]
 pub mod discovery;
+#[forbid(unsafe_code)]
 pub mod doctor;
+#[forbid(unsafe_code)]
+mod files;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
+#[forbid(unsafe_code)]
 pub mod fuzz;
+#[forbid(unsafe_code)]
 mod history;
 pub mod kernel;
+#[forbid(unsafe_code)]
 pub mod link;
+#[forbid(unsafe_code)]
 pub mod logging;
+#[forbid(unsafe_code)]
 pub mod metrics;
+#[forbid(unsafe_code)]
 pub mod preset;
+#[forbid(unsafe_code)]
 pub mod probe;
+#[forbid(unsafe_code)]
 pub mod report;
+#[forbid(unsafe_code)]
 pub mod telemetry;
+#[forbid(unsafe_code)]
 pub mod tls;

@@ -1,4 +1,5 @@
 //! The `balancer` binary.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

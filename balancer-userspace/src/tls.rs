@@ -19,7 +19,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::files;
+
 pub use self::error::TlsError;
+
+/// Most bytes of a PEM file: all authorities of a system take a tenth of it.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// How the two sides of a TLS connection prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,5 +174,7 @@ async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsEr
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    tokio::fs::read(path).await.map_err(|source| TlsError::File { path: path.to_owned(), source })
+    files::read_aside(path, MAX_BYTES)
+        .await
+        .map_err(|source| TlsError::File { path: path.to_owned(), source })
 }

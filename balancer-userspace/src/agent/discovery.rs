@@ -16,6 +16,10 @@ use crate::api::wire;
 use crate::config::discovery::DiscoveryConfig;
 use crate::config::{self, Checked, Config, Discovered, Problem};
 use crate::discovery::{self, DiscoveryEvent, DiscoveryTask, Entry, Grounds, Roster};
+use crate::files;
+
+/// Most bytes of the file with what was found: a hundred thousand backends.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// The discoveries of all services that have one, by name.
 #[derive(Debug)]
@@ -107,7 +111,7 @@ impl Discoveries {
 }
 
 fn read(path: &Path) -> io::Result<BTreeMap<String, Vec<Entry>>> {
-    match std::fs::read(path) {
+    match files::read(path, MAX_BYTES) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(error),

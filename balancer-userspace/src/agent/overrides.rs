@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::keep;
 use crate::api::BackendName;
+use crate::files;
+
+/// Most bytes of the file: overrides of all backends there can be take a tenth of it.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// Overrides by `service/backend`.
 #[derive(Debug, Default)]
@@ -29,7 +33,7 @@ impl Overrides {
     /// Reads the overrides that an earlier agent with this socket has left; none when there is no file.
     pub(super) fn load(socket: &Path) -> std::io::Result<Self> {
         let path = socket.with_extension("overrides.json");
-        let entries = match std::fs::read(&path) {
+        let entries = match files::read(&path, MAX_BYTES) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),

@@ -128,3 +128,6 @@ async fn answer(router: Router, request: Request<Incoming>) -> Result<Response, 
         Err(_) => Ok(StatusCode::REQUEST_TIMEOUT.into_response()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{
     Checked, Config, Discovered, DrainQuestion, HealthCheck, HealthConfig, HttpAuth, Problem, SourceConfig,
     check_with,
 };
+use crate::files;
 use crate::tls::TlsConfig;
 
 /// Most bytes of a configuration file: 4096 backends take less than a tenth of it.
@@ -51,7 +52,7 @@ pub fn load(path: &Path) -> Result<Checked, LoadError> {
 /// [`LoadError::Bad`] with every problem, or [`LoadError::Read`].
 pub fn load_with(path: &Path, discovered: &Discovered) -> Result<Checked, LoadError> {
     let read = |source| LoadError::Read { path: path.to_owned(), source };
-    let text = read_text(path).map_err(read)?;
+    let text = files::read_text(path, MAX_BYTES).map_err(read)?;
     let bad = |problems| LoadError::Bad { path: path.to_owned(), problems };
     let mut checked = check_with(&text, discovered).map_err(bad)?;
     let problems = secrets(&checked.config, &mut checked.warnings);
@@ -69,21 +70,6 @@ pub fn check_found(text: &str, discovered: &Discovered) -> Result<Checked, Vec<P
     let problems = secrets(&checked.config, &mut checked.warnings);
     checked.warnings.extend(problems);
     Ok(checked)
-}
-
-fn read_text(path: &Path) -> io::Result<String> {
-    // Looked at before it is opened: opening a pipe waits for somebody to write.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut text = String::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!(
-            "more than {MAX_BYTES} bytes are more than a configuration has"
-        )));
-    }
-    Ok(text)
 }
 
 /// Password and token files must be there. Whether they can be read is for the agent to find out: the check may be run by

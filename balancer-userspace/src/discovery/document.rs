@@ -77,12 +77,17 @@ mod tests {
             (one("10.0.0.1:1883", "\"cores\": \"NaN\""), "write 0.01 to 1024"),
             (one("10.0.0.1:1883", "\"standby\": \"yes\""), "write \"true\" or \"false\""),
             (
+                one("10.0.0.1:1883", &format!("\"zone\": \"{}\"", "z".repeat(513))),
+                "zone has more than 512 bytes",
+            ),
+            (format!("[{{\"targets\": [], \"x\": {}", "[".repeat(100_000)), "recursion limit exceeded"),
+            (
                 one("10.0.0.1:1883", "\"__balancer_wieght\": \"1\""),
                 "__balancer_wieght is no label; there are name, weight",
             ),
         ] {
             let error = read(&text).unwrap_err();
-            assert!(error.contains(why), "{text}: {error}");
+            assert!(error.contains(why), "{text:.200}: {error}");
         }
     }
 }

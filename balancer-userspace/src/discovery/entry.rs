@@ -15,6 +15,9 @@ const LABELS: [&str; 9] =
 /// Before a label that is meant for this program and nobody else.
 const PREFIX: &str = "__balancer_";
 
+/// Longest value of a label that is taken over, in bytes: every target of a group has its own copy.
+const LABEL_BYTES: usize = 512;
+
 /// One backend that was found: what a `[[service.backend]]` of the file can say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -67,6 +70,10 @@ impl Entry {
             labels.keys().filter_map(|key| key.strip_prefix(PREFIX)).find(|key| !LABELS.contains(key));
         if let Some(unknown) = unknown {
             return Err(format!("{target}: {PREFIX}{unknown} is no label; there are {}", LABELS.join(", ")));
+        }
+        let known = |key: &str| LABELS.contains(&key.strip_prefix(PREFIX).unwrap_or(key));
+        if let Some((key, _)) = labels.iter().find(|(key, value)| known(key) && value.len() > LABEL_BYTES) {
+            return Err(format!("{target}: {key} has more than {LABEL_BYTES} bytes"));
         }
         let text = |key: &str| {
             let own = labels.get(&format!("{PREFIX}{key}"));

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use super::Preset;
 use crate::config::shape;
+use crate::files;
 
 /// Name and text of every preset in `presets/`, by name.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/presets.rs"));
@@ -104,7 +104,7 @@ impl Presets {
     /// A file that cannot be read any more.
     pub fn text(&self, name: &str) -> Result<String, PresetError> {
         match self.0.get(name).and_then(|entry| entry.file.as_ref()) {
-            Some(file) => read_text(file).map_err(|e| PresetError {
+            Some(file) => files::read_text(file, MAX_BYTES).map_err(|e| PresetError {
                 file: file.clone(),
                 line: None,
                 message: e.to_string(),
@@ -147,7 +147,7 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, PresetError> {
 
 fn read(file: &Path) -> Result<Preset, PresetError> {
     let error = |line, message| PresetError { file: file.to_owned(), line, message };
-    let text = read_text(file).map_err(|e| error(None, e.to_string()))?;
+    let text = files::read_text(file, MAX_BYTES).map_err(|e| error(None, e.to_string()))?;
     let preset: Preset = toml::from_str(&text).map_err(|e| {
         let line = e.span().filter(|span| *span != (0..text.len())).map(|span| line(&text, span.start));
         error(line, e.message().replace('\n', ", "))
@@ -158,19 +158,6 @@ fn read(file: &Path) -> Result<Preset, PresetError> {
         return Err(error(None, message));
     }
     Ok(preset)
-}
-
-fn read_text(file: &Path) -> std::io::Result<String> {
-    // Looked at before it is opened: opening a pipe waits for somebody to write.
-    if !std::fs::metadata(file)?.is_file() {
-        return Err(std::io::Error::other("it is not a file"));
-    }
-    let mut text = String::new();
-    std::fs::File::open(file)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(std::io::Error::other(format!("more than {MAX_BYTES} bytes are more than a preset has")));
-    }
-    Ok(text)
 }
 
 /// Number and text of the line that has the byte at `offset`.

@@ -12,6 +12,9 @@ use super::page::Row;
 /// Most numbers of one document that are read.
 const MAX_ROWS: usize = 100_000;
 
+/// Most bytes that the pointers of one document take together: a key stands in the pointer of every number below it.
+const POINTER_BYTES: usize = 16 << 20;
+
 /// Longest text that may be a name, in bytes.
 const NAME_BYTES: usize = 256;
 
@@ -24,6 +27,8 @@ pub(crate) struct Document<'a> {
     pub(crate) texts: Vec<(String, String)>,
     /// The first text of a key `error`: Jolokia answers with status 200 whatever went wrong.
     pub(crate) error: Option<String>,
+    /// Bytes of all pointers.
+    pointers: usize,
 }
 
 /// Longest error that is kept, in characters.
@@ -47,11 +52,20 @@ struct Leaves<'a, 'row> {
 }
 
 impl Leaves<'_, '_> {
-    fn put<E: de::Error>(self, value: f64) -> Result<(), E> {
+    /// The pointer to where it is.
+    fn pointer<E: de::Error>(&mut self) -> Result<String, E> {
+        self.document.pointers += self.path.len();
+        if self.document.pointers > POINTER_BYTES {
+            return Err(E::custom(format_args!("pointers of more than {POINTER_BYTES} bytes")));
+        }
+        Ok(self.path.clone())
+    }
+
+    fn put<E: de::Error>(mut self, value: f64) -> Result<(), E> {
         if self.document.rows.len() == MAX_ROWS {
             return Err(E::custom(format_args!("more than {MAX_ROWS} numbers")));
         }
-        let name = Cow::Owned(self.path.clone());
+        let name = Cow::Owned(self.pointer()?);
         self.document.rows.push(Row { name, labels: Vec::new(), value, timestamp_ms: None });
         Ok(())
     }
@@ -88,7 +102,7 @@ impl<'de> Visitor<'de> for Leaves<'_, '_> {
         self.put(value)
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+    fn visit_str<E: de::Error>(mut self, text: &str) -> Result<(), E> {
         if self.document.error.is_none() && self.path.ends_with("/error") {
             self.document.error = Some(excerpt(text, ERROR_CHARS));
         }
@@ -96,7 +110,8 @@ impl<'de> Visitor<'de> for Leaves<'_, '_> {
             Some(value) => self.put(value),
             None => {
                 if text.len() <= NAME_BYTES && self.document.texts.len() < MAX_ROWS {
-                    self.document.texts.push((self.path.clone(), text.to_owned()));
+                    let pointer = self.pointer()?;
+                    self.document.texts.push((pointer, text.to_owned()));
                 }
                 Ok(())
             }
@@ -197,6 +212,12 @@ mod tests {
         }
         let many = format!("[{}1]", "1,".repeat(MAX_ROWS));
         assert!(parse(&many, "").unwrap_err().to_string().contains("more than 100000 numbers"));
+        // A long key above many values would take their product of memory.
+        for value in ["1,", "\"a\","] {
+            let amplified = format!("{{\"{}\": [{}1]}}", "k".repeat(1 << 20), value.repeat(1000));
+            let error = parse(&amplified, "").unwrap_err().to_string();
+            assert!(error.contains("pointers of more than 16777216 bytes"), "{error}");
+        }
     }
 
     proptest! {

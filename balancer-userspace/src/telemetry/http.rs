@@ -117,7 +117,7 @@ impl Get<'_> {
         extra: &Extra,
         deadline: Instant,
     ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), SourceError> {
-        let request = self.request(extra).await?;
+        let request = self.in_time(deadline, "reading the credentials", self.request(extra)).await??;
         let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']);
         let encrypted = self.url.scheme_str() == Some("https");
         let port = self.url.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
@@ -232,10 +232,15 @@ impl Get<'_> {
     fn bad_status(&self, response: &Response<Incoming>) -> SourceError {
         let status = response.status();
         let hint = match status.as_u16() {
-            300..=399 => format!(
-                " to {}; redirects are not followed, configure that URL if it is the right one",
-                excerpt(&text(response.headers().get(header::LOCATION)), 200)
-            ),
+            300..=399 => {
+                let location = text(response.headers().get(header::LOCATION));
+                // What follows may be a session of ours, or what we were asked with.
+                let place = location.split(['?', '#']).next().unwrap_or_default();
+                format!(
+                    " to {}; redirects are not followed, configure that URL if it is the right one",
+                    excerpt(place, 200)
+                )
+            }
             401 | 403 => self.refused(),
             404 => "; the path is wrong, or the exporter is not enabled".to_owned(),
             _ => String::new(),

@@ -15,9 +15,13 @@ use self::cgroup::{Groups, Mounts};
 use self::process::Process;
 use super::{Reading, SourceError};
 use crate::config::telemetry::LocalTarget;
+use crate::files;
 
 /// A reading over a shorter time than this is refused: `/proc` counts in steps of 10 ms.
 const SHORTEST_S: f64 = 0.05;
+
+/// Most bytes of a file with a process id.
+const PID_FILE_BYTES: u64 = 4 << 10;
 
 /// One process or control group.
 #[derive(Debug)]
@@ -134,7 +138,8 @@ fn min(cpus: f64, quota: Option<f64>) -> f64 {
 }
 
 fn read_pid_file(path: &Path) -> Result<u32, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read the pid file: {e}"))?;
+    let text =
+        files::read_text(path, PID_FILE_BYTES).map_err(|e| format!("cannot read the pid file: {e}"))?;
     let word = text.split_whitespace().next().unwrap_or_default();
     word.parse().map_err(|_not_a_number| format!("the pid file has no process id in it: {word:?}"))
 }

@@ -1,6 +1,7 @@
 //! Telemetry over TLS.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use balancer_userspace::config::health::MqttLogin;
 use balancer_userspace::config::{HttpAuth, Meaning, MetricNames, SourceConfig};
@@ -126,4 +127,20 @@ async fn topics_of_a_mosquitto_over_tls() {
         error.contains(&format!("mqtts://{}", broker.address)) && error.contains("tls.ca_file"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_handshake_without_end_is_given_up() {
+    let (address, _server) = server(|mut stream| async move {
+        // The start of a record, and silence.
+        let _ = stream.write_all(&[0x16, 0x03, 0x03]).await;
+        tokio::time::sleep(DEADLINE).await;
+    })
+    .await;
+    let url = format!("https://{address}/metrics");
+    let names = MetricNames { connections: Some("connections".to_owned()), ..MetricNames::default() };
+    let auth = HttpAuth { tls: TlsConfig { verify: false, ..TlsConfig::default() }, ..HttpAuth::default() };
+    let config = SourceConfig::Prometheus { url, auth, meaning: Meaning::Named(names) };
+    let error = source(&config).poll(clock(), Duration::from_millis(500)).await.unwrap_err().to_string();
+    assert!(error.contains("agreeing on TLS: not finished within 0.5 s"), "{error}");
 }

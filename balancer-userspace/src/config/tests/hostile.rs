@@ -66,6 +66,23 @@ fn any_value_for_any_key() {
     assert!(n > 1000, "{n} combinations");
 }
 
+/// What is nested deeper than anybody writes must not use up the stack, neither when it is read nor when it is dropped.
+#[test]
+fn nesting_is_bounded() {
+    const DEPTH: usize = 100_000;
+    for text in [
+        format!("x = {}", "[".repeat(DEPTH)),
+        format!("x = {}{}", "[".repeat(DEPTH), "]".repeat(DEPTH)),
+        format!("x = {}1{}", "{ a = ".repeat(DEPTH), " }".repeat(DEPTH)),
+        format!("{}a = 1", "a.".repeat(DEPTH)),
+        format!("[{}a]\nb = 1", "a.".repeat(DEPTH)),
+        format!("[[service]]\nname = {{ {}a = 1 }}", "a.".repeat(DEPTH)),
+    ] {
+        assert!(check(&text).is_err(), "{text:.40}");
+        assert!(toml::from_str::<crate::preset::Preset>(&text).is_err(), "{text:.40}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -8,6 +8,9 @@ use balancer_control::Moment;
 /// Most topics that are kept; brokers publish some sixty.
 const TOPICS: usize = 1000;
 
+/// Longest name of a topic that is kept, in bytes.
+const TOPIC_BYTES: usize = 256;
+
 /// What the session told the source.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
@@ -48,7 +51,7 @@ impl Topics {
     /// Keeps a value. Payloads without a number in front (`mosquitto version 2.0.11`) are no values.
     pub(super) fn put(&mut self, topic: String, payload: &[u8]) {
         let Some(value) = leading_number(payload) else { return };
-        if self.0.len() < TOPICS || self.0.contains_key(&topic) {
+        if topic.len() <= TOPIC_BYTES && (self.0.len() < TOPICS || self.0.contains_key(&topic)) {
             self.0.insert(topic, value);
         }
     }
@@ -87,5 +90,10 @@ mod tests {
         topics.put("00000".to_owned(), b"2");
         assert_eq!(topics.snapshot().len(), TOPICS);
         assert_eq!(topics.snapshot()["00000"], 2.0);
+
+        let mut topics = Topics::default();
+        topics.put("t".repeat(TOPIC_BYTES), b"1");
+        topics.put("t".repeat(TOPIC_BYTES + 1), b"1");
+        assert_eq!(topics.snapshot().len(), 1);
     }
 }
