@@ -36,6 +36,8 @@ pub use problem::Problem;
 pub use reference::reference;
 pub use telemetry::{HttpAuth, JsonDocument, LocalTarget, Meaning, SourceConfig, TelemetryConfig};
 
+use value::HashKey;
+
 /// A configuration without problems.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -90,7 +92,7 @@ pub struct DatapathConfig {
     /// New flows per second and CPU from which on they leave no state; 0 is never.
     pub flood_syns: u32,
     /// Key of the flow hash; `None` draws one.
-    pub hash_key: Option<u64>,
+    pub hash_key: Option<HashKey>,
     /// Services that the maps have room for.
     pub services: u32,
 }

@@ -218,7 +218,7 @@ impl Agent {
             settings.adopt_for = clock_from_seconds(idle.as_secs());
             (settings.flows4_high, settings.flows6_high) = flows;
             if let Some(key) = key {
-                settings.hash_key = key;
+                settings.hash_key = key.0;
             }
         })
     }

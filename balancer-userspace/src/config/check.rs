@@ -146,7 +146,7 @@ fn datapath(section: &DatapathSection, place: &Place, findings: &mut Findings) -
         closing_timeout: span(section.closing_timeout, defaults::CLOSING_TIMEOUT),
         shield_syns: Shield::new(section.shield_syns),
         flood_syns: section.flood_syns.unwrap_or(defaults::FLOOD_SYNS),
-        hash_key: section.hash_key.map(|key| key.0),
+        hash_key: section.hash_key,
         services: section.services.unwrap_or(DEFAULT_SERVICES),
     };
     timeouts(&config, place, findings);

@@ -19,6 +19,11 @@ pub(super) const IDLE_TIMEOUT: &str = "2h 15m";
 pub(super) const HALF_CLOSED_TIMEOUT: &str = "5m";
 /// `datapath.closing_timeout`: what is still on its way once both sides are done.
 pub(super) const CLOSING_TIMEOUT: &str = "10s";
+/// What is said of a `datapath.hash_key` that is none, without repeating it.
+pub(super) const HASH_KEY: &str = "not 16 hexadecimal digits; make a key with \"openssl rand -hex 8\"";
+/// What is said of a file with a secret that is none, without repeating what may be the secret.
+pub(super) const SECRET_FILE: &str =
+    "is not an absolute path; write the secret into a file, and here its path, as \"/etc/balancer/password\"";
 /// `datapath.shield_syns`: more than brokers can accept on one core, less than what has no state.
 pub(super) const SHIELD_SYNS: u32 = 20_000;
 /// `datapath.flood_syns`

@@ -125,6 +125,7 @@ pub struct DatapathSection {
     pub flood_syns: Option<u32>,
     /// Key of the flow hash: 16 hexadecimal digits, a secret. Without it one is drawn at random when the maps are made. Several
     /// gateways that announce the same VIP need the same key.
+    #[schemars(extend("x-secret" = defaults::HASH_KEY))]
     pub hash_key: Option<HashKey>,
     /// Services that the maps have room for. 256 KiB of kernel memory each.
     #[schemars(range(min = 1, max = 1024), extend("default" = DEFAULT_SERVICES))]

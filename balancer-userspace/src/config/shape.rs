@@ -72,7 +72,9 @@ fn fit(schema: &Value, value: &DeValue<'_>, place: &Place, findings: &mut Findin
         }
         (wanted, other) => Err(wrong_type(schema, wanted, other)),
     };
-    result.map_err(|message| findings.error(place, message)).ok()
+    // What was meant to be a secret, or the way to one, may be one itself: it is not repeated.
+    let instead = rule(schema, "x-secret").and_then(Value::as_str);
+    result.map_err(|message| findings.error(place, instead.map_or(message, str::to_owned))).ok()
 }
 
 /// The type, of an optional value that of the value.

@@ -1,6 +1,7 @@
 //! Values that TOML has no type for. Each is a string in the file; each error says what to write instead.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -144,9 +145,15 @@ impl Text for Rate {
     }
 }
 
-/// 64 bits in hexadecimal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// 64 bits in hexadecimal, which are a secret: whoever knows them can choose the backend of a flow by its port.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HashKey(pub u64);
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey(..)")
+    }
+}
 
 impl Text for HashKey {
     const FORMAT: &'static str = "hexadecimal";
@@ -155,7 +162,7 @@ impl Text for HashKey {
     fn read(text: &str) -> Result<Self, String> {
         let digits = text.strip_prefix("0x").unwrap_or(text);
         if digits.len() != 16 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err("not 16 hexadecimal digits; make a key with \"openssl rand -hex 8\"".to_owned());
+            return Err(super::defaults::HASH_KEY.to_owned());
         }
         u64::from_str_radix(digits, 16).map(Self).map_err(|error| error.to_string())
     }

@@ -31,8 +31,10 @@ pub struct DiscoverySection {
     /// `http`: user name.
     pub username: Option<String>,
     /// `http`: file whose first line is the password, the only place for it. Read at every request.
+    #[schemars(extend("x-secret" = defaults::SECRET_FILE))]
     pub password_file: Option<Path>,
     /// `http`: file whose first line is a bearer token, instead of `username` and `password_file`.
+    #[schemars(extend("x-secret" = defaults::SECRET_FILE))]
     pub token_file: Option<Path>,
     /// `http`: how the two sides of an `https` connection prove who they are.
     pub tls: Option<TlsSection>,

@@ -37,8 +37,10 @@ pub struct HealthSection {
     /// `mqtt`, `stomp`, `http`: user name.
     pub username: Option<String>,
     /// `mqtt`, `stomp`, `http`: file whose first line is the password, the only place for it. Read at every connect.
+    #[schemars(extend("x-secret" = defaults::SECRET_FILE))]
     pub password_file: Option<Path>,
     /// `http`: file whose first line is a bearer token, instead of `username` and `password_file`.
+    #[schemars(extend("x-secret" = defaults::SECRET_FILE))]
     pub token_file: Option<Path>,
     /// `mqtt`: start of the client id, which is made unique per backend and gateway. Without it the broker chooses an id.
     pub client_id: Option<String>,
@@ -73,6 +75,7 @@ pub struct TlsSection {
     /// PEM file with the agent's own certificate, and what leads from it to an authority.
     pub certificate_file: Option<Path>,
     /// PEM file with the key of `certificate_file`.
+    #[schemars(extend("x-secret" = defaults::SECRET_FILE))]
     pub key_file: Option<Path>,
     /// Name that is asked for and that the certificate must be for. Without it the address.
     pub server_name: Option<String>,
@@ -103,8 +106,10 @@ pub struct DrainSection {
     /// `http`: user name.
     pub username: Option<String>,
     /// `http`: file whose first line is the password, the only place for it. Read at every request.
+    #[schemars(extend("x-secret" = defaults::SECRET_FILE))]
     pub password_file: Option<Path>,
     /// `http`: file whose first line is a bearer token, instead of `username` and `password_file`.
+    #[schemars(extend("x-secret" = defaults::SECRET_FILE))]
     pub token_file: Option<Path>,
     /// `agent-check`: text that is sent before the answer is read.
     pub send: Option<String>,

@@ -32,8 +32,10 @@ pub struct TelemetrySection {
     /// `prometheus`, `json`, `mqtt-sys`: user name. For `mqtt-sys` without it the one of `health`.
     pub username: Option<String>,
     /// `prometheus`, `json`, `mqtt-sys`: file whose first line is the password, the only place for it. Read at every use.
+    #[schemars(extend("x-secret" = defaults::SECRET_FILE))]
     pub password_file: Option<Path>,
     /// `prometheus`, `json`: file whose first line is a bearer token, instead of `username` and `password_file`.
+    #[schemars(extend("x-secret" = defaults::SECRET_FILE))]
     pub token_file: Option<Path>,
     /// `prometheus`, `json`, `mqtt-sys`: the connection is encrypted, as `tls = {}`. Without it only for `https` URLs, and for
     /// `mqtt-sys` where the probe of the same port is, or the preset knows the port as one for TLS.

@@ -312,6 +312,21 @@ fn all_problems_come_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn no_secret_is_repeated() {
-    let found = problems(&format!("{BASE}[datapath]\nhash_key = \"0123456789abcdeg\"\n"));
-    assert!(!found.contains("0123456789abcdeg"), "{found}");
+    const MARK: &str = "5ec2e7";
+    for text in [
+        "[datapath]\nhash_key = \"5ec2e7\"",
+        "[datapath]\nhash_key = 0x5ec2e7",
+        "password_file = \"5ec2e7\"",
+        "password_file = [\"5ec2e7\"]",
+        "token_file = 0x5ec2e7",
+        "password = \"5ec2e7\"",
+        "password_file = \"5ec2e7",
+        "url = \"http://user:5ec2e7@broker/metrics\"",
+        "url = \"user:5ec2e7@broker\"",
+        "tls = { key_file = \"5ec2e7\" }",
+    ] {
+        let section = if text.starts_with('[') { String::new() } else { "[service.telemetry]\n".to_owned() };
+        let found = problems(&format!("{BASE}{section}{text}\n"));
+        assert!(!found.contains(MARK), "{text}: {found}");
+    }
 }
