@@ -133,28 +133,33 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn count_opened(&self, service: ServiceId, backend: BackendId) {
+        // SAFETY: the pointer is to a map value; only the address of a word of it is taken.
         count(backend, |counts| unsafe { &raw const (*counts).opened });
         count_of_service(service, |counts| unsafe { &raw const (*counts).opened });
     }
 
     #[inline(always)]
     fn count_closed(&self, service: ServiceId, backend: BackendId) {
+        // SAFETY: the pointer is to a map value; only the address of a word of it is taken.
         count(backend, |counts| unsafe { &raw const (*counts).closed });
         count_of_service(service, |counts| unsafe { &raw const (*counts).closed });
     }
 
     #[inline(always)]
     fn count_syn(&self, backend: BackendId) {
+        // SAFETY: the pointer is to a map value; only the address of a word of it is taken.
         count(backend, |counts| unsafe { &raw const (*counts).syns });
     }
 
     #[inline(always)]
     fn count_refused(&self, backend: BackendId) {
+        // SAFETY: the pointer is to a map value; only the address of a word of it is taken.
         count(backend, |counts| unsafe { &raw const (*counts).refused });
     }
 
     #[inline(always)]
     fn count_answered(&self, backend: BackendId) {
+        // SAFETY: the pointer is to a map value; only the address of a word of it is taken.
         count(backend, |counts| unsafe { &raw const (*counts).answered });
     }
 
