@@ -5,6 +5,7 @@ mod bench;
 mod brokers;
 mod build;
 mod demo;
+mod deny;
 mod docs;
 mod faults;
 mod fuzz;
@@ -47,6 +48,8 @@ enum Task {
     Kernels(kernels::Args),
     /// Tries what is read from outside with inputs that find their own way, and keeps what they find.
     Fuzz(fuzz::Args),
+    /// Checks licences and sources of all dependencies, and whether advisories are out about any.
+    Deny(deny::Args),
     /// Writes docs/configuration.md from the types of the configuration, and the manual pages.
     Docs(docs::Args),
     /// Runs the controller and its rivals against simulated brokers, and writes docs/balance.md.
@@ -81,6 +84,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Faults(args) => faults::run(&workspace, args),
         Task::Kernels(args) => kernels::run(&workspace, args),
         Task::Fuzz(args) => fuzz::run(&workspace, args),
+        Task::Deny(args) => deny::run(&workspace, args),
         Task::Docs(args) => docs::run(&workspace, args),
         Task::Simulate(args) => simulate::run(&workspace, args),
         Task::Scenarios(args) => scenarios::run(&workspace, args),

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{build, process, setup, workspace::Workspace};
+use crate::{build, deny, process, setup, workspace::Workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -37,7 +37,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         let options = ["--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
         counted(workspace.cargo().arg("clippy").args(options))
     });
-    report.step("deny", || deny(workspace));
+    report.step("deny", || denied(workspace));
     if args.host {
         report.step("host", || counted(&mut cargo_test(workspace)));
         return report.finish();
@@ -90,20 +90,14 @@ fn root_only(workspace: &Workspace, storms: bool) -> Command {
 }
 
 /// Licences and sources of what comes in from outside.
-fn deny(workspace: &Workspace) -> Result<Counts> {
-    if process::output(workspace.cargo().args(["deny", "--version"])).is_none() {
-        eprintln!("skipped: cargo-deny is not installed (`cargo install cargo-deny --locked`)");
-        return Ok(Counts { skipped: 1, ..Counts::default() });
+fn denied(workspace: &Workspace) -> Result<Counts> {
+    match deny::find(workspace) {
+        Some(program) => counted(&mut deny::check(workspace, &program)),
+        None => {
+            eprintln!("skipped: cargo-deny is not there; `cargo xtask deny` builds it once, in some minutes");
+            Ok(Counts { skipped: 1, ..Counts::default() })
+        }
     }
-    counted(workspace.cargo().args([
-        "deny",
-        "--offline",
-        "check",
-        "--hide-inclusion-graph",
-        "licenses",
-        "bans",
-        "sources",
-    ]))
 }
 
 /// How many tests did what.
