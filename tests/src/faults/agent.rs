@@ -1,5 +1,7 @@
 //! What happens to the agent.
 
+mod memory;
+
 use std::{
     env, fs,
     path::PathBuf,
@@ -11,8 +13,7 @@ use nix::sys::signal::Signal;
 
 use super::{
     catalogue::Fault,
-    cell::Cell,
-    stage::{MQTT, PATIENCE, Setting, Stage},
+    stage::{MQTT, Setting, Stage},
 };
 use crate::{
     agent::{Refusal, Start},
@@ -92,9 +93,17 @@ pub(super) const FAULTS: &[Fault] = &[
         "agent-memory",
         "the agent may use 16 MiB more than at its start; then not a page more than the kernel can press it into",
         "it answers a thousand requests, and goes on in what is left; were it killed, the next adopts the maps",
-        memory,
+        memory::pressed,
     )
-    .prepared(cell),
+    .prepared(memory::cell),
+    Fault::live(
+        "agent-oom",
+        "the agent may not use a page more than it has, and is told to read a configuration of 7 MiB; another one after \
+         five seconds",
+        "the kernel kills the agent, and nobody else; new flows are opened meanwhile; the next agent adopts the maps",
+        memory::out_of_memory,
+    )
+    .prepared(memory::cell),
     Fault::live(
         "agent-clock",
         "the agent's wall clock jumps by 10 years, back by 20, and to where it was",
@@ -326,57 +335,6 @@ fn disk_full(stage: &mut Stage<'_>) -> Result<()> {
     stage.agent.kill()?;
     stage.agent.start_again()?;
     ensure_adopted(stage)
-}
-
-fn cell(lab: &Lab, setting: &mut Setting) -> Result<()> {
-    let cell = Cell::new(lab.serial, "agent")?;
-    setting.start.prefix = cell.prefix();
-    setting.cell = Some(cell);
-    Ok(())
-}
-
-fn memory(stage: &mut Stage<'_>) -> Result<()> {
-    const MIB: u64 = 1 << 20;
-    let cell = stage.cell.take().context("the agent has a cell")?;
-    let start = cell.usage()?;
-    cell.limit(start + 16 * MIB)?;
-    for _ in 0..if stage.short { 50 } else { 1000 } {
-        interrupt::check()?;
-        stage.status()?;
-    }
-    stage.note(format!("{} MiB at the start, {} after the requests", start / MIB, cell.usage()? / MIB));
-    let pid = stage.agent.pid();
-    let mut limit = cell.usage()?;
-    let begun = Instant::now();
-    let mut killed = false;
-    while limit > MIB && begun.elapsed() < PATIENCE && !killed {
-        limit -= MIB / 4;
-        // The kernel refuses what it cannot reclaim, and the next page kills.
-        let refused = cell.limit(limit).is_err();
-        killed = stage.status().is_err();
-        if refused && !killed {
-            break;
-        }
-    }
-    let end = if killed { "killed" } else { "alive" };
-    stage.note(format!("{end} at {} MiB", limit / MIB));
-    if !killed {
-        for _ in 0..20 {
-            killed |= stage.status().is_err();
-        }
-    }
-    stage.can_connect()?;
-    cell.limit(start + 64 * MIB)?;
-    if killed {
-        stage.agent.kill()?;
-        stage.agent.start_again()?;
-        ensure_adopted(stage)?;
-        ensure!(stage.agent.pid() != pid, "it was not killed");
-    }
-    stage.over();
-    stage.recover()?;
-    stage.cell = Some(cell);
-    Ok(())
 }
 
 fn fake_clock(_: &Lab, setting: &mut Setting) -> Result<()> {

@@ -15,6 +15,7 @@ pub(crate) struct Cell {
     path: PathBuf,
     usage: &'static str,
     limit: &'static str,
+    events: &'static str,
 }
 
 impl Cell {
@@ -26,20 +27,20 @@ impl Cell {
             let (_, at, kind, options) = (words.next()?, words.next()?, words.next()?, words.next()?);
             match kind {
                 "cgroup" if options.split(',').any(|option| option == "memory") => {
-                    Some((at, "memory.usage_in_bytes", "memory.limit_in_bytes"))
+                    Some((at, "memory.usage_in_bytes", "memory.limit_in_bytes", "memory.oom_control"))
                 }
                 "cgroup2" => {
                     let all = fs::read_to_string(Path::new(at).join("cgroup.subtree_control")).ok()?;
                     let has = all.split_whitespace().any(|one| one == "memory");
-                    has.then_some((at, "memory.current", "memory.max"))
+                    has.then_some((at, "memory.current", "memory.max", "memory.events"))
                 }
                 _ => None,
             }
         });
-        let (at, usage, limit) = found.context("no cgroup with a memory controller is mounted")?;
+        let (at, usage, limit, events) = found.context("no cgroup with a memory controller is mounted")?;
         let path = Path::new(at).join(owner::name(serial, role));
         fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
-        Ok(Self { path, usage, limit })
+        Ok(Self { path, usage, limit, events })
     }
 
     /// Words that start a command inside.
@@ -50,9 +51,21 @@ impl Cell {
 
     /// Bytes in use, those of maps that were made inside included.
     pub(crate) fn usage(&self) -> Result<u64> {
-        let path = self.path.join(self.usage);
-        let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-        text.trim().parse().with_context(|| format!("{} says {text}", path.display()))
+        let text = self.read(self.usage)?;
+        text.trim().parse().with_context(|| format!("{} says {text}", self.usage))
+    }
+
+    /// How many processes the kernel has killed in it for want of memory.
+    pub(crate) fn kills(&self) -> Result<u64> {
+        let text = self.read(self.events)?;
+        let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        let kills = kills.with_context(|| format!("{} has no oom_kill: {text}", self.events))?;
+        kills.trim().parse().with_context(|| format!("{} says {kills}", self.events))
+    }
+
+    fn read(&self, name: &str) -> Result<String> {
+        let path = self.path.join(name);
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
     }
 
     /// Sets the limit.
