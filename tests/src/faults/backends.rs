@@ -114,7 +114,11 @@ fn killed(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn wait_state(stage: &Stage<'_>, broker: usize, state: BackendState) -> Result<()> {
-    stage.agent.control.wait_state(MQTT, &stage.lab.brokers[broker].name, state)
+    wait_state_in(stage, MQTT, broker, state)
+}
+
+fn wait_state_in(stage: &Stage<'_>, service: &str, broker: usize, state: BackendState) -> Result<()> {
+    stage.agent.control.wait_state(service, &stage.lab.brokers[broker].name, state)
 }
 
 fn signal(stage: &Stage<'_>, broker: usize, signal: Signal) -> Result<()> {
@@ -173,6 +177,8 @@ fn down_keep(stage: &mut Stage<'_>) -> Result<()> {
     let broker = any(stage);
     deafen(stage, broker, true)?;
     let down = wait_state(stage, broker, BackendState::Down);
+    // New flows are the other service's, which has probes of its own.
+    let down = down.and_then(|()| wait_state_in(stage, TCP, broker, BackendState::Down));
     let new = stage.open(10);
     let went_on = stage.go_on(10.0);
     deafen(stage, broker, false)?;
