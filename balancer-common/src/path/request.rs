@@ -1,8 +1,10 @@
 //! Packets from clients.
 
+mod decision;
 mod opening;
 mod shielded;
 
+pub(super) use decision::Decision;
 pub(super) use shielded::bound;
 
 use super::{
@@ -108,50 +110,6 @@ pub(super) fn cut<F: Family, P: Frame, T: FamilyTables<F>>(
             cut_to_backend(frame, tables, packet, (decision.backend, backend), &segment)
         }
         None => End::at(packet.service, Outcome::DropUnconfigured),
-    }
-}
-
-/// What is to be done with a client's packet. Not an enum with a backend in some variants: the verifier refuses code
-/// that copies the bytes that such a variant leaves unset.
-#[repr(align(8))]
-#[derive(Clone, Copy)]
-pub(super) struct Decision {
-    pub(super) outcome: Outcome,
-    /// What [`steer`] has to know: [`Decision::SUCCEEDS`] and [`Decision::PROBES`].
-    notes: u8,
-    /// Where it goes, if it is forwarded; [`BackendId::NONE`] until it is steered.
-    pub(super) backend: BackendId,
-    /// What is added to the number that the client acknowledges.
-    pub(super) shift: u32,
-}
-
-impl Decision {
-    /// There is a flow on the tuple, which the connection would follow.
-    const SUCCEEDS: u8 = 1 << 0;
-    /// The packet that carries the cookie is a probe, with the number of the SYN and not the one behind it.
-    const PROBES: u8 = 1 << 1;
-
-    #[inline(always)]
-    const fn forward(backend: BackendId, outcome: Outcome) -> Self {
-        Self { outcome, notes: 0, backend, shift: 0 }
-    }
-
-    #[inline(always)]
-    const fn stop(outcome: Outcome) -> Self {
-        Self { outcome, notes: 0, backend: BackendId::NONE, shift: 0 }
-    }
-
-    /// A connection is opened, by a SYN or by a cookie.
-    #[inline(always)]
-    const fn open(outcome: Outcome, notes: u8) -> Self {
-        Self { outcome, notes, backend: BackendId::NONE, shift: 0 }
-    }
-
-    /// Whether a backend has to be chosen.
-    #[inline(always)]
-    pub(super) const fn wants_backend(&self) -> bool {
-        matches!(self.outcome, Outcome::ForwardSyn | Outcome::ForwardCookie)
-            && self.backend.0 == BackendId::NONE.0
     }
 }
 
