@@ -78,8 +78,11 @@ pub(super) fn out_of_memory(stage: &mut Stage<'_>) -> Result<()> {
     let comments = COMMENT.repeat(7 * MIB as usize / COMMENT.len());
     fs::write(&path, format!("{config}{comments}")).context("failed to write a configuration")?;
     // As little as the kernel can press it into, which is refused where it can do no more.
-    while cell.limit(cell.usage()?.saturating_sub(MIB / 4)).is_ok() && cell.kills()? == before {
+    let mut limit = cell.usage()? + MIB;
+    cell.limit(limit)?;
+    while limit > MIB && cell.kills()? == before && cell.limit(limit - MIB / 4).is_ok() {
         interrupt::check()?;
+        limit -= MIB / 4;
     }
     ensure!(stage.agent.control.run(&["reload"]).is_err(), "it had memory enough");
     wait::until_ok("the kernel to kill the agent", PATIENCE, || {
