@@ -164,7 +164,7 @@ impl Cell<'_> {
                 let before = rig.counted(path)?;
                 let balancer = self.send(rig, path, Target::Balancer)?;
                 let counted = rig.counted(path)? - before;
-                let sent = self.sent();
+                let sent = self.sent(path);
                 // A flood is not known for one by its first packet, nor a new flow by one that has had its turn before.
                 if counted + sent / 500 < sent {
                     let outcome = path.outcome().as_str();
@@ -210,26 +210,33 @@ impl Cell<'_> {
         let before = katran.begin(path)?;
         let ns = self.send(rig, path, Target::Katran)?;
         if let Some(katran) = rig.katran() {
-            katran.check(path, before, self.sent())?;
+            katran.check(path, before, self.sent(path))?;
         }
         Ok(Some(ns))
     }
 
-    /// Packets of one measurement, of all CPUs.
-    fn sent(&self) -> u64 {
-        u64::from(self.plan.cpus) * u64::from(self.plan.packets + self.warm_up())
+    /// Packets of one measurement, with those that warm up, of all CPUs.
+    fn sent(&self, path: Path) -> u64 {
+        u64::from(self.plan.cpus) * u64::from(self.packets(path) + self.warm_up(path))
+    }
+
+    /// Packets that are measured on one CPU.
+    fn packets(&self, path: Path) -> u32 {
+        // A quarter more is what a CPU answers with RSTs in one unit of time.
+        const RESETS: u32 = 16_000;
+        if path == Path::Unknown { self.plan.packets.min(RESETS) } else { self.plan.packets }
     }
 
     /// Packets that are sent before the clock runs: what other paths have put out of the caches comes back.
-    fn warm_up(&self) -> u32 {
-        self.flows.min(self.plan.packets / 4).max(1_000)
+    fn warm_up(&self, path: Path) -> u32 {
+        self.flows.min(self.packets(path) / 4).max(1_000)
     }
 
     /// What a packet costs on its way through a target.
     fn send(&self, rig: &Rig, path: Path, target: Target) -> Result<f64> {
         self.on_each_cpu(|| {
-            rig.send(path, target, self.warm_up())?;
-            rig.send(path, target, self.plan.packets)
+            rig.send(path, target, self.warm_up(path))?;
+            rig.send(path, target, self.packets(path))
         })
     }
 
