@@ -13,6 +13,6 @@ pub(super) async fn ask(url: &str, auth: &HttpAuth, timeout: Duration) -> Result
     let tls = TlsClient::new(auth.tls.clone());
     let accept = "application/json";
     let get = Get { url: &checked, auth, tls: &tls, accept, limit: BODY_LIMIT, timeout };
-    let answer = get.fetch(&Extra::default()).await.map_err(|error| error.to_string())?;
+    let answer = get.fetch(&Extra::default(), None).await.map_err(|error| error.to_string())?;
     Ok(Said { entries: document::parse(&answer.body, url)?, holds: None })
 }

@@ -2,6 +2,8 @@
 //!
 //! Redirects are not followed: they would send credentials to a place nobody configured.
 
+mod kept;
+
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,19 +13,16 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::task::AbortOnDropHandle;
 
+use self::kept::Connection;
+pub(crate) use self::kept::Kept;
 use super::SourceError;
 use super::error::excerpt;
 use crate::config::telemetry::HttpAuth;
 use crate::link::Stream;
 use crate::tls::TlsClient;
-
-/// Largest head of an answer in bytes; hyper's minimum for its buffer.
-const HEAD_LIMIT: usize = 8192;
 
 /// An answer with its whole body.
 #[derive(Debug)]
@@ -76,10 +75,15 @@ pub fn check_url(url: &str) -> Result<Uri, String> {
 }
 
 impl Get<'_> {
-    /// Fetches the page. Any status but 200 is an error.
-    pub(crate) async fn fetch(&self, extra: &Extra) -> Result<Answer, SourceError> {
+    /// Fetches the page. Any status but 200 is an error. With `kept`, on the connection that is kept there, or a new one
+    /// that is left there for the next page.
+    pub(crate) async fn fetch(
+        &self,
+        extra: &Extra,
+        mut kept: Option<&mut Kept>,
+    ) -> Result<Answer, SourceError> {
         let deadline = Instant::now() + self.timeout;
-        let (response, _connection) = self.head(extra, deadline).await?;
+        let (response, connection) = self.head(extra, deadline, kept.as_deref_mut()).await?;
         if response.status() != StatusCode::OK {
             return Err(self.bad_status(&response));
         }
@@ -94,30 +98,49 @@ impl Get<'_> {
         let delimited = response.body().size_hint().exact().is_some()
             || header(header::TRANSFER_ENCODING).to_ascii_lowercase().contains("chunked");
         let body = self.body(response.into_body(), deadline).await?;
+        if let Some(kept) = kept {
+            kept.put(connection);
+        }
         Ok(Answer { content_type, body, delimited })
     }
 
     /// The status alone; redirects and errors are answers too.
     pub(crate) async fn status(&self) -> Result<StatusCode, SourceError> {
-        let (response, _connection) = self.head(&Extra::default(), Instant::now() + self.timeout).await?;
+        let (response, _connection) =
+            self.head(&Extra::default(), Instant::now() + self.timeout, None).await?;
         Ok(response.status())
     }
 
     /// The status with the whole body; redirects and errors are answers too.
     pub(crate) async fn page(&self) -> Result<(StatusCode, Bytes), SourceError> {
         let deadline = Instant::now() + self.timeout;
-        let (response, _connection) = self.head(&Extra::default(), deadline).await?;
+        let (response, _connection) = self.head(&Extra::default(), deadline, None).await?;
         let status = response.status();
         Ok((status, self.body(response.into_body(), deadline).await?))
     }
 
-    /// Connects, asks and reads the head. The connection lives as long as the second value.
+    /// Asks and reads the head. The connection lives as long as the second value.
     async fn head(
         &self,
         extra: &Extra,
         deadline: Instant,
-    ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), SourceError> {
-        let request = self.in_time(deadline, "reading the credentials", self.request(extra)).await??;
+        kept: Option<&mut Kept>,
+    ) -> Result<(Response<Incoming>, Connection), SourceError> {
+        const ASKING: &str = "connected, waiting for an answer";
+        let asking = self.request(extra, kept.is_some());
+        let request = self.in_time(deadline, "reading the credentials", asking).await??;
+        if let Some(mut connection) = kept.and_then(|kept| kept.take(self.timeout)) {
+            // That it broke says nothing of the other side, which may close it at any time: a new one decides.
+            if let Ok(response) = self.in_time(deadline, ASKING, connection.ask(request.clone())).await? {
+                return Ok((response, connection));
+            }
+        }
+        let mut connection = self.connect(deadline).await?;
+        let response = self.in_time(deadline, ASKING, connection.ask(request)).await?;
+        Ok((response.map_err(|e| self.http_error(&e))?, connection))
+    }
+
+    async fn connect(&self, deadline: Instant) -> Result<Connection, SourceError> {
         let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']);
         let encrypted = self.url.scheme_str() == Some("https");
         let port = self.url.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
@@ -130,21 +153,10 @@ impl Get<'_> {
         } else {
             Stream::new(stream)
         };
-        let handshake = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(HEAD_LIMIT.max(self.limit.min(64 << 10)))
-            .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
-            .await;
-        let (mut sender, connection) = handshake.map_err(|e| self.http_error(&e))?;
-        let connection = AbortOnDropHandle::new(tokio::spawn(async move {
-            // The request's own result tells what went wrong.
-            let _ = connection.await;
-        }));
-        let response =
-            self.in_time(deadline, "connected, waiting for an answer", sender.send_request(request)).await?;
-        Ok((response.map_err(|e| self.http_error(&e))?, connection))
+        Connection::over(stream).await.map_err(|e| self.http_error(&e))
     }
 
-    async fn request(&self, extra: &Extra) -> Result<Request<Full<Bytes>>, SourceError> {
+    async fn request(&self, extra: &Extra, keep: bool) -> Result<Request<Full<Bytes>>, SourceError> {
         let path = self.url.path_and_query().map_or("/", |path| path.as_str());
         let authority = self.url.authority().map_or("", |authority| authority.as_str());
         let method = if extra.post.is_some() { Method::POST } else { Method::GET };
@@ -154,7 +166,7 @@ impl Get<'_> {
             .header(header::HOST, authority)
             .header(header::ACCEPT, self.accept)
             .header(header::USER_AGENT, concat!("balancer/", env!("CARGO_PKG_VERSION")))
-            .header(header::CONNECTION, "close");
+            .header(header::CONNECTION, if keep { "keep-alive" } else { "close" });
         if let Some(value) = self.authorization().await? {
             request = request.header(header::AUTHORIZATION, value);
         }

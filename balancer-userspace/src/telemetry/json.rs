@@ -10,7 +10,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::body::{self, Format};
 use super::document;
-use super::http::{Extra, Get, check_url};
+use super::http::{Extra, Get, Kept, check_url};
 use super::interpret::Interpreter;
 use super::page::{Page, wall_ms};
 use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target};
@@ -36,6 +36,7 @@ struct Document {
     name: String,
     url: Uri,
     extra: Extra,
+    kept: Kept,
 }
 
 impl JsonSource {
@@ -53,7 +54,7 @@ impl JsonSource {
             let url = check_url(&document.url);
             let url = url.map_err(|why| SourceError::Config { at: "url".to_owned(), why })?;
             let extra = Extra { headers: headers.clone(), post: document.post.clone() };
-            Ok(Document { name: document.name.clone(), url, extra })
+            Ok(Document { name: document.name.clone(), url, extra, kept: Kept::default() })
         });
         Ok(Self {
             documents: documents.collect::<Result<_, SourceError>>()?,
@@ -74,7 +75,8 @@ impl JsonSource {
     }
 
     pub(crate) async fn poll(&mut self, now: Moment, timeout: Duration) -> Result<Reading, SourceError> {
-        let fetched = self.documents.iter().map(|document| document.fetch(&self.auth, &self.tls, timeout));
+        let (auth, tls) = (&self.auth, &self.tls);
+        let fetched = self.documents.iter_mut().map(|document| document.fetch(auth, tls, timeout));
         let mut whole = document::Document::default();
         for document in try_join_all(fetched).await? {
             whole.rows.extend(document.rows);
@@ -94,13 +96,13 @@ impl JsonSource {
 
 impl Document {
     async fn fetch(
-        &self,
+        &mut self,
         auth: &HttpAuth,
         tls: &TlsClient,
         timeout: Duration,
     ) -> Result<document::Document<'static>, SourceError> {
         let get = Get { url: &self.url, auth, tls, accept: ACCEPT, limit: BODY_LIMIT, timeout };
-        let answer = get.fetch(&self.extra).await?;
+        let answer = get.fetch(&self.extra, Some(&mut self.kept)).await?;
         let at = self.url.to_string();
         let text = body::text(&answer, &at, Format::Json)?;
         document::parse(text, &self.name).map_err(|e| {

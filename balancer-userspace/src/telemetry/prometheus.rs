@@ -8,7 +8,7 @@ use hyper::Uri;
 use super::body::{self, Format};
 use super::error::excerpt;
 use super::exposition;
-use super::http::{Answer, Extra, Get, check_url};
+use super::http::{Answer, Extra, Get, Kept, check_url};
 use super::interpret::Interpreter;
 use super::page::{Page, wall_ms};
 use super::{BODY_LIMIT, OwnClients, Reading, SourceError, Target};
@@ -25,6 +25,7 @@ pub struct PrometheusSource {
     name: String,
     auth: HttpAuth,
     tls: TlsClient,
+    kept: Kept,
     interpreter: Interpreter,
     own: OwnClients,
 }
@@ -41,6 +42,7 @@ impl PrometheusSource {
             url: checked,
             name: url.to_owned(),
             tls: TlsClient::new(auth.tls.clone()),
+            kept: Kept::default(),
             auth,
             interpreter: Interpreter::configured(meaning, target, url)?,
             own: target.own.clone(),
@@ -58,7 +60,7 @@ impl PrometheusSource {
     pub(crate) async fn poll(&mut self, now: Moment, timeout: Duration) -> Result<Reading, SourceError> {
         let (url, auth, tls) = (&self.url, &self.auth, &self.tls);
         let get = Get { url, auth, tls, accept: ACCEPT, limit: BODY_LIMIT, timeout };
-        let answer = get.fetch(&Extra::default()).await?;
+        let answer = get.fetch(&Extra::default(), Some(&mut self.kept)).await?;
         self.read(&answer, now, wall_ms())
     }
 

@@ -6,6 +6,7 @@ mod authority;
 mod discovery;
 mod hostile;
 mod hostile_json;
+mod kept;
 mod local;
 mod mosquitto;
 mod probe;
