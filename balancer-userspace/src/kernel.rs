@@ -39,7 +39,7 @@ pub use upgrade::Plan;
 pub use wanted::Sizes;
 use wanted::Wanted;
 
-pub(crate) use sys::{interface_index, is_bpffs};
+pub(crate) use sys::{allow_descriptors, interface_index, is_bpffs};
 
 /// Nanoseconds of the clock that budgets are counted by.
 #[must_use]

@@ -7,7 +7,7 @@ use tracing::warn;
 use super::{CONFIG, Failure};
 use crate::agent::{self, Options};
 use crate::config::load;
-use crate::logging;
+use crate::{kernel, logging};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,16 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     for warning in &checked.warnings {
         warn!("{warning}");
     }
+    allow_descriptors();
     let options = Options { config: args.config, object: args.object, upgrade: !args.no_upgrade };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(agent::run(options, checked)).map_err(Failure::Agent)
+}
+
+/// Each backend may have a session that is held and a connection that its pages are read on, and what programs are
+/// started with is often 1,024 descriptors.
+fn allow_descriptors() {
+    if let Err(error) = kernel::allow_descriptors() {
+        warn!("the limit of descriptors could not be raised: {error}");
+    }
 }
