@@ -14,8 +14,18 @@ use crate::kernel::{self, Flows};
 /// Shortest time between two sweeps.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// A sweep is followed by this many times its own length of rest: 2 % of one core at most.
+/// A sweep that was worth it is followed by this many times its own length of rest: 2 % of one core at most.
 const REST: u32 = 50;
+
+/// A sweep that was not is followed by this many times its own length of rest, 0.4 % of one core, as long as that is no
+/// longer than [`LONGEST`].
+const LONG_REST: u32 = 250;
+
+/// Longest rest for that reason alone: flows that have ended take up room for as long.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// A sweep is worth it that removes at least one flow of so many.
+const WORTH: u64 = 100;
 
 /// What the thread is asked for.
 #[derive(Clone, Debug)]
@@ -71,7 +81,8 @@ fn run(
                 let started = Instant::now();
                 let swept = sweeper.sweep(&mut flows, kernel::clock(), &timeouts);
                 let took = started.elapsed();
-                due = Instant::now() + PERIOD.max(took * REST);
+                let is_worth_it = swept.as_ref().map_or(true, is_worth_it);
+                due = Instant::now() + rest(took, is_worth_it);
                 match swept {
                     Ok(report) => SweepEvent::Swept(report, took),
                     Err(error) => SweepEvent::Failed(error.to_string()),
@@ -85,6 +96,20 @@ fn run(
     }
 }
 
+/// Whether another sweep is wanted soon. Flows that have ended harm nobody but by the room they take: few of them can
+/// wait.
+fn is_worth_it(report: &Report) -> bool {
+    let entries: u64 = report.entries.iter().sum();
+    let removed: u64 = report.removed.values().sum();
+    removed * WORTH >= entries
+}
+
+/// Time to the next sweep after one that took so long.
+fn rest(took: Duration, is_worth_it: bool) -> Duration {
+    let least = PERIOD.max(took * REST);
+    if is_worth_it { least } else { least.max(LONGEST.min(took * LONG_REST)) }
+}
+
 fn purged(flows: &mut Flows, backends: BTreeSet<BackendId>) -> SweepEvent {
     for backend in &backends {
         if let Err(error) = purge(flows, *backend) {
@@ -92,4 +117,32 @@ fn purged(flows: &mut Flows, backends: BTreeSet<BackendId>) -> SweepEvent {
         }
     }
     SweepEvent::Purged(backends)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::sweep::Expiry;
+
+    #[test]
+    fn a_table_that_nothing_leaves_is_left_alone_for_longer() {
+        let report = |removed| Report {
+            entries: [900, 100],
+            removed: [(Expiry::Closed, removed), (Expiry::Idle, 1)].into(),
+            ..Report::default()
+        };
+        assert!(is_worth_it(&report(9)));
+        assert!(!is_worth_it(&report(8)));
+        assert!(is_worth_it(&Report::default()), "an empty table costs next to nothing");
+    }
+
+    #[test]
+    fn rests_follow_what_a_sweep_costs() {
+        let millis = Duration::from_millis;
+        let rests = |took| [rest(millis(took), true), rest(millis(took), false)].map(|rest| rest.as_millis());
+        assert_eq!(rests(1), [1_000, 1_000]);
+        assert_eq!(rests(100), [5_000, 25_000]);
+        assert_eq!(rests(1_000), [50_000, 120_000]);
+        assert_eq!(rests(10_000), [500_000, 500_000]);
+    }
 }

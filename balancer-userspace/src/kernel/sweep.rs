@@ -273,22 +273,18 @@ struct Counted {
 
 impl Counted {
     fn read(flows: &Flows) -> Result<Self, Error> {
-        let ids = 0..MAX_BACKENDS as u16;
-        Ok(Self {
-            backends: ids.map(|id| flows.counts(BackendId(id))).collect::<Result<_, _>>()?,
-            used: [flows.table_use(0)?, flows.table_use(1)?],
-        })
+        Ok(Self { backends: flows.counts()?, used: [flows.table_use(0)?, flows.table_use(1)?] })
     }
 
     /// Within which bounds each live count is wrong.
     fn live_bounds(&self, flows: &Flows, walk: &Walk) -> Result<Vec<(BackendId, Bounds)>, Error> {
         let mut bounds = Vec::new();
-        for (index, (counts, removed)) in self.backends.iter().enumerate() {
+        let after = flows.counts()?;
+        for (index, ((counts, removed), (after, _))) in self.backends.iter().zip(after).enumerate() {
             if *counts == BackendCounts::default() && *removed == 0 && walk.live[index] == 0 {
                 continue;
             }
             let id = BackendId(index as u16);
-            let (after, _) = flows.counts(id)?;
             let counted = counts.opened.wrapping_sub(counts.closed).cast_signed().wrapping_sub(*removed);
             let excess = counted.wrapping_sub(walk.live[index].cast_signed());
             let opened = after.opened.wrapping_sub(counts.opened).cast_signed();

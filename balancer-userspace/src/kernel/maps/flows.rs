@@ -8,7 +8,7 @@ use balancer_common::abi::{
     TableUse, names,
 };
 
-use super::source::NamedArray;
+use super::source::{NamedArray, NamedFront};
 use super::{MapSource, Table, TableKey};
 use crate::kernel::Error;
 
@@ -67,8 +67,8 @@ pub struct Flows {
     pub shielded4: Table<FlowKey4, Shielded>,
     /// Numbers of shielded IPv6 flows.
     pub shielded6: Table<FlowKey6, Shielded>,
-    counts: NamedArray<BackendCounts>,
-    removed: NamedArray<Removed>,
+    counts: NamedFront<BackendCounts>,
+    removed: NamedFront<Removed>,
     table_use: NamedArray<TableUse>,
     table_removed: NamedArray<u64>,
 }
@@ -87,8 +87,8 @@ impl Flows {
             half_open6: Table::open(source, names::HALF_OPEN6)?,
             shielded4: Table::open(source, names::SHIELDED4)?,
             shielded6: Table::open(source, names::SHIELDED6)?,
-            counts: NamedArray::open(source, names::COUNTS)?,
-            removed: NamedArray::open(source, names::REMOVED)?,
+            counts: NamedFront::open(source, names::COUNTS)?,
+            removed: NamedFront::open(source, names::REMOVED)?,
             table_use: NamedArray::open(source, names::TABLE_USE)?,
             table_removed: NamedArray::open(source, names::TABLE_REMOVED)?,
         })
@@ -164,11 +164,11 @@ impl Flows {
         Ok(flow)
     }
 
-    /// The program's counts of a backend, and the agent's own.
-    pub(crate) fn counts(&self, backend: BackendId) -> Result<(BackendCounts, i64), Error> {
-        let index = u32::from(backend.0);
-        let removed = self.removed.get(index)?.0;
-        Ok((self.counts.get(index)?, removed))
+    /// The program's counts of every backend, by id, and the agent's own.
+    pub(crate) fn counts(&self) -> Result<Vec<(BackendCounts, i64)>, Error> {
+        let removed = self.removed.first(MAX_BACKENDS as u32)?;
+        let counts = self.counts.first(MAX_BACKENDS as u32)?;
+        Ok(counts.into_iter().zip(removed.into_iter().map(|Removed(removed)| removed)).collect())
     }
 
     /// Entries inserted into and removed from table 0 (IPv4) or 1 (IPv6).

@@ -86,6 +86,10 @@ impl<V: Pod> NamedFront<V> {
         self.array.get(index)
     }
 
+    pub(super) fn set(&mut self, index: u32, value: &V) -> Result<(), Error> {
+        self.array.set(index, value)
+    }
+
     /// The first `number` values, by one system call where the kernel has it (Linux 5.6).
     pub(super) fn first(&self, number: u32) -> Result<Vec<V>, Error> {
         let number = number.min(self.array.len());
