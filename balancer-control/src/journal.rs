@@ -4,7 +4,7 @@
 //! adds a summary, so that what was true between two changes can be told as well.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Moment;
 use crate::snapshot::{
@@ -160,9 +160,9 @@ impl Seen {
         now: Moment,
         put: &mut impl FnMut(Option<&str>, Event),
     ) {
-        let here = |name: &String| service.backends.iter().any(|backend| backend.name == *name);
+        let here: BTreeSet<&str> = service.backends.iter().map(|backend| backend.name.as_str()).collect();
         self.backends.retain(|name, _| {
-            let stays = here(name);
+            let stays = here.contains(name.as_str());
             if !stays {
                 put(Some(name), Event::Gone);
             }

@@ -1,6 +1,6 @@
 //! What the controller knows, in words and numbers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use balancer_common::abi::{BackendId, RING_SLOTS};
 
@@ -35,6 +35,8 @@ impl Controller {
 
 fn service_snapshot(service: &Service, now: Moment) -> ServiceSnapshot {
     let (ring_change, ring_changes) = service.ring.last_change();
+    let weights = service.backends.iter().map(|backend| weight_on_ring(backend, service)).sum();
+    let backends = service.backends.iter();
     ServiceSnapshot {
         id: service.spec.id,
         name: service.spec.name.clone(),
@@ -60,16 +62,15 @@ fn service_snapshot(service: &Service, now: Moment) -> ServiceSnapshot {
         conditions: condition::of_service(service, now),
         ring_changes,
         ring_change: ring_change.map(|change| told(change, service)),
-        backends: service.backends.iter().map(|backend| backend_snapshot(backend, service, now)).collect(),
+        backends: backends.map(|backend| backend_snapshot(backend, service, weights, now)).collect(),
     }
 }
 
 /// A change of the ring with the names of its backends.
 fn told(change: &RingChange, service: &Service) -> snapshot::RingChange {
-    let name = |id: &BackendId| {
-        let found = service.backends.iter().find(|backend| backend.id() == *id);
-        found.map_or_else(|| format!("#{}", id.0), |backend| backend.spec.name.clone())
-    };
+    let known: BTreeMap<BackendId, &str> =
+        service.backends.iter().map(|backend| (backend.id(), backend.spec.name.as_str())).collect();
+    let name = |id: &BackendId| known.get(id).map_or_else(|| format!("#{}", id.0), |name| (*name).to_owned());
     let names = |ids: &BTreeSet<BackendId>| ids.iter().map(&name).collect::<Vec<_>>().join(", ");
     let why = match &change.cause {
         RingCause::First => "the first ring of the service".to_owned(),
@@ -94,15 +95,13 @@ fn told(change: &RingChange, service: &Service) -> snapshot::RingChange {
     }
 }
 
-/// The part of the weights in force that is this backend's, of those that are drawn from the ring.
-fn weight_share(backend: &Backend, service: &Service) -> f64 {
-    let asked = |backend: &Backend| service.fallback.asks(backend);
-    let weight = |backend: &Backend| if asked(backend) { f64::from(backend.weight()) } else { 0.0 };
-    let all: f64 = service.backends.iter().map(weight).sum();
-    if all > 0.0 { weight(backend) / all } else { 0.0 }
+/// The weight in force of a backend that is drawn from the ring; zero of any other.
+fn weight_on_ring(backend: &Backend, service: &Service) -> f64 {
+    if service.fallback.asks(backend) { f64::from(backend.weight()) } else { 0.0 }
 }
 
-fn backend_snapshot(backend: &Backend, service: &Service, now: Moment) -> BackendSnapshot {
+/// `weights` is the sum of [`weight_on_ring`] of all backends of the service.
+fn backend_snapshot(backend: &Backend, service: &Service, weights: f64, now: Moment) -> BackendSnapshot {
     let (state, reason, since) = state(backend);
     let live = backend.history.live();
     let level = backend.load.fresh_level(service.spec.stale_after, now);
@@ -123,7 +122,7 @@ fn backend_snapshot(backend: &Backend, service: &Service, now: Moment) -> Backen
         weight_overridden: backend.weight_override.is_some(),
         capacity: backend.capacity,
         capacity_learnt: backend.load.work().messages > 0.0,
-        weight_share: weight_share(backend, service),
+        weight_share: if weights > 0.0 { weight_on_ring(backend, service) / weights } else { 0.0 },
         open: backend.score.is_open(live),
         conditions: condition::of_backend(backend, service, state, now),
         cap: backend.spec.cap,

@@ -15,8 +15,9 @@ use super::layout::{Endpoints, Layout, add_endpoints, bytes, drop_endpoints, wit
 use super::source::{Devices, NamedArray, NamedHash};
 use crate::kernel::{Error, sys};
 
-/// A swap younger than this may still be seen by a packet that read the generation before it.
-const SETTLED: Duration = Duration::from_secs(1);
+/// A swap younger than this may still be seen by a packet that read the generation before it. Shorter than the agent's
+/// tick, so that those do not wait.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// Writes the maps that steer packets, in an order that no packet can see half of.
 ///
