@@ -30,6 +30,7 @@ mod split;
 mod start;
 mod sweeping;
 mod watchers;
+mod watching;
 
 use std::path::PathBuf;
 
@@ -75,7 +76,7 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
             _ = hangup.recv() => agent.reload_on_signal(),
             Some(call) = inputs.calls.recv() => agent.answer(call),
             Some(event) = inputs.probes.recv() => agent.probed(event, &mut inputs.probes),
-            Some(event) = inputs.samples.recv() => agent.sampled(event),
+            Some(event) = inputs.samples.recv() => agent.sampled(event, &mut inputs.samples),
             Some(event) = inputs.walks.recv() => agent.walked(event),
             _ = steps.tick(), if agent.closing.is_busy() => agent.step_runs(),
             Some(event) = inputs.discoveries.recv() => agent.discovered(event),

@@ -2,6 +2,7 @@
 //!
 //! - [`agent`]: the event loop around the controller.
 //! - [`api`]: the control API on the unix socket, server and client.
+//! - `beat`: moments at which backends are turned to.
 //! - [`cli`]: the command line.
 //! - [`config`]: the file, checked into a [`config::Config`].
 //! - [`discovery`]: which backends a service has, where a registry says so.
@@ -21,6 +22,8 @@
 pub mod agent;
 #[forbid(unsafe_code)]
 pub mod api;
+#[forbid(unsafe_code)]
+mod beat;
 #[forbid(unsafe_code)]
 pub mod cli;
 #[forbid(unsafe_code)]

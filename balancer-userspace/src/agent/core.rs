@@ -10,7 +10,7 @@ use balancer_control::controller::Controller;
 use balancer_control::journal::Journal;
 use balancer_control::{Command, Counts, Input, Moment, ServiceSteering};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::closing::Closing;
 use super::discovery::Discoveries;
@@ -28,8 +28,6 @@ use crate::history::History;
 use crate::kernel::nexthop::Problem;
 use crate::kernel::sweep::Timeouts;
 use crate::kernel::{Counters, Datapath, Error, Flows, HopEvent, Layout, Steering, Targets};
-use crate::probe::ProbeEvent;
-use crate::telemetry::TelemetryEvent;
 
 /// The agent.
 pub(super) struct Agent {
@@ -272,52 +270,6 @@ impl Agent {
         let ready: BTreeSet<BackendId> = self.registry.leaving().filter(is_ready).collect();
         if !ready.is_empty() && self.orders.send(Order::Purge(ready.clone())).is_ok() {
             self.purging.extend(ready);
-        }
-    }
-
-    /// A backend that comes into rotation or leaves it does so at once, and not with the next tick: what the agent
-    /// says of it then is what the maps hold.
-    /// All that are waiting are taken in first: each write of the scores may cost a wait for packets.
-    pub(super) fn probed(&mut self, first: ProbeEvent, more: &mut mpsc::Receiver<ProbeEvent>) {
-        let mut changed = false;
-        let mut next = Some(first);
-        while let Some(ProbeEvent { backend, result, note }) = next {
-            self.note(backend, note);
-            debug!("probe of backend {}: {result:?}", backend.0);
-            let before = self.controller.state(backend);
-            self.controller.handle(Input::Probe { backend, result }, clock::now());
-            changed |= self.controller.state(backend) != before;
-            next = more.try_recv().ok();
-        }
-        if changed {
-            self.tick();
-        }
-    }
-
-    pub(super) fn sampled(&mut self, event: TelemetryEvent) {
-        let backend = event.backend;
-        if !self.watchers.has(backend) {
-            // It was on its way when the backend was removed.
-            return;
-        }
-        let problem = match event.result {
-            Ok(sample) => {
-                self.controller.handle(Input::Sample { backend, sample }, clock::now());
-                (!event.problems.is_empty()).then(|| event.problems.join("; "))
-            }
-            Err(problem) => Some(problem),
-        };
-        match problem {
-            Some(problem) => {
-                if self.silent.insert(backend, problem.clone()).as_ref() != Some(&problem) {
-                    warn!("telemetry of {}: {problem}", self.name(backend));
-                }
-            }
-            None => {
-                if self.silent.remove(&backend).is_some() {
-                    info!("telemetry of {} is back", self.name(backend));
-                }
-            }
         }
     }
 

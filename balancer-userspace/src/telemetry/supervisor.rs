@@ -5,9 +5,10 @@ use std::time::Duration;
 use balancer_control::{Moment, Sample};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::{Clock, Reading, Source, SourceError, Target, TelemetryEvent, reading};
+use crate::beat;
 use crate::config::TelemetryConfig;
 
 /// Longest time between two polls of a failing source, unless its interval is longer.
@@ -42,7 +43,7 @@ pub(super) async fn run(
     let mut tick = Instant::now() + phase(u32::from(target.backend.0), config.interval);
     loop {
         tokio::select! {
-            () = sleep_until(tick) => {}
+            () = beat::wait(tick) => {}
             () = events.closed() => return,
         }
         if let Some((result, problems)) = poll(&mut sources, &config, clock).await {
