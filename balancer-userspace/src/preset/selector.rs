@@ -49,8 +49,17 @@ impl Selector {
     /// Whether the name alone is selected.
     #[must_use]
     pub fn matches_name(&self, name: &str) -> bool {
-        self.name == name
-            || (self.name.contains('+') && topic_matches(&self.name, name))
+        self.name == name || (self.is_pattern() && self.matches_pattern(name))
+    }
+
+    /// Whether other names than its own may be selected.
+    #[must_use]
+    pub fn is_pattern(&self) -> bool {
+        self.name.contains('+') || self.name.ends_with('*')
+    }
+
+    fn matches_pattern(&self, name: &str) -> bool {
+        (self.name.contains('+') && topic_matches(&self.name, name))
             || self.name.strip_suffix('*').is_some_and(|start| name.starts_with(start))
     }
 }

@@ -9,6 +9,9 @@ use std::borrow::Cow;
 
 use super::page::{Labels, Row};
 
+/// About as many bytes as a line has, so that room for the rows is made once.
+const BYTES_OF_A_LINE: usize = 48;
+
 /// A line that is no metric.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadLine<'a> {
@@ -18,11 +21,12 @@ pub(crate) struct BadLine<'a> {
     pub(crate) text: &'a str,
 }
 
-/// All series of a page.
+/// All series of a page. Bytes are looked at rather than characters: pages are long and many, and all that has a meaning
+/// is ASCII.
 pub(crate) fn parse(text: &str) -> Result<Vec<Row<'_>>, BadLine<'_>> {
-    let mut rows = Vec::new();
+    let mut rows = Vec::with_capacity(text.len() / BYTES_OF_A_LINE);
     for (i, line) in text.lines().enumerate() {
-        let line = line.trim_matches([' ', '\t']);
+        let line = without_blanks_at_end(without_blanks(line));
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -33,12 +37,12 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Row<'_>>, BadLine<'_>> {
 
 /// `name{label="value",…} value [timestamp] [# exemplar]`
 fn row(line: &str) -> Option<Row<'_>> {
-    let name_end = line.find(|c: char| !is_name_char(c)).unwrap_or(line.len());
+    let name_end = line.bytes().position(|byte| !is_name_byte(byte)).unwrap_or(line.len());
     let (name, rest) = line.split_at(name_end);
-    if !name.starts_with(|c: char| is_name_char(c) && !c.is_ascii_digit()) {
+    if name.is_empty() || name.as_bytes()[0].is_ascii_digit() {
         return None;
     }
-    let rest = rest.trim_start_matches([' ', '\t']);
+    let rest = without_blanks(rest);
     let (labels, rest) = match rest.strip_prefix('{') {
         Some(rest) => labels(rest)?,
         // Without labels, a blank separates the name from the value.
@@ -57,27 +61,39 @@ fn row(line: &str) -> Option<Row<'_>> {
     }
 }
 
-const fn is_name_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == ':'
+const fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn without_blanks(text: &str) -> &str {
+    &text[text.bytes().take_while(|byte| is_blank(*byte)).count()..]
+}
+
+fn without_blanks_at_end(text: &str) -> &str {
+    &text[..text.len() - text.bytes().rev().take_while(|byte| is_blank(*byte)).count()]
 }
 
 /// Labels up to the closing brace, and what follows it.
 fn labels(mut rest: &str) -> Option<(Labels<'_>, &str)> {
     let mut labels = Vec::new();
     loop {
-        rest = rest.trim_start_matches([' ', '\t']);
+        rest = without_blanks(rest);
         if let Some(rest) = rest.strip_prefix('}') {
             return Some((labels, rest));
         }
         let (label, after) = rest.split_once('=')?;
-        let label = label.trim_matches([' ', '\t']);
-        if label.is_empty() || !label.chars().all(is_name_char) {
+        let label = without_blanks_at_end(label);
+        if label.is_empty() || !label.bytes().all(is_name_byte) {
             return None;
         }
-        let after = after.trim_start_matches([' ', '\t']).strip_prefix('"')?;
+        let after = without_blanks(after).strip_prefix('"')?;
         let (value, after) = quoted(after)?;
         labels.push((label, value));
-        rest = after.trim_start_matches([' ', '\t']);
+        rest = without_blanks(after);
         match rest.strip_prefix(',') {
             Some(after) => rest = after,
             None if rest.starts_with('}') => {}
@@ -88,7 +104,7 @@ fn labels(mut rest: &str) -> Option<(Labels<'_>, &str)> {
 
 /// A value up to its closing quote, unescaped, and what follows it.
 fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
-    let end = text.find(['"', '\\'])?;
+    let end = text.bytes().position(|byte| matches!(byte, b'"' | b'\\'))?;
     if text.as_bytes()[end] == b'"' {
         return Some((Cow::Borrowed(&text[..end]), &text[end + 1..]));
     }

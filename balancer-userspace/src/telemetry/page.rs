@@ -93,8 +93,10 @@ impl Page<'_> {
     pub(crate) fn select(&self, selector: &Selector) -> Result<Vec<f64>, SourceError> {
         let mut values = Vec::new();
         let mut seen = BTreeSet::new();
+        // Most selectors are a name, and most rows are of another.
+        let is_pattern = selector.is_pattern();
         for row in &self.rows {
-            if !is_of(row, selector) {
+            if !(is_pattern || row.name == selector.name) || !is_of(row, selector) {
                 continue;
             }
             if !row.value.is_finite() {
