@@ -6,6 +6,7 @@
 mod agent;
 mod brokers;
 mod figure;
+mod floor;
 mod rings;
 mod run;
 

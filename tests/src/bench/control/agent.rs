@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    thread,
+    process, thread,
     time::{Duration, Instant},
 };
 
@@ -31,20 +31,49 @@ use crate::{
 /// Ticks of `/proc/PID/stat` in a second: `USER_HZ`.
 const TICKS: f64 = 100.0;
 
+/// Unit of CPU time.
+pub(super) const PERCENT: &str = "% of a core";
+
 /// Clients of the flows that are put into tables: 100.64.0.0 and up.
 const CLIENTS: u32 = 0x6440_0000;
 
 /// How long a table of millions may take to be counted.
 const LONG: Duration = Duration::from_secs(120);
 
-/// One service whose brokers are scraped every two seconds, with the agent's own defaults for the rest.
-pub(super) fn plan(lab: &Lab, backends: u16, flows: u32) -> Plan {
+/// What the agent does about its brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Care {
+    /// Nothing.
+    None,
+    /// A connection to each every two seconds.
+    Probes,
+    /// That, and a page of each every two seconds.
+    ProbesAndPages,
+}
+
+impl Care {
+    /// All of them, the least first.
+    pub(super) const ALL: [Self; 3] = [Self::None, Self::Probes, Self::ProbesAndPages];
+
+    /// In the name of a state.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "neither probes nor pages",
+            Self::Probes => "probes alone",
+            Self::ProbesAndPages => "probes and pages",
+        }
+    }
+}
+
+/// One service, with the agent's own defaults but for what it asks of its brokers.
+pub(super) fn plan(lab: &Lab, backends: u16, flows: u32, care: Care) -> Plan {
+    let has_pages = care == Care::ProbesAndPages;
     let backend = |index| {
         let address = brokers::address(&lab.brokers[0], index);
         BackendPlan {
             name: format!("broker-{index}"),
             address: address.to_string(),
-            telemetry: Some(TelemetryPlan {
+            telemetry: has_pages.then(|| TelemetryPlan {
                 url: Some(format!("http://{address}/metrics")),
                 ..TelemetryPlan::default()
             }),
@@ -57,8 +86,13 @@ pub(super) fn plan(lab: &Lab, backends: u16, flows: u32) -> Plan {
         vip: VIP4.to_string(),
         port: PORT,
         policy: "adaptive",
-        health: HealthPlan { kind: Some("tcp"), interval: "2s", timeout: "1s", ..HealthPlan::default() },
-        telemetry: Some(TelemetryPlan {
+        health: HealthPlan {
+            kind: Some(if care == Care::None { "none" } else { "tcp" }),
+            interval: "2s",
+            timeout: "1s",
+            ..HealthPlan::default()
+        },
+        telemetry: has_pages.then(|| TelemetryPlan {
             source: Some("prometheus"),
             interval: Some("2s"),
             metrics: Some(metrics.into()),
@@ -118,7 +152,9 @@ pub(super) fn restart(agent: &mut Agent<'_>) -> Result<(f64, f64)> {
 
 /// What the agent spent in a time.
 pub(super) struct Spent {
-    cpu: f64,
+    cpu: Cpu,
+    /// What the brokers spent, which are threads of this program.
+    brokers: Cpu,
     seconds: f64,
     work: Work,
     pages: u64,
@@ -127,37 +163,55 @@ pub(super) struct Spent {
 /// Watches the agent for a time.
 pub(super) fn watch(agent: &Agent<'_>, brokers: &Brokers, time: Duration) -> Result<Spent> {
     let pid = agent.pid().context("the agent does not run")?;
-    let work = |agent: &Agent<'_>| Ok::<_, anyhow::Error>(agent.control.status()?.agent.work);
-    let (before, cpu, pages, began) = (work(agent)?, cpu_seconds(pid)?, brokers.pages(), Instant::now());
+    let work = || Ok::<_, anyhow::Error>(agent.control.status()?.agent.work);
+    let (work_before, pages, began) = (work()?, brokers.pages(), Instant::now());
+    let (before, own_before) = (Cpu::of(pid)?, Cpu::of(process::id())?);
     interrupt::pass(time)?;
-    let (seconds, cpu, pages) =
-        (began.elapsed().as_secs_f64(), cpu_seconds(pid)? - cpu, brokers.pages() - pages);
-    let after = work(agent)?;
+    let (cpu, brokers_cpu) = (Cpu::of(pid)?.since(before), Cpu::of(process::id())?.since(own_before));
+    let (seconds, pages) = (began.elapsed().as_secs_f64(), brokers.pages() - pages);
+    let after = work()?;
     let work = Work {
-        ticks: after.ticks - before.ticks,
-        tick_seconds: after.tick_seconds - before.tick_seconds,
-        longest_tick_seconds: after.longest_tick_seconds,
-        sweeps: after.sweeps - before.sweeps,
-        sweep_seconds: after.sweep_seconds - before.sweep_seconds,
+        ticks: after.ticks - work_before.ticks,
+        tick_seconds: after.tick_seconds - work_before.tick_seconds,
+        // Of a large table there may be none in the meantime.
+        ..after
     };
-    Ok(Spent { cpu, seconds, work, pages })
+    Ok(Spent { cpu, brokers: brokers_cpu, seconds, work, pages })
 }
 
 impl Spent {
-    /// The rows of one state of the agent. What is aimed at holds for the larger ones.
-    pub(super) fn rows(&self, state: &str, resident: f64, has_goals: bool) -> Vec<Figure> {
-        let Self { cpu, seconds, work, pages } = self;
+    /// The rows of a state in which the agent has no flows.
+    pub(super) fn cpu_rows(&self, backends: u16, care: Care) -> Vec<Figure> {
+        let state = format!("{backends} backends, {}", care.as_str());
+        let mut rows = vec![
+            Figure::new(format!("{state}: agent"), self.percent(self.cpu.sum()), PERCENT),
+            Figure::new(format!("{state}: of that outside the kernel"), self.percent(self.cpu.user), PERCENT),
+        ];
+        if care == Care::ProbesAndPages {
+            let brokers = self.percent(self.brokers.sum());
+            rows.push(Figure::new(format!("{state}: pages read"), self.pages as f64 / self.seconds, "1/s"));
+            rows.push(Figure::new(format!("{state}: the brokers, beside the agent"), brokers, PERCENT));
+        }
+        rows
+    }
+
+    /// The rows of the agent at work, with all that is aimed at.
+    pub(super) fn rows(&self, state: &str, resident: f64) -> Vec<Figure> {
+        let Self { cpu, work, .. } = self;
         let mean = |sum: f64, number: u64| sum * 1e3 / number.max(1) as f64;
         let row = |name: &str, value, unit| Figure::new(format!("{state}: {name}"), value, unit);
-        let goal = |figure: Figure, goal| if has_goals { figure.below(goal) } else { figure };
         vec![
-            goal(row("tick, mean", mean(work.tick_seconds, work.ticks), "ms"), 1.0),
+            row("tick, mean", mean(work.tick_seconds, work.ticks), "ms").below(1.0),
             row("tick, longest since the start", work.longest_tick_seconds * 1e3, "ms"),
-            row("sweep, mean", mean(work.sweep_seconds, work.sweeps), "ms"),
-            row("pages read", *pages as f64 / seconds, "1/s"),
-            goal(row("agent", cpu / seconds * 100.0, "% of a core"), 3.0),
-            goal(row("resident memory", resident, "MiB"), 64.0),
+            row("sweep, mean since the start", mean(work.sweep_seconds, work.sweeps), "ms"),
+            row("agent", self.percent(cpu.sum()), PERCENT).below(3.0),
+            row("of that outside the kernel", self.percent(cpu.user), PERCENT),
+            row("resident memory", resident, "MiB").below(64.0),
         ]
+    }
+
+    fn percent(&self, seconds: f64) -> f64 {
+        seconds / self.seconds * 100.0
     }
 }
 
@@ -172,16 +226,34 @@ pub(super) fn resident(agent: &Agent<'_>) -> Result<f64> {
 }
 
 /// CPU time of a process, seconds.
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).context("failed to read the agent's stat")?;
-    cpu_in(&text).with_context(|| format!("/proc/{pid}/stat is not as expected"))
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Cpu {
+    user: f64,
+    /// In the kernel, including what that does for the packets of others while the process is on the CPU.
+    system: f64,
 }
 
-/// Fields 14 and 15. The name in brackets may hold anything.
-fn cpu_in(stat: &str) -> Option<f64> {
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let (user, system): (f64, f64) = (fields.get(11)?.parse().ok()?, fields.get(12)?.parse().ok()?);
-    Some((user + system) / TICKS)
+impl Cpu {
+    fn of(pid: u32) -> Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat"))
+            .with_context(|| format!("failed to read the stat of process {pid}"))?;
+        Self::parse(&text).with_context(|| format!("/proc/{pid}/stat is not as expected"))
+    }
+
+    /// Fields 14 and 15. The name in brackets may hold anything.
+    fn parse(stat: &str) -> Option<Self> {
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let seconds = |field: usize| Some(fields.get(field)?.parse::<f64>().ok()? / TICKS);
+        Some(Self { user: seconds(11)?, system: seconds(12)? })
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { user: self.user - before.user, system: self.system - before.system }
+    }
+
+    fn sum(self) -> f64 {
+        self.user + self.system
+    }
 }
 
 /// Milliseconds for a walk of the whole tables that somebody asks for, and the longest tick that it caused.
@@ -198,12 +270,12 @@ pub(super) fn list(agent: &Agent<'_>) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::cpu_in;
+    use super::Cpu;
 
     #[test]
     fn cpu_time_is_found_behind_any_name() {
         let stat = "42 (a) b) S 1 42 42 0 -1 4194560 100 0 0 0 250 150 0 0 20 0 3 0 100 1 1";
-        assert_eq!(cpu_in(stat), Some(4.0));
-        assert_eq!(cpu_in("42 (x"), None);
+        assert_eq!(Cpu::parse(stat), Some(Cpu { user: 2.5, system: 1.5 }));
+        assert_eq!(Cpu::parse("42 (x"), None);
     }
 }

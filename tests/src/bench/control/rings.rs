@@ -19,9 +19,9 @@ const BACKENDS: [u16; 3] = [16, 512, 4096];
 /// Rings of each.
 const ROUNDS: u32 = 7;
 
-/// Between two exchanges, as the agent leaves ten seconds: one that follows sooner than in a second waits for packets
-/// that may see the one before.
-const PAUSE: Duration = Duration::from_millis(1100);
+/// Between two exchanges, as the agent leaves ten seconds: one that follows sooner than in half a second waits for
+/// packets that may see the one before.
+const PAUSE: Duration = Duration::from_millis(600);
 
 /// Milliseconds for a ring from members to the maps of an agent that does not run.
 pub(super) fn measure(pins: &Path) -> Result<Vec<Figure>> {

@@ -6,9 +6,10 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use super::{
-    agent,
+    agent::{self, Care, PERCENT},
     brokers::Brokers,
     figure::{Figure, Report},
+    floor,
     rings::{self, milliseconds},
 };
 use crate::{
@@ -65,9 +66,9 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report> {
     let brokers = Brokers::start(&lab.brokers[0], plan.backends)?;
     if plan.parts.contains(&Part::Agent) || plan.parts.contains(&Part::Rings) {
         progress(&format!("starting the agent with {} backends", plan.backends));
-        let mut agent = Agent::start(&lab, &agent::plan(&lab, plan.backends, table_for(plan.flows)))?;
+        let mut agent = Agent::start(&lab, &agent_plan(plan, &lab, Care::None))?;
         if plan.parts.contains(&Part::Agent) {
-            report.rows.extend(at_work(plan, &mut agent, &brokers, &mut progress)?);
+            report.rows.extend(at_work(plan, &lab, &mut agent, &brokers, &mut progress)?);
         }
         if plan.parts.contains(&Part::Rings) {
             progress("rings");
@@ -87,17 +88,31 @@ const fn table_for(flows: u32) -> u32 {
     flows / 8 * 10 + 1024
 }
 
+fn agent_plan(plan: &Plan, lab: &Lab, care: Care) -> crate::plan::Plan {
+    agent::plan(lab, plan.backends, table_for(plan.flows), care)
+}
+
 fn at_work(
     plan: &Plan,
+    lab: &Lab,
     agent: &mut Agent<'_>,
     brokers: &Brokers,
     progress: &mut impl FnMut(&str),
 ) -> Result<Vec<Figure>> {
     let Plan { backends, flows, watch, .. } = plan;
     let mut rows = Vec::new();
-    progress(&format!("{} s without flows", watch.as_secs()));
-    let spent = agent::watch(agent, brokers, *watch)?;
-    rows.extend(spent.rows(&format!("{backends} backends, no flows"), agent::resident(agent)?, false));
+    for care in Care::ALL {
+        progress(&format!("{} s without flows, {}", watch.as_secs(), care.as_str()));
+        agent.reload(&agent_plan(plan, lab, care))?;
+        agent.wait_ready()?;
+        rows.extend(agent::watch(agent, brokers, *watch)?.cpu_rows(*backends, care));
+        if care == Care::Probes {
+            progress("a loop that makes as many connections");
+            let floor = floor::connections(lab, *backends, *watch / 4)? * 100.0;
+            let name = format!("{backends} connections every two seconds by a plain loop");
+            rows.push(Figure::new(name, floor, PERCENT));
+        }
+    }
     progress(&format!("putting {flows} flows into the table"));
     agent::fill(&agent.pins(), *flows)?;
     progress("killing the agent, starting it again");
@@ -107,7 +122,7 @@ fn at_work(
     rows.push(Figure::new(format!("{state}: start until all backends take flows"), ready, "ms"));
     progress(&format!("{} s with these flows", watch.as_secs()));
     let spent = agent::watch(agent, brokers, *watch)?;
-    rows.extend(spent.rows(&state, agent::resident(agent)?, true));
+    rows.extend(spent.rows(&state, agent::resident(agent)?));
     progress("listing flows");
     let listed = agent::list(agent)?;
     rows.push(Figure::new(format!("{state}: `flow list` that looks at all of them"), listed, "ms"));
@@ -122,7 +137,10 @@ fn huge(plan: &Plan, lab: &Lab, progress: &mut impl FnMut(&str)) -> Result<Vec<F
     let flows = plan.huge;
     progress(&format!("starting an agent with a table for {flows} flows"));
     let began = Instant::now();
-    let mut agent = Agent::start(lab, &agent::plan(lab, BACKENDS.min(plan.backends), table_for(flows)))?;
+    let mut agent = Agent::start(
+        lab,
+        &agent::plan(lab, BACKENDS.min(plan.backends), table_for(flows), Care::ProbesAndPages),
+    )?;
     let made = milliseconds(began.elapsed());
     progress(&format!("putting {flows} flows into it"));
     agent::fill(&agent.pins(), flows)?;
