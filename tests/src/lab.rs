@@ -15,6 +15,7 @@ use std::{
     fs,
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    path::Path,
     time::Duration,
 };
 
@@ -185,6 +186,16 @@ impl Wires<'_> {
                 sysctl("net/ipv6/conf/default/accept_dad", "0")
             })??;
         }
+        // A switch filters nothing. Where the kernel has bridge netfilter, every frame would be taken through it.
+        self.switch.enter(|| -> Result<()> {
+            for family in ["ip", "ip6"] {
+                let key = format!("net/bridge/bridge-nf-call-{family}tables");
+                if Path::new("/proc/sys").join(&key).exists() {
+                    sysctl(&key, "0")?;
+                }
+            }
+            Ok(())
+        })??;
         self.gateway.enter(|| -> Result<()> {
             sysctl("net/ipv4/ip_forward", "1")?;
             sysctl("net/ipv6/conf/all/forwarding", "1")

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
@@ -17,7 +17,10 @@ use super::{
     mqtt::{PATIENCE, open, runtime},
     rival::{Rival, Running},
 };
-use crate::lab::{Host, Lab};
+use crate::{
+    interrupt,
+    lab::{Host, Lab},
+};
 
 /// Time for what is freed late, or allocated late, by the kernel.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -91,10 +94,8 @@ impl Held {
             drop(streams);
         })?;
         let held = Self { number, release: Some(release), thread: Some(thread) };
-        match outcome.recv() {
-            Ok(outcome) => outcome.map(|()| held),
-            Err(_) => bail!("the thread that opens connections ended"),
-        }
+        let outcome = outcome.recv().context("the thread that opens connections ended")?;
+        outcome.map(|()| held)
     }
 }
 
@@ -120,6 +121,7 @@ async fn fill(to: &[SocketAddr], number: usize) -> Result<Vec<std::net::TcpStrea
     let mut tasks = JoinSet::new();
     let mut streams = Vec::with_capacity(number);
     for turn in 0..number {
+        interrupt::check()?;
         if tasks.len() >= AT_ONCE {
             streams.extend(next(&mut tasks, streams.len()).await?);
         }

@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::bytes::BytesMut;
 
-use crate::{lab::Host, mqtt::MAX_PACKET};
+use crate::{interrupt, lab::Host, mqtt::MAX_PACKET};
 
 /// A connection that takes longer has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -142,6 +142,7 @@ impl Clients<'_> {
                 (tally.take(), broken.get())
             })
         })??;
+        interrupt::check()?;
         ensure!(tally.done > 0, "no client of {:?} got anything done; {} failed", self.to, tally.failed);
         ensure!(broken == 0, "{broken} of {} connections to {:?} broke", self.number, self.to);
         Ok(tally)
@@ -168,7 +169,7 @@ struct Client {
 
 impl Client {
     fn is_over(&self) -> bool {
-        self.began.elapsed() >= self.time
+        self.began.elapsed() >= self.time || interrupt::check().is_err()
     }
 
     async fn connect_again_and_again(self, leave: Leave) -> io::Result<()> {

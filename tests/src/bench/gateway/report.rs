@@ -133,7 +133,7 @@ impl Report {
     fn figures(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let rivals = self.rivals();
         let compared: Vec<Rival> =
-            [Haproxy, Nftables].into_iter().filter(|rival| rivals.contains(rival)).collect();
+            [Haproxy, Nftables, Direct].into_iter().filter(|rival| rivals.contains(rival)).collect();
         let mut headings = vec!["measured".to_owned()];
         headings.extend(rivals.iter().map(|rival| rival.as_str().to_owned()));
         headings.extend(compared.iter().map(|rival| format!("balancer to {}", rival.as_str())));
@@ -143,7 +143,8 @@ impl Report {
             let cell = |rival: &Rival| self.row(metric, *rival).map_or_else(String::new, Row::cell);
             cells.extend(rivals.iter().map(cell));
             cells.extend(compared.iter().map(|rival| {
-                self.advantage(metric, *rival).map_or_else(String::new, |times| format!("{times:.2}"))
+                let times = self.advantage(metric, *rival).filter(|times| times.is_finite());
+                times.map_or_else(String::new, |times| format!("{times:.2}"))
             }));
             cells
         });
@@ -176,7 +177,10 @@ impl Report {
     }
 
     fn remarks(&self) -> Vec<String> {
-        let mut lines = vec![format!("medians of {} rounds, smallest and largest in brackets", self.rounds)];
+        let mut lines = Vec::new();
+        if !self.rows.is_empty() {
+            lines.push(format!("medians of {} rounds, smallest and largest in brackets", self.rounds));
+        }
         if self.failed > 0 {
             lines.push(format!("{} requests or connections failed outside the churn", self.failed));
         }

@@ -213,6 +213,7 @@ impl<'a> Hold<'a> {
         let plan = Plan {
             datapath: DatapathPlan { flows_v4: FLOWS, ..DatapathPlan::default() },
             service: vec![service("mqtt", PORT), service("http", web::PORT)],
+            as_installed: true,
             ..Plan::default()
         };
         Ok(Self::Balancer(Box::new(Agent::start(lab, &plan)?), passes))

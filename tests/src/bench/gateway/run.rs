@@ -75,10 +75,11 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report> {
     let _servers = lab.brokers.iter().map(web::Server::start).collect::<Result<Vec<_>>>()?;
 
     let mut stage = Stage { plan, lab: &lab, values: Values::new(), churns: Vec::new(), failed: 0 };
-    for round in 0..plan.rounds {
+    let rounds = if stage.has_rounds() { plan.rounds } else { 0 };
+    for round in 0..rounds {
         for rival in stage.turn(round) {
             interrupt::check()?;
-            progress(&format!("round {} of {}: {}", round + 1, plan.rounds, rival.as_str()));
+            progress(&format!("round {} of {rounds}: {}", round + 1, rival.as_str()));
             stage.traffic(rival)?;
             stage.frames(rival)?;
         }
@@ -154,6 +155,11 @@ impl Stage<'_> {
 
     fn has(&self, part: Part) -> bool {
         self.plan.parts.contains(&part)
+    }
+
+    /// Whether anything is measured more than once.
+    fn has_rounds(&self) -> bool {
+        [Part::Http, Part::Mqtt, Part::Forward].into_iter().any(|part| self.has(part))
     }
 
     fn note(&mut self, metric: Metric, rival: Rival, value: f64) {

@@ -72,11 +72,14 @@ pub(super) struct Requests {
 /// Asks for a time, on connections that stay or on one for each request. With several addresses an equal part of the
 /// connections goes to each.
 pub(super) fn ask(lab: &Lab, to: &[SocketAddr], seconds: u32, stay: bool) -> Result<Requests> {
+    let cpus = thread::available_parallelism().context("failed to count CPUs")?.get();
+    // The clients of one address may use as many CPUs as those of several, whose wrks are as many.
+    let threads = (cpus / to.len()).max(1).to_string();
     let connections = (CONNECTIONS / to.len()).to_string();
     let ask = |to: &SocketAddr| {
         let duration = format!("{seconds}s");
         let url = format!("http://{to}/");
-        let mut arguments = vec!["-t1", "-c", &connections, "-d", &duration];
+        let mut arguments = vec!["-t", &threads, "-c", &connections, "-d", &duration];
         if !stay {
             arguments.extend(["-H", "Connection: close"]);
         }
