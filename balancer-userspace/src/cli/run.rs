@@ -32,7 +32,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     }
     allow_descriptors();
     let options = Options { config: args.config, object: args.object, upgrade: !args.no_upgrade };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // The event loop has this thread. One other is enough for all that waits for brokers and callers, and two would
+    // wake each other up.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(agent::run(options, checked)).map_err(Failure::Agent)
 }
 
