@@ -6,7 +6,7 @@
 mod links;
 mod state;
 
-use std::{env, fs, io::ErrorKind, net::SocketAddr, path::PathBuf};
+use std::{env, fs, io::ErrorKind, net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions, VerifierLogLevel,
@@ -16,9 +16,9 @@ use aya::{
 };
 use balancer_common::{
     abi::{
-        Backend, BackendCounts, BackendPace, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4,
-        FlowKey6, HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace,
-        Settings, Shielded, TableUse, Traffic, clock_from_nanos, names,
+        Backend, BackendCounts, BackendPace, CLOCK_SHIFT, CpuState, Endpoint, Endpoint4, Endpoint6, Flow,
+        FlowKey4, FlowKey6, HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts,
+        ServicePace, Settings, Shielded, TableUse, Traffic, clock_from_nanos, names,
     },
     outcome::Outcome,
     path::Action,
@@ -224,6 +224,21 @@ impl Kernel {
     }
 }
 
+/// Waits for the first half of a unit of the data path's clock, so that what comes next is in the same one. The program's
+/// clock may be a tick behind, so not for the very beginning.
+fn early_in_a_unit() -> u32 {
+    const UNIT: u64 = 1 << CLOCK_SHIFT;
+    const TICK: u64 = 20_000_000;
+    loop {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock can be read");
+        let now = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).expect("it is after the boot");
+        if (TICK..UNIT / 2).contains(&(now % UNIT)) {
+            return clock_from_nanos(now);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// `struct xdp_md`: data, data_end, data_meta, ingress interface, receive queue, egress interface.
 fn context(meta: u32, len: usize, ingress: u32) -> Vec<u8> {
     let len = u32::try_from(len).expect("frames are short");
@@ -315,11 +330,8 @@ impl Dataplane for Kernel {
     }
 
     fn flood(&mut self, by: Flood) {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock can be read");
-        let now = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).expect("it is after the boot");
-        // The program's clock may be a tick behind.
-        let now = now - 20_000_000;
-        self.set_per_cpu(names::CPU_STATE, 0, flooded(clock_from_nanos(now), by));
+        let now = early_in_a_unit();
+        self.set_per_cpu(names::CPU_STATE, 0, flooded(now, by));
     }
 
     fn close(&mut self, flow: (SocketAddr, u16)) {
