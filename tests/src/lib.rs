@@ -14,6 +14,7 @@ pub mod brokers;
 pub mod capture;
 #[forbid(unsafe_code)]
 pub mod cgroup;
+mod clock;
 #[forbid(unsafe_code)]
 pub mod demo;
 #[forbid(unsafe_code)]

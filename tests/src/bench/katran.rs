@@ -15,13 +15,13 @@ use aya::{
 };
 use aya_obj::generated::bpf_map_type;
 use balancer_ebpf::yardstick::{FLOWS, FlowKey, Place, REALS, RING, VipMeta};
-use nix::time::{ClockId, clock_gettime};
 
 use super::{
     rig::{ProgramFacts, program, program_mut},
     traffic::{Family, Path, RECEIVER},
     yardstick::{Wire, real, service},
 };
+use crate::clock;
 
 /// Packets of one measurement that, with a quarter more of them to warm up, are no flood to it.
 pub(super) const MAX_PACKETS: u32 = 100_000;
@@ -130,8 +130,7 @@ impl Katran {
 
     /// Begins a second of the limiter, in which all new connections are part of a flood or, on other paths, none is.
     pub(super) fn begin(&mut self, path: Path) -> Result<Counts> {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-        let now = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec())?;
+        let now = clock::nanos();
         let so_far = if path == Path::Flood { MAX_RATE } else { 0 };
         let cpus = nr_cpus().map_err(|(_, error)| error).context("failed to count CPUs")?;
         let row = self.services + RATE;

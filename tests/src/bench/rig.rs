@@ -19,7 +19,6 @@ use balancer_common::{
     outcome::Outcome,
 };
 use balancer_ebpf::{Load, Target, names as generator};
-use nix::time::{ClockId, clock_gettime};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
@@ -27,6 +26,7 @@ use super::{
     katran::Katran,
     traffic::{Family, Order, Path, Policy, RECEIVER, SENDER, keys},
 };
+use crate::clock;
 
 /// The variable that names the generator's object.
 pub const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
@@ -187,7 +187,7 @@ impl Rig {
 
     /// Makes the flow table hold the flows below `flows`.
     pub(super) fn fill(&mut self, flows: u32) -> Result<()> {
-        let now = now()?;
+        let now = clock_from_nanos(clock::nanos());
         let mask = u32::from(self.backends) - 1;
         let range = self.filled..flows;
         let flow = |number: u32| {
@@ -407,10 +407,4 @@ pub(super) fn add_link() -> Result<()> {
 /// `struct xdp_md`: data, data_end, data_meta, ingress interface, receive queue, egress interface.
 pub(super) fn context(len: u32, ingress: u32) -> Vec<u8> {
     [0, len, 0, ingress, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
-}
-
-/// The data path's clock.
-fn now() -> Result<u32> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-    Ok(clock_from_nanos(u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec())?))
 }

@@ -23,12 +23,12 @@ use balancer_common::{
     outcome::Outcome,
     path::Action,
 };
-use nix::time::{ClockId, clock_gettime};
 
 use super::{
     CLIENTS, Dataplane, FLOWS, Flood, Image, Observed, SERVERS, SERVICES, State,
     host::{BACKENDS, client4, client6, flooded, key6, others},
 };
+use crate::clock;
 
 pub use links::in_namespace;
 
@@ -230,8 +230,7 @@ fn early_in_a_unit() -> u32 {
     const UNIT: u64 = 1 << CLOCK_SHIFT;
     const TICK: u64 = 20_000_000;
     loop {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("the clock can be read");
-        let now = u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).expect("it is after the boot");
+        let now = clock::nanos();
         if (TICK..UNIT / 2).contains(&(now % UNIT)) {
             return clock_from_nanos(now);
         }

@@ -5,6 +5,7 @@ use balancer_common::{
     outcome::Outcome,
 };
 
+use super::link::{PAIRS, Tags};
 use crate::{
     packet::{Extension, Tcp},
     table::{
@@ -32,16 +33,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             by_stack(net),
             odd_headers(net),
         ]);
-        for tags in [(&[] as Tags, ONE), (ONE, &[] as Tags), (TWO, ONE), (ONE, TWO)] {
+        for tags in PAIRS {
             scenarios.push(tagged_links(net, tags));
         }
     }
     scenarios
 }
-
-type Tags = &'static [(u16, u16)];
-const ONE: Tags = &[(0x8100, 0x6064)];
-const TWO: Tags = &[(0x88a8, 0x2007), (0x8100, 0x0065)];
 
 /// The flow of `talk` is open and was chosen.
 fn chosen(name: &str, world: World, talk: &Talk) -> Scenario {

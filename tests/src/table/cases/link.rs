@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Tags of a link, outermost first.
-type Tags = &'static [(u16, u16)];
+pub(in crate::table) type Tags = &'static [(u16, u16)];
 
 const PLAIN: Tags = &[];
 /// Priority 3, VLAN 100.
@@ -24,6 +24,9 @@ const SERVICE: Tags = &[(0x88a8, 0x0fff)];
 const TWO: Tags = &[(0x88a8, 0x2007), (0x8100, 0x0065)];
 /// Two customer tags, as some switches stack them.
 const STACKED: Tags = &[(0x8100, 0x0001), (0x8100, 0x0002)];
+
+/// Tags of the clients' link and of the servers', where more combinations would show nothing else.
+pub(in crate::table) const PAIRS: [(Tags, Tags); 4] = [(PLAIN, ONE), (ONE, PLAIN), (TWO, ONE), (ONE, TWO)];
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut scenarios = Vec::new();

@@ -9,7 +9,9 @@ use super::shielded;
 use crate::{
     packet::{Extension, Tcp},
     table::{
-        Flood, Net, Scenario, Step, World, client_hop,
+        Flood, Net, Scenario, Step, World,
+        cases::link::{PAIRS, Tags},
+        client_hop,
         scenario::shield::{BACKEND, CLIENT, segment},
         server_hop, tagged,
     },
@@ -32,15 +34,11 @@ pub(super) fn scenarios(net: Net) -> Vec<Scenario> {
         by_stack(net),
         odd_headers(net),
     ];
-    for tags in [(&[] as Tags, ONE), (ONE, &[] as Tags), (TWO, ONE), (ONE, TWO)] {
+    for tags in PAIRS {
         scenarios.push(tagged_links(net, tags));
     }
     scenarios
 }
-
-type Tags = &'static [(u16, u16)];
-const ONE: Tags = &[(0x8100, 0x6064)];
-const TWO: Tags = &[(0x88a8, 0x2007), (0x8100, 0x0065)];
 
 /// Nothing is remembered before the cookie is shown, and no backend hears of it.
 fn connects(net: Net) -> Scenario {
