@@ -1,0 +1,87 @@
+//! From maps of another layout or size to ours, under live flows.
+
+use aya::Ebpf;
+use balancer_common::abi::ABI_VERSION;
+use tracing::{info, warn};
+
+use super::Options;
+use super::load::create;
+use crate::kernel::pins::{Found, Pins};
+use crate::kernel::records::Records;
+use crate::kernel::upgrade::{Plan, Upgrade, read_records};
+use crate::kernel::{Error, Sizes, Wanted};
+
+/// What a start would do with maps that are not as it wants them; `None` when there are none, or they are.
+///
+/// # Errors
+///
+/// When what is pinned is not ours or is not described, or cannot be examined.
+pub fn plan(options: &Options) -> Result<Option<Plan>, Error> {
+    let pins = Pins::new(&options.pin_dir);
+    let (records, services) = match pins.examine()? {
+        Found::Nothing => return Ok(None),
+        Found::Ours(settings) => (Records::ours(), settings.services),
+        Found::Other(records) => (records, 0),
+    };
+    // Room for more services than are asked for does no harm, unless maps are made anew anyway.
+    let wanted = Wanted::all(&options.object, with_room(options.sizes, services))?;
+    let is_as_wanted = records.version == ABI_VERSION
+        && options.sizes.services <= services
+        && pins.differences(&wanted)?.is_empty();
+    if is_as_wanted { Ok(None) } else { Plan::new(&pins, &records, &wanted).map(Some) }
+}
+
+fn with_room(sizes: Sizes, services: u32) -> Sizes {
+    Sizes { services: sizes.services.max(services), ..sizes }
+}
+
+/// Makes new maps beside those that are pinned, and copies the flows.
+pub(super) fn begin(
+    pins: &Pins,
+    theirs: &Records,
+    options: &Options,
+    services: u32,
+) -> Result<(Ebpf, Upgrade), Error> {
+    let sizes = with_room(options.sizes, services);
+    let wanted = Wanted::all(&options.object, sizes)?;
+    let plan = Plan::new(pins, theirs, &wanted)?;
+    if let Some(refusal) = plan.refusal() {
+        return Err(refusal);
+    }
+    info!("{plan}");
+    let (setup, next) = (pins.setup(), pins.next());
+    if !next.entries()?.is_empty() {
+        pins.take_links(&next)?;
+        remove_upgraded(&next)?;
+    }
+    let ebpf = create(&setup, &Options { sizes, ..options.clone() })?;
+    std::fs::rename(setup.dir(), next.dir()).map_err(Error::pin("create", next.dir()))?;
+    let upgrade = Upgrade::begin((pins.dir(), theirs), next.dir())?;
+    Ok((ebpf, upgrade))
+}
+
+/// Goes on with an upgrade that was interrupted when our maps were in their place already.
+pub(super) fn resume(pins: &Pins, next: &Pins) -> Result<Option<Upgrade>, Error> {
+    if next.entries()?.is_empty() {
+        return Ok(None);
+    }
+    match read_records(next.dir())?.filter(Records::are_understood) {
+        Some(theirs) => Upgrade::resume((next.dir(), &theirs), pins.dir()).map(Some),
+        None => {
+            let dir = next.dir().display();
+            warn!(
+                "{dir} holds maps that this version does not know; remove it once nobody needs their flows"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// Gives back the maps of another version, whatever they are called.
+pub(super) fn remove_upgraded(next: &Pins) -> Result<(), Error> {
+    for name in next.entries()? {
+        let path = next.dir().join(name);
+        std::fs::remove_file(&path).map_err(Error::pin("remove", &path))?;
+    }
+    std::fs::remove_dir(next.dir()).map_err(Error::pin("remove", next.dir()))
+}
