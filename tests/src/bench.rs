@@ -5,6 +5,7 @@
 //! them. In the same rounds the generator sends the same packets to an empty program and to one that reads the headers:
 //! the floors that no program can be below.
 
+mod chart;
 pub mod control;
 mod document;
 pub mod gateway;
@@ -15,7 +16,7 @@ mod rig;
 mod traffic;
 mod yardstick;
 
-pub use document::{replace as replace_section, write as write_document};
+pub use document::{replace as replace_section, write as write_document, write_image};
 pub use measure::{Plan, run};
 pub use report::Report;
 pub use rig::GENERATOR_VARIABLE;

@@ -14,6 +14,8 @@ pub mod brokers;
 pub mod capture;
 #[forbid(unsafe_code)]
 pub mod cgroup;
+#[forbid(unsafe_code)]
+mod chart;
 mod clock;
 #[forbid(unsafe_code)]
 pub mod demo;

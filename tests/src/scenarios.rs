@@ -25,12 +25,10 @@ use self::{
 };
 use crate::{
     cgroup::Preferred,
+    chart::{Axes, draw},
     interrupt,
     lab::{Lab, LabOptions},
-    scene::{
-        chart::{by_broker, draw},
-        screen::Screen,
-    },
+    scene::{screen::Screen, watch::by_broker},
 };
 
 /// Repeats of every policy in every scenario, unless told otherwise.
@@ -202,7 +200,7 @@ fn write_chart(options: &Options, turn: &Turn, played: &Played) -> Result<()> {
     let Turn { case, policy, repeat } = turn;
     let cpu = by_broker(&played.history, |moment, broker| Some(moment.brokers[broker].cpu * 100.0));
     let title = format!("{} under {policy}: CPU of each broker, of its quota", case.name);
-    let svg = draw(&title, "%", &played.run.marks, &cpu)?;
+    let svg = draw(&Axes::over_time(&title, "%"), &played.run.marks, &cpu)?;
     let path = options.out.join(format!("{}-{policy}-{repeat}.svg", case.name.to_lowercase()));
     fs::write(&path, svg).with_context(|| format!("failed to write {}", path.display()))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use balancer_tests::bench::{
     gateway::{self, Part, Plan, Rival},
-    replace_section,
+    replace_section, write_image,
 };
 use clap::Parser;
 
@@ -61,7 +61,9 @@ fn main() -> Result<()> {
             replace_section(page, "gateway", &report.markdown())?;
         }
         if !report.churn.is_empty() {
-            replace_section(page, "churn", &report.churn_markdown())?;
+            let title = "Clients that connect, are accepted and close";
+            let image = write_image(page, "churn", (title, &report.churn_chart(title)?))?;
+            replace_section(page, "churn", &format!("{}\n{image}", report.churn_markdown()))?;
         }
     }
     if arguments.json {

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 
 use super::{report::Report, stage::Phase};
-use crate::scene::{
-    chart::{Mark, by_broker, draw},
-    watch::Moment,
+use crate::{
+    chart::{Axes, Mark, Series, draw},
+    scene::watch::{Moment, by_broker},
 };
 
 const STYLE: &str = "body{font-family:sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}\
@@ -22,10 +22,11 @@ pub(super) fn render(report: &Report, phases: &[Phase], history: &[Moment]) -> R
     let cpu = by_broker(history, |moment, broker| Some(moment.brokers[broker].cpu * 100.0));
     let score =
         by_broker(history, |moment, broker| moment.brokers[broker].said.as_ref().map(|said| said.score));
+    let chart = |title, unit, series: &[Series]| draw(&Axes::over_time(title, unit), &marks, series);
     let charts = [
-        draw("Connections of each broker, as the clients say", "connections", &marks, &connections)?,
-        draw("CPU of each broker, of what it may use", "%", &marks, &cpu)?,
-        draw("Score of each broker: the lowest gets the next flow", "score", &marks, &score)?,
+        chart("Connections of each broker, as the clients say", "connections", &connections)?,
+        chart("CPU of each broker, of what it may use", "%", &cpu)?,
+        chart("Score of each broker: the lowest gets the next flow", "score", &score)?,
     ];
     let mut page = String::new();
     write(&mut page, report, &charts).context("failed to write the page")?;

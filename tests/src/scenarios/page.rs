@@ -8,7 +8,7 @@ use super::{
     case::{CASES, Case},
     result::{OURS, POLICIES, Results, Run},
 };
-use crate::scene::chart::{Series, draw};
+use crate::chart::{Axes, Series, draw};
 
 /// What is the same whatever the figures are.
 const BEFORE: &str = include_str!("page/before.md");
@@ -70,7 +70,7 @@ fn spread(results: &Results, case: &Case, title: &str) -> Result<String> {
     };
     let series: Vec<Series> = runs.iter().map(series).collect();
     let marks = runs.first().map(|(_, run)| run.marks.as_slice()).unwrap_or_default();
-    draw(title, "percentage points", marks, &series)
+    draw(&Axes::over_time(title, "percentage points"), marks, &series)
 }
 
 /// Median and range of the deviation, by policy and scenario.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::case::{CASES, Case};
-use crate::scene::chart::Mark;
+use crate::chart::Mark;
 
 /// The product's own policy.
 pub(super) const OURS: &str = "adaptive";

@@ -15,12 +15,12 @@ use super::{
 use crate::{
     agent::Agent,
     broker::Broker,
+    chart::Mark,
     interrupt,
     lab::Lab,
     load::{Load, Records, wire::Group},
     plan::{Plan, ServicePlan},
     scene::{
-        chart::Mark,
         screen::Screen,
         watch::{Moment, Scene, Watch},
     },

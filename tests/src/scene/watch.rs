@@ -16,6 +16,7 @@ use super::screen::Screen;
 use crate::{
     agent::Control,
     cgroup::Meter,
+    chart::Series,
     load::{Book, wire::Totals},
 };
 
@@ -185,6 +186,16 @@ impl Eye {
 }
 
 /// Whatever a panicking thread left is whole: it is replaced or appended to in one step.
+/// `value` of each broker over time.
+pub(crate) fn by_broker(history: &[Moment], value: impl Fn(&Moment, usize) -> Option<f64>) -> Vec<Series> {
+    let brokers = history.last().map(|moment| moment.brokers.as_slice()).unwrap_or_default();
+    let series = |(index, broker): (usize, &Sight)| Series {
+        name: broker.name.clone(),
+        points: history.iter().map(|moment| (moment.at, value(moment, index))).collect(),
+    };
+    brokers.iter().enumerate().map(series).collect()
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

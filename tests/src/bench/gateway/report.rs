@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -10,6 +11,7 @@ use super::{
     metric::Metric::{self, *},
     rival::Rival::{self, *},
 };
+use crate::chart::{Axes, Series, draw};
 
 /// Everything that a run found out.
 #[derive(Debug, Serialize)]
@@ -201,6 +203,22 @@ impl Report {
             format!("Medians of {} rounds, the smallest and the largest in brackets.\n\n", self.rounds);
         text.push_str(&for_pages(&headings, &rows));
         text
+    }
+
+    /// Connections of each second of the churn, as a chart.
+    ///
+    /// # Errors
+    /// When it cannot be drawn.
+    pub fn churn_chart(&self, title: &str) -> Result<String> {
+        let series = |churn: &Churn| Series {
+            name: churn.rival.as_str().to_owned(),
+            points: (1_u32..)
+                .zip(&churn.seconds)
+                .map(|(at, (done, _))| (at.into(), Some(*done as f64)))
+                .collect(),
+        };
+        let series: Vec<Series> = self.churn.iter().map(series).collect();
+        draw(&Axes::over_time(title, "connections per second"), &[], &series)
     }
 
     /// The table of the churn for a page.

@@ -1,21 +1,21 @@
-//! Charts over time, as SVG.
+//! Lines in a chart, as SVG.
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::watch::{Moment, Sight};
-
 const SIZE: (u32, u32) = (1_000, 320);
 
 /// Told apart by hue and by lightness.
-const COLOURS: [RGBColor; 6] = [
+const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 90, 181),
     RGBColor(220, 50, 32),
     RGBColor(230, 160, 0),
     RGBColor(0, 140, 90),
     RGBColor(120, 60, 160),
     RGBColor(110, 110, 110),
+    RGBColor(0, 170, 200),
+    RGBColor(150, 90, 40),
 ];
 
 /// A moment with a name, at which something began.
@@ -27,54 +27,70 @@ pub(crate) struct Mark {
     pub(crate) at: f64,
 }
 
-/// What is drawn of one thing: its name, and values over seconds. Where there is none, its line has a gap.
+/// What is drawn of one thing: its name, and values along the axis. Where there is none, its line has a gap.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
     /// As the legend calls it.
     pub(crate) name: String,
-    /// In order of time.
+    /// In order along the axis.
     pub(crate) points: Vec<(f64, Option<f64>)>,
 }
 
-/// `value` of each broker over time.
-pub(crate) fn by_broker(history: &[Moment], value: impl Fn(&Moment, usize) -> Option<f64>) -> Vec<Series> {
-    let brokers = history.last().map(|moment| moment.brokers.as_slice()).unwrap_or_default();
-    let series = |(index, broker): (usize, &Sight)| Series {
-        name: broker.name.clone(),
-        points: history.iter().map(|moment| (moment.at, value(moment, index))).collect(),
-    };
-    brokers.iter().enumerate().map(series).collect()
+/// What is said around the lines.
+pub(crate) struct Axes<'a> {
+    /// Above the chart.
+    pub(crate) title: &'a str,
+    /// What the horizontal axis counts.
+    pub(crate) x: &'a str,
+    /// How a place on it is written.
+    pub(crate) place: fn(&f64) -> String,
+    /// What the vertical axis counts, from 0.
+    pub(crate) y: &'a str,
+    /// Length of the horizontal axis by that of the lines: the legend stands to their right.
+    pub(crate) room: f64,
 }
 
-/// Draws lines over time.
-pub(crate) fn draw(title: &str, unit: &str, marks: &[Mark], series: &[Series]) -> Result<String> {
+impl<'a> Axes<'a> {
+    /// For values over seconds.
+    pub(crate) const fn over_time(title: &'a str, unit: &'a str) -> Self {
+        Self { title, x: "seconds", place: |at| format!("{at:.0}"), y: unit, room: 1.12 }
+    }
+}
+
+/// Draws lines.
+pub(crate) fn draw(axes: &Axes<'_>, marks: &[Mark], series: &[Series]) -> Result<String> {
     let mut svg = String::new();
-    draw_on(&mut svg, title, unit, marks, series).map_err(|error| anyhow!("failed to draw: {error}"))?;
+    draw_on(&mut svg, axes, marks, series).map_err(|error| anyhow!("failed to draw: {error}"))?;
     Ok(svg)
 }
 
 fn draw_on(
     svg: &mut String,
-    title: &str,
-    unit: &str,
+    axes: &Axes<'_>,
     marks: &[Mark],
     series: &[Series],
 ) -> Result<(), Box<dyn std::error::Error>> {
     let points = || series.iter().flat_map(|series| &series.points);
     let values = points().filter_map(|(_, value)| *value);
     let top = values.fold(0.0, f64::max).max(f64::MIN_POSITIVE) * 1.15;
-    // The legend stands to the right of the lines.
-    let end = points().map(|(at, _)| *at).fold(1.0, f64::max) * 1.12;
+    let end = points().map(|(at, _)| *at).fold(1.0, f64::max) * axes.room;
 
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 18))
+        .caption(axes.title, ("sans-serif", 18))
         .margin(10)
         .x_label_area_size(35)
         .y_label_area_size(55)
         .build_cartesian_2d(0.0..end, 0.0..top)?;
-    chart.configure_mesh().light_line_style(TRANSPARENT).x_desc("seconds").y_desc(unit).draw()?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc(axes.x)
+        .x_label_formatter(&axes.place)
+        .y_desc(axes.y)
+        .y_label_formatter(&|value| value.to_string())
+        .draw()?;
     for mark in marks {
         chart.draw_series([PathElement::new([(mark.at, 0.0), (mark.at, top)], BLACK.mix(0.4))])?;
         chart.draw_series([Text::new(mark.name.clone(), (mark.at, top * 0.99), ("sans-serif", 12))])?;
