@@ -103,8 +103,9 @@ impl FromStr for Selector {
 /// The first rule of a list, and what follows its comma.
 fn label_rule(text: &str) -> Result<(LabelRule, &str), &'static str> {
     let (label, rest) = text.split_once('=').ok_or("a label without a value")?;
+    let label = label.trim();
     let (label, equal) = match label.strip_suffix('!') {
-        Some(label) => (label, false),
+        Some(label) => (label.trim_end(), false),
         None => (label, true),
     };
     if rest.starts_with('~') {
@@ -118,9 +119,11 @@ fn label_rule(text: &str) -> Result<(LabelRule, &str), &'static str> {
         None if rest.is_empty() => rest,
         None => return Err("no comma between labels"),
     };
-    let label = label.trim();
     if label.is_empty() {
         return Err("a label without a name");
+    }
+    if label.contains(|c: char| c.is_whitespace() || c.is_control() || "{}\",!~".contains(c)) {
+        return Err("a label whose name has spaces or punctuation");
     }
     Ok((LabelRule { label: label.to_owned(), value: value.to_owned(), equal }, rest))
 }
@@ -167,6 +170,13 @@ mod tests {
     }
 
     #[test]
+    fn spaces_around_an_operator_mean_nothing() {
+        for text in ["x{a!=\"b\"}", "x{a !=\"b\"}", "x{a! = \"b\"}"] {
+            assert_eq!(text.parse::<Selector>().unwrap().to_string(), "x{a!=\"b\"}", "{text}");
+        }
+    }
+
+    #[test]
     fn a_plus_stands_for_one_level() {
         let topic: Selector = "$SYS/+/clients/total".parse().unwrap();
         assert!(topic.matches_name("$SYS/abc/clients/total"));
@@ -192,6 +202,8 @@ mod tests {
             ("x{a=\"b}", "a value without its closing quote"),
             ("x{a=\"b\" c=\"d\"}", "no comma between labels"),
             ("x{=\"b\"}", "a label without a name"),
+            ("x{!=\"b\"}", "a label without a name"),
+            ("x{a! =\"b\",c,d=\"e\"}", "a label whose name has spaces or punctuation"),
             ("x{a=~\"b\"}", "regular expressions are not supported"),
         ] {
             assert_eq!(text.parse::<Selector>().unwrap_err().why, why, "{text}");
