@@ -29,7 +29,8 @@ pub(super) fn load(path: &Path, most: u64) -> Result<Loaded, String> {
             path.display()
         )
     };
-    let mut file = match File::open(path) {
+    // Opening a pipe would wait for somebody to write.
+    let mut file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::default()),
         Err(error) => return Err(failed(error)),
