@@ -11,6 +11,7 @@ mod document;
 pub mod gateway;
 mod katran;
 mod measure;
+mod object;
 mod report;
 mod rig;
 mod traffic;
@@ -18,6 +19,6 @@ mod yardstick;
 
 pub use document::{replace as replace_section, write as write_document, write_image};
 pub use measure::{Plan, run};
+pub use object::GENERATOR_VARIABLE;
 pub use report::Report;
-pub use rig::GENERATOR_VARIABLE;
 pub use traffic::{Family, Order, Path, Policy};

@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod lives;
 mod play;
 mod scenario;
+mod talk;
 mod world;
 
 pub use cases::all;
@@ -20,8 +21,9 @@ pub(crate) use host::{client4, client6};
 pub use image::Image;
 pub use play::{Dataplane, Flood, Observed, State, run};
 pub use scenario::{Expect, Output, Relative, Row, Scenario, Step};
+pub use talk::Talk;
 pub use world::{
-    BackendSpec, CLIENTS, Net, SERVERS, ServiceSpec, Talk, World, client_hop, route, server_hop, tagged,
+    BackendSpec, CLIENTS, Net, SERVERS, ServiceSpec, World, client_hop, route, server_hop, tagged,
 };
 
 /// Services that the maps hold.

@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// A kernel to test, may be repeated; without it all of them.
     #[arg(long = "kernel", value_name = "KERNEL", value_enum)]
     kernels: Vec<Kernel>,
+    /// A case to ask, as "packet table", may be repeated; without it all of them.
+    #[arg(long = "case", value_name = "NAME")]
+    cases: Vec<String>,
     /// Prints the result as JSON on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
@@ -54,6 +57,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if !process::is_root()? {
         bail!("the tests load a kernel program and make network namespaces: run this as root");
     }
+    let cases = suite::choose(&args.cases)?;
     let kernels = if args.kernels.is_empty() { &Kernel::ALL[..] } else { &args.kernels };
     setup::programs(workspace)?;
     if kernels.iter().any(|kernel| kernel.series().is_some()) {
@@ -62,13 +66,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         }
         setup::emulator(workspace)?;
     }
-    let suite = Suite::build(workspace, build::build(workspace, false)?)?;
+    let suite = Suite::build(workspace, build::build(workspace, false)?, cases)?;
     let mut rows = Vec::new();
     for kernel in kernels {
         // A kernel that cannot be tried is a row of its own, so that the others are still told about.
         rows.push(match one(workspace, &suite, *kernel) {
             Ok(row) => row,
-            Err(error) => Row::untried(name(*kernel), &format!("{error:#}")),
+            Err(error) => Row::untried(name(*kernel), &suite.cases, &format!("{error:#}")),
         });
     }
     report::print(&rows, args.json)?;
@@ -87,13 +91,13 @@ fn one(workspace: &Workspace, suite: &Suite, kernel: Kernel) -> Result<Row> {
     let folder = folder(workspace);
     let Some(series) = kernel.series() else {
         let transcript = machine::native(suite, &folder)?;
-        return Ok(Row::new(name(kernel), None, &transcript));
+        return Ok(Row::new((name(kernel), None), &suite.cases, &transcript));
     };
     let package = package::fetch(workspace, series, &folder)?;
     let image = image::make(suite, &package, &folder)
         .with_context(|| format!("failed to make an initramfs for {}", package.release))?;
-    let transcript = machine::emulated(&package, &image, &folder)?;
-    Ok(Row::new(name(kernel), Some(&package.file), &transcript))
+    let transcript = machine::emulated(&package, &image, &suite.cases, &folder)?;
+    Ok(Row::new((name(kernel), Some(&package.file)), &suite.cases, &transcript))
 }
 
 /// Where kernels, images and logs are.

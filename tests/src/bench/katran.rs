@@ -17,7 +17,7 @@ use aya_obj::generated::bpf_map_type;
 use balancer_ebpf::yardstick::{FLOWS, FlowKey, Place, REALS, RING, VipMeta};
 
 use super::{
-    rig::{ProgramFacts, program, program_mut},
+    object::{ProgramFacts, program, program_mut},
     traffic::{Family, Path, RECEIVER},
     yardstick::{Wire, real, service},
 };

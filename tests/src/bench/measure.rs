@@ -11,8 +11,9 @@ use nix::{
 
 use super::{
     katran,
+    object::MAX_FLOWS,
     report::{Report, Row},
-    rig::{MAX_FLOWS, Rig, add_link},
+    rig::{Rig, add_link},
     traffic::{Family, Order, Path, Policy},
 };
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     measure::Times,
-    rig::ProgramFacts,
+    object::ProgramFacts,
     traffic::{Family, Order, Path, Policy},
 };
 

@@ -1,13 +1,19 @@
 //! The loaded programs and what their maps hold.
 #![expect(unsafe_code, reason = "Pod is an unsafe trait")]
 
-use std::{env, fs, path::Path as FilePath, process::Command};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path as FilePath,
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
-    Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, ProgramArray, xdp::DevMapHash},
-    programs::{Xdp, xdp::XdpMode},
+    Ebpf, Pod, TestRun as _, TestRunOptions,
+    maps::{Array, PerCpuArray, PerCpuValues, ProgramArray, xdp::DevMapHash},
+    programs::xdp::XdpMode,
     util::nr_cpus,
 };
 use balancer_common::{
@@ -19,23 +25,15 @@ use balancer_common::{
     outcome::Outcome,
 };
 use balancer_ebpf::{Load, Target, names as generator};
-use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use super::{
     katran::Katran,
+    object::{GENERATOR_VARIABLE, OBJECT_VARIABLE, ProgramFacts, hash, load, program, program_mut},
     traffic::{Family, Order, Path, Policy, RECEIVER, SENDER, keys},
 };
 use crate::clock;
 
-/// The variable that names the generator's object.
-pub const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
-/// The variable that names the object that is measured.
-const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";
-
 const SERVICE: ServiceId = ServiceId(0);
-/// The most flows that a run may ask for: the size of the tables.
-pub(super) const MAX_FLOWS: u32 = 1 << 20;
 
 /// One word of a map value that the test crate may not implement `Pod` for.
 #[repr(transparent)]
@@ -53,28 +51,6 @@ pub(super) struct Rig {
     family: Family,
     backends: u16,
     filled: u32,
-}
-
-/// What the kernel says of the program.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
-pub struct ProgramFacts {
-    /// Instructions that the verifier looked at.
-    pub verified_instructions: u32,
-    /// Bytes of the program after the kernel's rewriting.
-    pub translated_bytes: u32,
-    /// Bytes of machine code.
-    pub jited_bytes: u32,
-}
-
-impl ProgramFacts {
-    pub(super) fn of(program: &Xdp) -> Result<Self> {
-        let info = program.info()?;
-        Ok(Self {
-            verified_instructions: info.verified_instruction_count().unwrap_or(0),
-            translated_bytes: info.size_translated().unwrap_or(0),
-            jited_bytes: info.size_jitted(),
-        })
-    }
 }
 
 impl Rig {
@@ -345,34 +321,6 @@ impl Rig {
         let map = self.balancer.map_mut(name).with_context(|| format!("the object has no {name}"))?;
         Array::try_from(map)?.set(index, value, 0).with_context(|| format!("failed to write {name}[{index}]"))
     }
-}
-
-fn hash<'a, K: Pod, V: Pod>(object: &'a mut Ebpf, name: &str) -> Result<HashMap<&'a mut MapData, K, V>> {
-    let map = object.map_mut(name).with_context(|| format!("the object has no {name}"))?;
-    HashMap::try_from(map).with_context(|| format!("{name} is not as expected"))
-}
-
-pub(super) fn program<'a>(object: &'a Ebpf, name: &str) -> Result<&'a Xdp> {
-    Ok(object.program(name).with_context(|| format!("no program {name}"))?.try_into()?)
-}
-
-pub(super) fn program_mut<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
-    Ok(object.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
-}
-
-pub(super) fn load(variable: &str, programs: &[&str]) -> Result<Ebpf> {
-    let path = env::var_os(variable)
-        .with_context(|| format!("{variable} names no object: run this by `cargo xtask bench`"))?;
-    let bytes = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let mut object = EbpfLoader::new()
-        .map_max_entries(names::FLOWS4, MAX_FLOWS)
-        .map_max_entries(names::FLOWS6, MAX_FLOWS)
-        .load(&bytes)
-        .with_context(|| format!("failed to load {}", path.display()))?;
-    for name in programs {
-        program_mut(&mut object, name)?.load().with_context(|| format!("the kernel refuses {name}"))?;
-    }
-    Ok(object)
 }
 
 /// Verdicts that end a packet without an answer.

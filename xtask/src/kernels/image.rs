@@ -114,7 +114,7 @@ impl Tree {
         let object = tests.join("balancer.o");
         self.copy(&suite.built.object, &object)?;
         let places = Places { object: &object, binary: &tests.join("balancer"), patience: PATIENCE };
-        let script = script::write(&places, |case| format!("{TESTS}/{}", case.file));
+        let script = script::write(&places, &suite.cases, |case| format!("{TESTS}/{}", case.file));
         self.text("tests/run", &script, 0o644)
     }
 

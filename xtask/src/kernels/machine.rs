@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use super::{
     package::Package,
     script::{self, Places, Transcript},
-    suite::{CASES, Suite},
+    suite::{Case, Suite},
 };
 use crate::process;
 
@@ -21,7 +21,12 @@ use crate::process;
 const BOOT_LIMIT: u64 = 180;
 
 /// Boots the kernel without a disk or a network card. The machine ends by itself, or is ended.
-pub(super) fn emulated(package: &Package, image: &Path, folder: &Path) -> Result<Transcript> {
+pub(super) fn emulated(
+    package: &Package,
+    image: &Path,
+    cases: &[&Case],
+    folder: &Path,
+) -> Result<Transcript> {
     let folder = folder.join(&package.release);
     let (console, log) = (folder.join("console.log"), folder.join("tests.log"));
     forget(&log)?;
@@ -40,7 +45,7 @@ pub(super) fn emulated(package: &Package, image: &Path, folder: &Path) -> Result
         .args(["-append", "console=ttyS0 panic=-1"]);
     let what = format!("kernel {}", package.release);
     // How it went is in the transcript, also when the machine had to be ended.
-    if let Err(error) = process::logged(&what, &mut qemu, limit(), &log) {
+    if let Err(error) = process::logged(&what, &mut qemu, limit(cases), &log) {
         eprintln!("{error:#}");
     }
     let transcript = read(&log)?;
@@ -63,15 +68,15 @@ pub(super) fn native(suite: &Suite, folder: &Path) -> Result<Transcript> {
     let (path, log) = (folder.join("run"), folder.join("tests.log"));
     forget(&log)?;
     let places = Places { object: &suite.built.object, binary: &suite.built.binary, patience: 1 };
-    let script = script::write(&places, |case| suite.tests[case.file].display().to_string());
+    let script = script::write(&places, &suite.cases, |case| suite.tests[case.file].display().to_string());
     fs::write(&path, script).with_context(|| format!("failed to write {}", path.display()))?;
-    process::logged("the running kernel", Command::new("sh").arg(&path), limit(), &log)?;
+    process::logged("the running kernel", Command::new("sh").arg(&path), limit(&suite.cases), &log)?;
     read(&log)
 }
 
 /// The tests' own limits end them before this one does.
-fn limit() -> Duration {
-    Duration::from_secs(BOOT_LIMIT + CASES.iter().map(|case| case.limit).sum::<u64>())
+fn limit(cases: &[&Case]) -> Duration {
+    Duration::from_secs(BOOT_LIMIT + cases.iter().map(|case| case.limit).sum::<u64>())
 }
 
 fn forget(log: &PathBuf) -> Result<()> {

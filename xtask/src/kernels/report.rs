@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     script::{Answer, Transcript},
-    suite::{CASES, Case},
+    suite::Case,
 };
 use crate::test::Counts;
 
@@ -59,8 +59,12 @@ enum Verdict {
 
 impl Row {
     /// Judges a kernel. One that came as a `package` has all modules with it, so nothing may be skipped there.
-    pub(super) fn new(kernel: &str, package: Option<&str>, transcript: &Transcript) -> Self {
-        let cases: Vec<_> = CASES
+    pub(super) fn new(
+        (kernel, package): (&str, Option<&str>),
+        cases: &[&'static Case],
+        transcript: &Transcript,
+    ) -> Self {
+        let cases: Vec<_> = cases
             .iter()
             .map(|case| Finding::new(case, transcript.answers.get(case.name), package.is_none()))
             .collect();
@@ -75,8 +79,8 @@ impl Row {
     }
 
     /// A kernel that could not be tried at all.
-    pub(super) fn untried(kernel: &str, reason: &str) -> Self {
-        let mut row = Self::new(kernel, None, &Transcript::default());
+    pub(super) fn untried(kernel: &str, cases: &[&'static Case], reason: &str) -> Self {
+        let mut row = Self::new((kernel, None), cases, &Transcript::default());
         for finding in &mut row.cases {
             finding.reason = Some(reason.to_owned());
         }
@@ -85,7 +89,7 @@ impl Row {
 }
 
 impl Finding {
-    fn new(case: &Case, answer: Option<&Answer>, may_skip: bool) -> Self {
+    fn new(case: &'static Case, answer: Option<&Answer>, may_skip: bool) -> Self {
         let name = case.name;
         let Some(answer) = answer else {
             return Self {
@@ -150,7 +154,8 @@ pub(super) fn print(rows: &[Row], json: bool) -> Result<()> {
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
-    let names = CASES.iter().map(|case| case.name);
+    let cases = rows.first().map(|row| row.cases.as_slice()).unwrap_or_default();
+    let names = cases.iter().map(|finding| finding.name);
     table.set_header(["kernel", "release", "verified"].into_iter().chain(names));
     for row in rows {
         let verified = row.verified_instructions.map_or_else(|| "-".to_owned(), |n| n.to_string());
@@ -172,7 +177,7 @@ fn table(rows: &[Row]) -> Table {
 mod tests {
     use super::*;
 
-    const CASE: Case = Case { name: "accepted", file: "file", tests: &["a", "b"], limit: 5 };
+    static CASE: Case = Case { name: "accepted", file: "file", tests: &["a", "b"], limit: 5 };
 
     fn judge(output: &str, end: Option<(i32, u64)>) -> (Verdict, Option<String>) {
         let answer = Answer { output: output.to_owned(), end };

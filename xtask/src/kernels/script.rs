@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::suite::{CASES, Case};
+use super::suite::Case;
 use crate::build::OBJECT_VARIABLE;
 
 /// What a line of the script's own starts with.
@@ -18,7 +18,7 @@ pub(super) struct Places<'a> {
 }
 
 /// The script. `program` says where the program of a test file is.
-pub(super) fn write(places: &Places<'_>, program: impl Fn(&Case) -> String) -> String {
+pub(super) fn write(places: &Places<'_>, cases: &[&Case], program: impl Fn(&Case) -> String) -> String {
     let object = quote(&places.object.display().to_string());
     let binary = quote(&places.binary.display().to_string());
     let mut script = format!(
@@ -36,7 +36,7 @@ pub(super) fn write(places: &Places<'_>, program: impl Fn(&Case) -> String) -> S
          printf '\\n{MARK} kernel %s\\n' \"$(uname -r)\"\n",
         places.patience
     );
-    for case in CASES {
+    for case in cases {
         let words = [case.name.to_owned(), case.limit.to_string(), program(case)];
         let words = words.iter().map(String::as_str).chain(case.tests.iter().copied());
         let words: Vec<_> = words.map(quote).collect();

@@ -25,7 +25,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::rival::{Rival, Running};
 use crate::{
-    bench::{measure, rig, traffic},
+    bench::{measure, object, rig, traffic},
     lab::{self, Lab},
     netns::Netns,
     peer::Sink,
@@ -113,17 +113,17 @@ impl Injector {
     fn new(lab: &Lab, running: &Running<'_>, to: SocketAddrV4) -> Result<Self> {
         let wan = Link::of(&lab.gateway, "wan0")?;
         let client = Link::of(&lab.clients[0].netns, "eth0")?;
-        let mut object = rig::load(
-            rig::GENERATOR_VARIABLE,
+        let mut object = object::load(
+            object::GENERATOR_VARIABLE,
             &[generator::EMPTY, generator::TO_BALANCER, generator::TO_EMPTY],
         )?;
         let (target, fd) = match running.agent() {
             Some(agent) => (Target::Balancer, pinned(&agent.pins())?),
-            None => (Target::Empty, rig::program(&object, generator::EMPTY)?.fd()?.try_clone()?),
+            None => (Target::Empty, object::program(&object, generator::EMPTY)?.fd()?.try_clone()?),
         };
         if target == Target::Empty {
             // The kernel makes test runs take place on interfaces only that a program is attached to.
-            rig::program_mut(&mut object, generator::EMPTY)?
+            object::program_mut(&mut object, generator::EMPTY)?
                 .attach_to_if_index(wan.index, XdpMode::Driver)?;
         }
         let map = object.map_mut(generator::TARGETS).context("no targets in the generator")?;
@@ -144,7 +144,7 @@ impl Injector {
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::default()
         };
-        rig::program(&self.object, self.program)?
+        object::program(&self.object, self.program)?
             .test_run(options)
             .context("failed to inject frames (Linux 5.18 is the first that can)")?;
         Ok(())

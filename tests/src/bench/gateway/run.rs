@@ -69,7 +69,7 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report> {
     let background = background()?;
     progress("building the lab: a client, the gateway, three brokers");
     let lab = Lab::bare(LabOptions { brokers: 3, clients: 1 })?;
-    give_ports(&lab)?;
+    prepare_client(&lab)?;
     let _brokers =
         (0..lab.brokers.len()).map(|i| Broker::start(&lab, i, None)).collect::<Result<Vec<_>>>()?;
     let _servers = lab.brokers.iter().map(web::Server::start).collect::<Result<Vec<_>>>()?;
@@ -126,9 +126,13 @@ pub(in crate::bench) fn background() -> Result<f64> {
     Ok((machine::busy()? - before).as_secs_f64() / WATCH.as_secs_f64() / cpus)
 }
 
-/// The clients must never be what is short of ports. The gateway keeps what the kernel gives it.
-fn give_ports(lab: &Lab) -> Result<()> {
+/// The clients must never be what is short of ports, nor meet a rival's remains: their timestamps have no offset that
+/// differs from one destination to another. Otherwise a broker that closed a connection of the one rival would take a
+/// SYN from the same port by way of the next for an old one (RFC 6191), and its client would wait for a second. The
+/// gateway keeps what the kernel gives it.
+fn prepare_client(lab: &Lab) -> Result<()> {
     lab.clients[0].netns.enter(|| -> Result<()> {
+        lab::sysctl("net/ipv4/tcp_timestamps", "2")?;
         lab::sysctl("net/ipv4/ip_local_port_range", "2048 65535")?;
         lab::sysctl("net/ipv4/tcp_tw_reuse", "1")
     })?
