@@ -16,6 +16,7 @@ pub mod capture;
 pub mod cgroup;
 #[forbid(unsafe_code)]
 mod chart;
+#[forbid(unsafe_code)]
 mod clock;
 #[forbid(unsafe_code)]
 pub mod demo;
