@@ -17,8 +17,10 @@ mod rig;
 mod traffic;
 mod yardstick;
 
-pub use document::{replace as replace_section, write as write_document, write_image};
+pub use document::{replace as replace_section, write as write_document};
 pub use measure::{Plan, run};
 pub use object::GENERATOR_VARIABLE;
 pub use report::Report;
 pub use traffic::{Family, Order, Path, Policy};
+
+pub use crate::chart::write_image;

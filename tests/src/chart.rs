@@ -1,6 +1,8 @@
 //! Lines in a chart, as SVG.
 
-use anyhow::{Result, anyhow};
+use std::{ffi::OsStr, fs, path::Path};
+
+use anyhow::{Context as _, Result, anyhow};
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +64,20 @@ pub(crate) fn draw(axes: &Axes<'_>, marks: &[Mark], series: &[Series]) -> Result
     let mut svg = String::new();
     draw_on(&mut svg, axes, marks, series).map_err(|error| anyhow!("failed to draw: {error}"))?;
     Ok(svg)
+}
+
+/// Writes a section's chart beside a page, and returns the line that shows it there.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_image(page: &Path, section: &str, (title, svg): (&str, &str)) -> Result<String> {
+    let name = page.file_stem().and_then(OsStr::to_str).context("the page has no name")?;
+    let file = format!("images/{name}-{section}.svg");
+    let path = page.with_file_name(&file);
+    let folder = path.parent().context("the page has no folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    fs::write(&path, svg).with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(format!("![{title}]({file})\n"))
 }
 
 fn draw_on(

@@ -98,10 +98,12 @@ pub struct DatapathSection {
     /// `native` refuses to fall back.
     #[schemars(extend("default" = "auto"))]
     pub mode: Option<AttachMode>,
-    /// IPv4 flows that the flow table holds. 128 bytes of kernel memory each, 16 of them for the numbers of shielded flows, allocated at start.
+    /// IPv4 flows that the flow table holds. 128 bytes of kernel memory each, 16 of them for the numbers of shielded
+    /// flows, allocated at start.
     #[schemars(range(min = 1024, max = 67_108_864), extend("default" = DEFAULT_FLOWS4))]
     pub flows_v4: Option<u32>,
-    /// IPv6 flows that the flow table holds. 144 bytes of kernel memory each, 16 of them for the numbers of shielded flows, allocated at start.
+    /// IPv6 flows that the flow table holds. 144 bytes of kernel memory each, 16 of them for the numbers of shielded
+    /// flows, allocated at start.
     #[schemars(range(min = 1024, max = 67_108_864), extend("default" = DEFAULT_FLOWS6))]
     pub flows_v6: Option<u32>,
     /// Silence after which an established flow is forgotten. Its next packet is answered with a RST. Use at least three

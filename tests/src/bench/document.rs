@@ -1,10 +1,11 @@
 //! What commands write into docs/performance.md.
 
-use std::{ffi::OsStr, fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
 use super::{chart, report::Report};
+use crate::chart::write_image;
 
 const END: &str = "<!-- end -->";
 
@@ -20,20 +21,6 @@ pub fn write(page: &Path, section: &str, report: &Report) -> Result<()> {
         content.push_str(&format!("\n{image}"));
     }
     replace(page, section, &content)
-}
-
-/// Writes a section's chart beside a page, and returns the line that shows it there.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_image(page: &Path, section: &str, (title, svg): (&str, &str)) -> Result<String> {
-    let name = page.file_stem().and_then(OsStr::to_str).context("the page has no name")?;
-    let file = format!("images/{name}-{section}.svg");
-    let path = page.with_file_name(&file);
-    let folder = path.parent().context("the page has no folder")?;
-    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
-    fs::write(&path, svg).with_context(|| format!("failed to write {}", path.display()))?;
-    Ok(format!("![{title}]({file})\n"))
 }
 
 /// Replaces the text of a section between its marks in a page.

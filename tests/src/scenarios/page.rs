@@ -8,7 +8,7 @@ use super::{
     case::{CASES, Case},
     result::{OURS, POLICIES, Results, Run},
 };
-use crate::chart::{Axes, Series, draw};
+use crate::chart::{Axes, Series, draw, write_image};
 
 /// What is the same whatever the figures are.
 const BEFORE: &str = include_str!("page/before.md");
@@ -36,16 +36,12 @@ pub(super) fn summary(results: &Results) -> String {
 
 /// Writes scenarios.md and its charts into the folder `docs`.
 pub(super) fn write(results: &Results, seed: u64, docs: &Path) -> Result<()> {
-    let images = docs.join("images");
-    fs::create_dir_all(&images).with_context(|| format!("failed to make {}", images.display()))?;
+    let path = docs.join("scenarios.md");
     let mut charts = String::new();
     for case in results.cases().filter(|case| case.rivals) {
-        let file = format!("scenarios-{}.svg", case.name.to_lowercase());
         let title = format!("{}: standard deviation of the brokers' CPU over time", case.name);
-        let path = images.join(&file);
-        fs::write(&path, spread(results, case, &title)?)
-            .with_context(|| format!("failed to write {}", path.display()))?;
-        let _ = writeln!(charts, "![{title}](images/{file})\n");
+        let svg = spread(results, case, &title)?;
+        let _ = writeln!(charts, "{}", write_image(&path, &case.name.to_lowercase(), (&title, &svg))?);
     }
     let (table, rest, goals) = (deviations(results), others(results), goals(results));
     let repeats = results.of(CASES[0].name, OURS).len();
@@ -54,7 +50,6 @@ pub(super) fn write(results: &Results, seed: u64, docs: &Path) -> Result<()> {
         "{BEFORE}\n| scenario | what happens |\n|---|---|\n{what}\nThe figures below are of {repeats} repeats, in an order shuffled by seed {seed}.\n\n{goals}\n\
          ## Standard deviation of CPU\n\n{table}\n{charts}## The rest\n\n{rest}\n{AFTER}"
     );
-    let path = docs.join("scenarios.md");
     fs::write(&path, page).with_context(|| format!("failed to write {}", path.display()))?;
     eprintln!("written: {}", path.display());
     Ok(())
