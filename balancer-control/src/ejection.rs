@@ -2,8 +2,9 @@
 //!
 //! The program counts the SYNs that it steers to a backend, and how they are answered. A SYN that is answered with a RST
 //! has failed, and so has one that is not answered within [`PATIENCE`]. Clients cannot make SYNs fail: a spoofed SYN is
-//! answered with a SYN-ACK like any other, and that its client never completes the handshake does not matter here. A
-//! flood that fills the backlogs of all backends fails at all of them alike, and ejects nobody.
+//! answered with a SYN-ACK like any other, and that its client never completes the handshake does not matter here. What
+//! a flood leaves unanswered, because it fills a backlog or the way there, is not the backend's fault either: see
+//! [`Evidence::is_flooded`].
 
 use core::time::Duration;
 
@@ -22,6 +23,9 @@ pub(crate) const LATELY: Duration = Duration::from_secs(2);
 /// SYNs that decide a trial. Fewer than it takes for an ejection: each of them may be a client that waits.
 pub(crate) const TRIAL_SYNS: f64 = 5.0;
 
+/// Share of the answered SYNs that open a flow when no flood passes, at the least.
+const COMPLETED: f64 = 0.5;
+
 /// Shortest ejection and trial: what is shorter than the time between two looks at the counts decides nothing.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -32,7 +36,7 @@ pub(crate) struct Evidence {
     pub(crate) answered: f64,
     /// Answered with a RST.
     pub(crate) refused: f64,
-    /// Not answered in time.
+    /// Not answered in time; zero in a flood.
     pub(crate) unanswered: f64,
 }
 
@@ -42,14 +46,19 @@ impl Evidence {
         let Some(last) = history.last() else { return Self::default() };
         let before = Moment(last.0.saturating_sub(PATIENCE)).max(from);
         let refused = history.between(from, last, |counts| counts.refused);
+        let opened = history.between(from, last, |counts| counts.opened);
         // A flow that was opened was answered, whoever counted what.
-        let answered = history.between(from, last, |counts| counts.answered).max(history.between(
-            from,
-            last,
-            |counts| counts.opened,
-        ));
+        let answered = history.between(from, last, |counts| counts.answered).max(opened);
         let old_enough = history.between(from, before, |counts| counts.syns);
-        Self { answered, refused, unanswered: (old_enough - answered - refused).max(0.0) }
+        let unanswered = (old_enough - answered - refused).max(0.0);
+        let excused = Self::is_flooded(answered, opened);
+        Self { answered, refused, unanswered: if excused { 0.0 } else { unanswered } }
+    }
+
+    /// Whether most of those who were answered never completed the handshake. Clients do, and senders of spoofed SYNs
+    /// cannot: most of what came was a flood. A backend that answers nobody is told by this to be dead, and not flooded.
+    fn is_flooded(answered: f64, opened: f64) -> bool {
+        opened < answered * COMPLETED
     }
 
     pub(crate) fn failed(&self) -> f64 {

@@ -85,7 +85,7 @@ pub struct Counts {
     pub live: u64,
     /// Flows opened since the maps were made.
     pub opened: u64,
-    /// SYNs steered.
+    /// SYNs steered whose answers are counted.
     pub syns: u64,
     /// SYNs the backend answered with a RST.
     pub refused: u64,

@@ -101,8 +101,8 @@ fn rest(backends: &[Backend], id: BackendId, spec: &EjectionSpec) -> Option<f64>
         .collect();
     shares.sort_by(f64::total_cmp);
     shares.truncate(shares.len().div_ceil(2));
-    let n = shares.len().max(1) as f64;
-    Some(shares.iter().sum::<f64>() / n)
+    // The sum of no floats is -0.0.
+    Some(if shares.is_empty() { 0.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 })
 }
 
 fn words(evidence: &Evidence, rest: f64, spec: &EjectionSpec) -> String {

@@ -79,12 +79,22 @@ impl Bench {
         self.give(Input::Counts(live.iter().enumerate().map(counts).collect()), second)
     }
 
-    /// The program's counters of SYNs, by backend: steered, answered with a SYN-ACK, answered with a RST.
+    /// The program's counters of SYNs, by backend: steered, answered with a SYN-ACK, answered with a RST. Who is
+    /// answered opens a flow.
     fn syns(&mut self, syns: &[(u64, u64, u64)], second: u64) -> String {
-        let counts = |(id, &(syns, answered, refused)): (usize, &(u64, u64, u64))| {
-            (BackendId(id as u16), Counts { syns, answered, refused, ..Counts::default() })
-        };
-        self.give(Input::Counts(syns.iter().enumerate().map(counts).collect()), second)
+        let counts = syns.iter().map(|&(syns, answered, refused)| Counts {
+            syns,
+            answered,
+            refused,
+            opened: answered,
+            ..Counts::default()
+        });
+        self.counters(&counts.collect::<Vec<_>>(), second)
+    }
+
+    fn counters(&mut self, counts: &[Counts], second: u64) -> String {
+        let by_id = counts.iter().enumerate().map(|(id, counts)| (BackendId(id as u16), *counts));
+        self.give(Input::Counts(by_id.collect()), second)
     }
 
     fn score(&self, id: u16) -> Score {

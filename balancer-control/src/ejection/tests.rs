@@ -2,11 +2,11 @@ use super::*;
 use crate::Counts;
 use crate::fixture::at;
 
-/// `(second, steered, answered, refused)`.
+/// `(second, steered, answered, refused)`. Who is answered completes the handshake.
 fn history(readings: &[(u64, u64, u64, u64)]) -> History {
     let mut history = History::default();
     for &(second, syns, answered, refused) in readings {
-        history.record(Counts { syns, answered, refused, ..Counts::default() }, at(second));
+        history.record(Counts { syns, answered, refused, opened: answered, ..Counts::default() }, at(second));
     }
     history
 }
@@ -36,6 +36,22 @@ fn counters_that_go_back_and_answers_without_a_question_say_nothing() {
     assert_eq!(Evidence::since(&back, at(0)).failed(), 0.0);
     let odd = history(&[(10, 0, 0, 0), (11, 10, 500, 0), (12, 20, 900, 0)]);
     assert_eq!(Evidence::since(&odd, at(0)).share(), 0.0);
+}
+
+#[test]
+fn what_a_flood_leaves_unanswered_is_not_the_backends_fault() {
+    let after = |answered, opened, refused| {
+        let mut history = History::default();
+        history.record(Counts::default(), at(10));
+        for second in [12, 14] {
+            history.record(Counts { syns: 1000, answered, opened, refused, ..Counts::default() }, at(second));
+        }
+        Evidence::since(&history, at(0))
+    };
+    assert_eq!(after(100, 10, 0).failed(), 0.0, "few of those that it answers are clients");
+    assert_eq!(after(100, 10, 300).failed(), 300.0, "it refuses, whoever asks");
+    assert_eq!(after(100, 90, 0).failed(), 900.0, "clients complete the handshake: these were some");
+    assert_eq!(after(0, 0, 0).failed(), 1000.0, "a dead backend answers nobody");
 }
 
 #[test]

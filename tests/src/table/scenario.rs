@@ -202,7 +202,7 @@ impl Scenario {
             counts: BTreeMap::new(),
         };
         let row = self.packet(note, input.bytes(), from.ifindex, expect);
-        if matches!(outcome, Outcome::ForwardSyn | Outcome::ForwardSynStateless) {
+        if outcome == Outcome::ForwardSyn {
             row.counts(talk.backend).syns += 1;
         }
         if outcome == Outcome::ForwardPromoted {

@@ -110,11 +110,11 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         if !(stateless || self.tables.spend(backend)) || !self.tables.spend_of_service(self.service) {
             return self.over_budget();
         }
-        self.tables.count_syn(backend);
         if stateless {
             self.tables.adopt_from(self.now);
             return Decision::forward(backend, Outcome::ForwardSynStateless);
         }
+        self.tables.count_syn(backend);
         Decision::forward(backend, wanted.outcome)
     }
 

@@ -45,7 +45,7 @@ pub struct Backend {
     pub live: u64,
     /// Flows opened.
     pub opened: u64,
-    /// SYNs steered here.
+    /// SYNs steered here, but for those that a flood leaves without state.
     pub syns: u64,
     /// SYNs that it answered with a RST.
     pub refused: u64,
