@@ -156,6 +156,10 @@ impl Flow {
 /// How far a client's sequence number may be ahead of what is known: the largest window that TCP has without scaling.
 pub(super) const NEAR: u32 = 1 << 16;
 
+/// How far a client's sequence number may be behind what is known: what a client can have sent without an
+/// acknowledgement that it has seen. A client that sends again begins there (RFC 6298, section 5.4).
+const FAR: u32 = 1 << 22;
+
 /// A [`Flow`] shared by all CPUs.
 ///
 /// A [`Cell`] makes each access one plain load or store. The state is moved by
@@ -203,12 +207,12 @@ impl FlowCell {
         self.acked.get()
     }
 
-    /// Whether a segment of the client with this number may follow what its backend last acknowledged. A probe of an
-    /// idle connection repeats the byte before (RFC 9293 section 3.8.4).
+    /// Whether a segment of the client with this number may be the next that its backend waits for, or one that the
+    /// client sends again because the acknowledgement was lost on its way.
     #[inline(always)]
     #[must_use]
     pub const fn expects(&self, seq: u32) -> bool {
-        seq.wrapping_sub(self.acked.get().wrapping_sub(1)) <= NEAR
+        seq.wrapping_sub(self.acked.get().wrapping_sub(FAR)) <= FAR + NEAR
     }
 
     /// Whether a segment of the client with this number is not older than what its backend last acknowledged.

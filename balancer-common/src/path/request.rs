@@ -203,7 +203,8 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
     }
 
     /// The client's packets come by another router, interface or VLAN: its replies must follow. Only for a number that
-    /// its backend waits for, which whoever merely spoofs the address does not know.
+    /// may be the client's, which whoever merely spoofs the address has to guess: one of a thousand is taken, until the
+    /// client's next packet.
     #[inline(never)]
     fn relearn(&self, flow: &FlowCell) {
         if !flow.expects(self.packet.segment.seq) {

@@ -219,6 +219,7 @@ impl Client {
         // Noted before it is sent: what is half sent when the flow breaks is sent again.
         self.pending.push_back(Message { number, sent: Instant::now(), acked: false });
         self.office.totals(|t| (t.sent += 1, t.pending += 1));
+        self.note_oldest();
         flow.ask(&[self.packet(number, false)]).await
     }
 
@@ -286,6 +287,11 @@ impl Client {
             t.pending -= lost + 1;
             t.round_trips += took;
         });
+        self.note_oldest();
+    }
+
+    fn note_oldest(&self) {
+        self.office.waits(self.id, self.pending.front().map(|message| message.sent));
     }
 
     fn learn(&self, flow: &mut Flow, publish: &Publish) {
@@ -318,6 +324,7 @@ impl Client {
         self.pending.retain(|message| !message.acked);
         let lost = (before - self.pending.len()) as u64;
         self.office.totals(|t| (t.broken += 1, t.pending -= lost));
+        self.note_oldest();
         self.office.say(&Line::Broken(Broken {
             at: self.office.now(),
             client: self.id,

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     io::Write,
     net::SocketAddr,
     rc::Rc,
@@ -26,7 +27,7 @@ use super::{
 /// How long messages may be on the way after the end of publishing.
 const LAST_CALL: Duration = Duration::from_secs(15);
 /// Time between lines of totals.
-const REPORT_INTERVAL: Duration = Duration::from_millis(250);
+const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 /// A SYN is sent again after 1, 3 and 7 seconds.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,6 +36,8 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Office {
     start: Instant,
     totals: RefCell<Totals>,
+    /// When the oldest message on the way was published, by client.
+    oldest: RefCell<BTreeMap<u32, Instant>>,
     closed: Cell<Option<Instant>>,
     bell: Notify,
 }
@@ -44,6 +47,7 @@ impl Office {
         Self {
             start: Instant::now(),
             totals: RefCell::default(),
+            oldest: RefCell::default(),
             closed: Cell::new(None),
             bell: Notify::new(),
         }
@@ -57,6 +61,15 @@ impl Office {
     /// Counts.
     pub(super) fn totals<T>(&self, count: impl FnOnce(&mut Totals) -> T) {
         count(&mut self.totals.borrow_mut());
+    }
+
+    /// Notes when the oldest message that a client has on the way was published.
+    pub(super) fn waits(&self, client: u32, since: Option<Instant>) {
+        let mut oldest = self.oldest.borrow_mut();
+        match since {
+            Some(since) => oldest.insert(client, since),
+            None => oldest.remove(&client),
+        };
     }
 
     /// Reports. When nobody reads any more, the program ends by the end of its input.
@@ -90,6 +103,8 @@ impl Office {
     fn say_totals(&self, finished: bool) {
         let mut totals = self.totals.borrow().clone();
         (totals.at, totals.finished) = (self.now(), finished);
+        let oldest = self.oldest.borrow().values().min().copied();
+        totals.oldest = oldest.map(|sent| sent.duration_since(self.start).as_secs_f64());
         self.say(&Line::Totals(totals));
     }
 }

@@ -132,6 +132,8 @@ pub struct Totals {
     pub lost: u64,
     /// Messages published and not yet back at this moment.
     pub pending: u64,
+    /// When the oldest of them was published; `None` when all are back.
+    pub oldest: Option<f64>,
     /// Messages that were due while too many were on the way, and were not published.
     pub held_back: u64,
     /// Sum of the round trips of the messages received, seconds.

@@ -87,8 +87,7 @@ fn a_few_failures_and_a_failing_minority_eject_nobody() {
 fn floods_eject_nobody() {
     let mut bench = answering(Policy::Adaptive, 3);
     let mut flood = |syns: [(u64, u64); 3], second| {
-        let counts =
-            syns.map(|(syns, answered)| Counts { syns, answered, opened: 100, ..Counts::default() });
+        let counts = syns.map(|(syns, answered)| Counts { syns, answered, opened: 100, ..Counts::default() });
         bench.counters(&counts, second);
         assert_eq!(open(&bench, 3), [0, 1, 2], "{second} s");
     };

@@ -39,7 +39,12 @@ pub(super) fn backends() -> Vec<Family> {
     vec![
         backend!("connections", Gauge, "Live connections", |b| count(b.live)),
         backend!("flows_opened", Counter, "Flows that the client has proven", |b| count(b.opened)),
-        backend!("syns", Counter, "SYNs steered to the backend, but for those that a flood leaves without state", |b| count(b.syns)),
+        backend!(
+            "syns",
+            Counter,
+            "SYNs steered to the backend, but for those that a flood leaves without state",
+            |b| count(b.syns)
+        ),
         backend!("syns_refused", Counter, "SYNs that the backend answered with a RST", |b| count(b.refused)),
         backend!(
             "syns_answered",

@@ -19,6 +19,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 refused(net),
                 early_data(net),
                 rerouted(net),
+                rerouted_again(net),
             ]
         })
         .collect()
@@ -41,6 +42,28 @@ fn rerouted(net: Net) -> Scenario {
     s.request(&moved, "data by another router", Tcp::data(1001, 5005, b"data"), Outcome::ForwardRequest);
     s.reply(&moved, "the other way", Tcp::data(5005, 1005, b"data"), Outcome::ForwardReply);
     s.flow(&moved, 0, 1005);
+    s
+}
+
+/// The way changes while an acknowledgement is on it: all that the client can send is what was acknowledged already.
+fn rerouted_again(net: Net) -> Scenario {
+    const BULK: u32 = 1 << 22;
+    let world = World::new(net, 1);
+    let talk = world.talk(40000, 0);
+    let moved = talk.from(talk.client, world::client_hop(13));
+    let third = talk.from(talk.client, world::client_hop(14));
+    let mut s = Scenario::new(format!("{net:?}: the way to the client changes, and an ACK is lost"), world);
+    s.connect(&talk);
+    s.request(&talk, "data", Tcp::data(1001, 5001, b"data"), Outcome::ForwardRequest);
+    s.reply(&talk, "its ACK, which is lost", Tcp::ack(5001, 1005), Outcome::ForwardReply);
+    s.request(&moved, "the data again", Tcp::data(1001, 5001, b"data"), Outcome::ForwardRequest);
+    s.reply(&moved, "its ACK again", Tcp::ack(5001, 1005), Outcome::ForwardReply);
+    s.flow(&moved, 0, 1005);
+    s.reply(&moved, "much is acknowledged", Tcp::ack(5001, 1005 + BULK), Outcome::ForwardReply);
+    s.request(&third, "older than that", Tcp::data(1004, 5001, b"data"), Outcome::ForwardRequest);
+    s.flow(&moved, 0, 1005 + BULK);
+    s.request(&third, "all of it again", Tcp::data(1005, 5001, b"data"), Outcome::ForwardRequest);
+    s.flow(&third, 0, 1005 + BULK);
     s
 }
 

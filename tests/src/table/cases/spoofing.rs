@@ -19,6 +19,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 
 /// Spoofed SYN, FIN and RST on a live flow: it stays, stays where it is, and stays counted.
 fn live_flow(net: Net) -> Scenario {
+    /// Far from the client's own numbers.
+    const GUESS: u32 = 0x7000_0000;
     let world = World::new(net, 2);
     let talk = world.talk(40000, 0);
     // The attacker is elsewhere: its packets come by another way.
@@ -26,15 +28,15 @@ fn live_flow(net: Net) -> Scenario {
     let mut s = Scenario::new(format!("{net:?}: spoofed segments on a live flow"), world);
     s.connect(&talk);
     s.change(|world| world.services[0].ring = vec![1]);
-    s.request(&spoofed, "SYN", Tcp::syn(77), Outcome::ForwardSynAgain);
+    s.request(&spoofed, "SYN", Tcp::syn(GUESS), Outcome::ForwardSynAgain);
     s.flow(&talk, FlowState::SYN_PENDING, 1001);
-    s.request(&spoofed, "ACK of no SYN-ACK", Tcp::ack(78, 1), Outcome::ForwardRequest);
+    s.request(&spoofed, "ACK of no SYN-ACK", Tcp::ack(GUESS + 1, 1), Outcome::ForwardRequest);
     s.reply(&talk, "challenge ACK", Tcp::ack(5001, 1001), Outcome::ForwardReply);
-    s.request(&spoofed, "RST", Tcp::rst(78), Outcome::ForwardRequest);
-    s.request(&spoofed, "FIN", Tcp::fin(78, 1), Outcome::ForwardRequest);
+    s.request(&spoofed, "RST", Tcp::rst(GUESS + 1), Outcome::ForwardRequest);
+    s.request(&spoofed, "FIN", Tcp::fin(GUESS + 1, 1), Outcome::ForwardRequest);
     let flags = FlowState::SYN_PENDING | FlowState::RST_UNPROVEN | FlowState::FIN_CLIENT;
     s.flow(&talk, flags, 1001);
-    s.request(&spoofed, "SYN again", Tcp::syn(79), Outcome::ForwardSynAgain);
+    s.request(&spoofed, "SYN again", Tcp::syn(GUESS + 2), Outcome::ForwardSynAgain);
     s.request(&talk, "data", Tcp::data(1001, 5001, b"still here"), Outcome::ForwardRequest);
     s.reply(&talk, "data", Tcp::data(5001, 1011, b"so am I"), Outcome::ForwardReply);
     s.flow(&talk, flags, 1011);
