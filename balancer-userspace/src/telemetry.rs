@@ -19,6 +19,7 @@ pub(crate) mod fuzz;
 mod http;
 mod interpret;
 mod json;
+mod labels;
 mod local;
 pub(crate) mod mqtt;
 mod named;

@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::error::excerpt;
+use super::labels::Labels;
 use super::page::Row;
 
 /// Most numbers of one document that are read.
@@ -66,7 +67,7 @@ impl Leaves<'_, '_> {
             return Err(E::custom(format_args!("more than {MAX_ROWS} numbers")));
         }
         let name = Cow::Owned(self.pointer()?);
-        self.document.rows.push(Row { name, labels: Vec::new(), value, timestamp_ms: None });
+        self.document.rows.push(Row { name, labels: Labels::default(), value, timestamp_ms: None });
         Ok(())
     }
 }

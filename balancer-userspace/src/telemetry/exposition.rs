@@ -5,9 +5,8 @@
 //! Strict where a library would skip: a line that is no metric is an error, because half a page is not a reading.
 //! `# TYPE` is not looked at: a preset says what is a counter.
 
-use std::borrow::Cow;
-
-use super::page::{Labels, Row};
+use super::labels::{Labels, is_blank, is_name_byte, without_blanks};
+use super::page::Row;
 
 /// About as many bytes as a line has, so that room for the rows is made once.
 const BYTES_OF_A_LINE: usize = 48;
@@ -44,9 +43,9 @@ fn row(line: &str) -> Option<Row<'_>> {
     }
     let rest = without_blanks(rest);
     let (labels, rest) = match rest.strip_prefix('{') {
-        Some(rest) => labels(rest)?,
+        Some(rest) => Labels::parse(rest)?,
         // Without labels, a blank separates the name from the value.
-        None if rest.len() < line.len() - name_end => (Vec::new(), rest),
+        None if rest.len() < line.len() - name_end => (Labels::default(), rest),
         None => return None,
     };
     let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
@@ -61,67 +60,8 @@ fn row(line: &str) -> Option<Row<'_>> {
     }
 }
 
-const fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'
-}
-
-const fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-fn without_blanks(text: &str) -> &str {
-    &text[text.bytes().take_while(|byte| is_blank(*byte)).count()..]
-}
-
 fn without_blanks_at_end(text: &str) -> &str {
     &text[..text.len() - text.bytes().rev().take_while(|byte| is_blank(*byte)).count()]
-}
-
-/// Labels up to the closing brace, and what follows it.
-fn labels(mut rest: &str) -> Option<(Labels<'_>, &str)> {
-    let mut labels = Vec::new();
-    loop {
-        rest = without_blanks(rest);
-        if let Some(rest) = rest.strip_prefix('}') {
-            return Some((labels, rest));
-        }
-        let (label, after) = rest.split_once('=')?;
-        let label = without_blanks_at_end(label);
-        if label.is_empty() || !label.bytes().all(is_name_byte) {
-            return None;
-        }
-        let after = without_blanks(after).strip_prefix('"')?;
-        let (value, after) = quoted(after)?;
-        labels.push((label, value));
-        rest = without_blanks(after);
-        match rest.strip_prefix(',') {
-            Some(after) => rest = after,
-            None if rest.starts_with('}') => {}
-            None => return None,
-        }
-    }
-}
-
-/// A value up to its closing quote, unescaped, and what follows it.
-fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
-    let end = text.bytes().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    if text.as_bytes()[end] == b'"' {
-        return Some((Cow::Borrowed(&text[..end]), &text[end + 1..]));
-    }
-    let mut value = text[..end].to_owned();
-    let mut chars = text[end..].char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((Cow::Owned(value), &text[end + at + 1..])),
-            '\\' => match chars.next()?.1 {
-                'n' => value.push('\n'),
-                escaped @ ('\\' | '"') => value.push(escaped),
-                _ => return None,
-            },
-            c => value.push(c),
-        }
-    }
-    None
 }
 
 /// A float as Go's `ParseFloat` takes it, without hexadecimal.
@@ -159,10 +99,10 @@ mod tests {
         let row = |i: usize| &rows[i];
         assert_eq!(rows.len(), 8);
         assert_eq!((row(0).name.as_ref(), row(0).value, row(0).timestamp_ms), ("x", 1.0, None));
-        assert!(row(1).labels.is_empty());
+        assert_eq!(row(1).labels.iter().count(), 0);
         assert_eq!(row(2).timestamp_ms, Some(1_700_000_000_000));
-        assert_eq!(row(2).labels, [("a", Cow::Borrowed("b"))]);
-        assert_eq!(row(3).labels[1].1, "d \"e\" \\ \n }");
+        assert_eq!(row(2).labels.iter().collect::<Vec<_>>(), [("a", "b".into())]);
+        assert_eq!(row(3).labels.get("c").unwrap(), "d \"e\" \\ \n }");
         assert_eq!(row(3).value, -0.0045);
         assert_eq!(row(4).value, f64::INFINITY);
         assert!(row(5).value.is_nan());
@@ -210,7 +150,7 @@ mod tests {
             let page = format!("{name}{{{label}=\"{escaped}\"}} {number:e}\n");
             let rows = parse(&page).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
             prop_assert_eq!(rows[0].name.as_ref(), name.as_str());
-            prop_assert_eq!(rows[0].labels[0].1.as_ref(), value.as_str());
+            prop_assert_eq!(rows[0].labels.get(&label), Some(value.as_str().into()));
             prop_assert_eq!(rows[0].value, number);
         }
     }

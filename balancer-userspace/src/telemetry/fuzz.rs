@@ -9,6 +9,7 @@ use super::agent_check::{Said, read_line};
 use super::body::{self, Format};
 use super::http::Answer;
 use super::interpret::Interpreter;
+use super::labels::Labels;
 use super::page::{Page, Row};
 use super::reading::{check, merge};
 use super::{document, exposition};
@@ -96,16 +97,16 @@ pub(super) fn preset(byte: u8, kind: fn(&SourceKind) -> bool) -> Option<&'static
 
 /// A page that has something of everything.
 pub(crate) fn page() -> Page<'static> {
-    let row = |(name, label, value): &(&'static str, &'static str, f64)| Row {
+    let row = |(name, labels, value): &(&'static str, &'static str, f64)| Row {
         name: (*name).into(),
-        labels: if label.is_empty() { Vec::new() } else { vec![("l", (*label).into())] },
+        labels: Labels::parse(labels).map(|(labels, _)| labels).unwrap_or_default(),
         value: *value,
         timestamp_ms: None,
     };
     let rows = [
         ("a", "", 0.0),
-        ("b", "x", 1.0),
-        ("b", "y", 0.25),
+        ("b", "l=\"x\"}", 1.0),
+        ("b", "l=\"y\"}", 0.25),
         ("c", "", 1e15),
         ("/a", "", 50.0),
         ("a/b", "", -1.0),

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::SourceError;
 use super::error::excerpt;
+use super::labels::Labels;
 use crate::preset::{Metric, NodeName, Selector};
 
 /// A time of a row further from the present than this is not a reading of the present.
@@ -13,9 +14,6 @@ const NOW_WITHIN_S: f64 = 60.0;
 
 /// Longest name of a node that is kept, in characters.
 const NODE_CHARS: usize = 128;
-
-/// Labels and their values, in the order of the page.
-pub(crate) type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
 /// One series.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +47,7 @@ fn is_of(row: &Row<'_>, selector: &Selector) -> bool {
 }
 
 fn label_of(row: &Row<'_>, name: &str) -> Option<String> {
-    row.labels.iter().find(|(label, _)| *label == name).map(|(_, value)| value.to_string())
+    row.labels.get(name).map(Cow::into_owned)
 }
 
 /// The time of the wall clock, milliseconds since the Unix epoch.
@@ -108,8 +106,7 @@ impl Page<'_> {
                 });
             }
             self.check_time(row, selector)?;
-            let mut labels: Vec<_> =
-                row.labels.iter().map(|(label, value)| (*label, value.as_ref())).collect();
+            let mut labels: Vec<_> = row.labels.iter().collect();
             labels.sort_unstable();
             if !seen.insert((row.name.as_ref(), labels)) {
                 return Err(SourceError::Duplicate { at: self.at.to_owned(), name: selector.to_string() });

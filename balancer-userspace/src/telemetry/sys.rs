@@ -24,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::session::Subscriber;
 use self::state::{Burst, State, Status};
 use super::interpret::Interpreter;
+use super::labels::Labels;
 use super::page::{Page, Row};
 use super::{Clock, Reading, SourceError, Target};
 use crate::config::health::MqttLogin;
@@ -132,7 +133,7 @@ impl SysSource {
         let rows = values
             .map(|(topic, value)| Row {
                 name: topic.as_str().into(),
-                labels: Vec::new(),
+                labels: Labels::default(),
                 value: *value,
                 timestamp_ms: None,
             })

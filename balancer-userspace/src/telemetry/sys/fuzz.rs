@@ -2,6 +2,7 @@
 
 use crate::preset::SourceKind;
 use crate::telemetry::fuzz::{preset, read};
+use crate::telemetry::labels::Labels;
 use crate::telemetry::page::{Page, Row};
 
 use super::state::Topics;
@@ -31,7 +32,7 @@ pub(crate) fn topics(data: &[u8]) {
     let found = pages.iter().map(|page| {
         let row = |(topic, value): (&String, &f64)| Row {
             name: topic.clone().into(),
-            labels: Vec::new(),
+            labels: Labels::default(),
             value: *value,
             timestamp_ms: None,
         };

@@ -6,6 +6,7 @@ use balancer_control::{Moment, Resource, Scope};
 
 use crate::preset::{self, Preset, Presets, SourceKind};
 use crate::telemetry::interpret::Interpreter;
+use crate::telemetry::labels::Labels;
 use crate::telemetry::page::{Page, Row};
 use crate::telemetry::{Reading, document, exposition};
 
@@ -250,7 +251,7 @@ fn topics(text: &str) -> Vec<Row<'_>> {
         let Some((topic, payload)) = payload_at.map(|at| (&line[..at], &line[at + 1..])) else { continue };
         let Ok(value) = payload.split(' ').next().unwrap().parse() else { continue };
         rows.retain(|row| row.name != topic);
-        rows.push(Row { name: topic.into(), labels: Vec::new(), value, timestamp_ms: None });
+        rows.push(Row { name: topic.into(), labels: Labels::default(), value, timestamp_ms: None });
     }
     rows
 }
