@@ -102,7 +102,7 @@ pub trait Tables: Steering {
     /// One flow less.
     fn count_closed(&self, service: ServiceId, backend: BackendId);
 
-    /// One SYN steered and remembered, so that its answer will be told.
+    /// One SYN steered and remembered, so that its answer is told unless others displace it meanwhile.
     fn count_syn(&self, backend: BackendId);
 
     /// One SYN that the backend answered with a RST.

@@ -2,9 +2,8 @@
 //!
 //! The program counts the SYNs that it steers to a backend, and how they are answered. A SYN that is answered with a RST
 //! has failed, and so has one that is not answered within [`PATIENCE`]. Clients cannot make SYNs fail: a spoofed SYN is
-//! answered with a SYN-ACK like any other, and that its client never completes the handshake does not matter here. What
-//! a flood leaves unanswered, because it fills a backlog or the way there, is not the backend's fault either: see
-//! [`Evidence::is_flooded`].
+//! answered with a SYN-ACK like any other. What a flood leaves unanswered, because it fills a backlog or the way there,
+//! is not held against the backend either, see [`Evidence::flooded`].
 
 use core::time::Duration;
 
@@ -36,8 +35,11 @@ pub(crate) struct Evidence {
     pub(crate) answered: f64,
     /// Answered with a RST.
     pub(crate) refused: f64,
-    /// Not answered in time; zero in a flood.
+    /// Not answered in time.
     pub(crate) unanswered: f64,
+    /// Whether most of those who were answered never completed the handshake. Clients do, and senders of spoofed SYNs
+    /// cannot: most of what came was a flood. A backend that answers nobody is dead by this, and not flooded.
+    pub(crate) flooded: bool,
 }
 
 impl Evidence {
@@ -50,19 +52,17 @@ impl Evidence {
         // A flow that was opened was answered, whoever counted what.
         let answered = history.between(from, last, |counts| counts.answered).max(opened);
         let old_enough = history.between(from, before, |counts| counts.syns);
-        let unanswered = (old_enough - answered - refused).max(0.0);
-        let excused = Self::is_flooded(answered, opened);
-        Self { answered, refused, unanswered: if excused { 0.0 } else { unanswered } }
+        Self {
+            answered,
+            refused,
+            unanswered: (old_enough - answered - refused).max(0.0),
+            flooded: opened < answered * COMPLETED,
+        }
     }
 
-    /// Whether most of those who were answered never completed the handshake. Clients do, and senders of spoofed SYNs
-    /// cannot: most of what came was a flood. A backend that answers nobody is told by this to be dead, and not flooded.
-    fn is_flooded(answered: f64, opened: f64) -> bool {
-        opened < answered * COMPLETED
-    }
-
+    /// What is held against the backend.
     pub(crate) fn failed(&self) -> f64 {
-        self.refused + self.unanswered
+        self.refused + if self.flooded { 0.0 } else { self.unanswered }
     }
 
     pub(crate) fn settled(&self) -> f64 {
@@ -71,9 +71,22 @@ impl Evidence {
 
     /// Failed over all, 0.0 to 1.0.
     pub(crate) fn share(&self) -> f64 {
-        let settled = self.settled();
-        if settled > 0.0 { self.failed() / settled } else { 0.0 }
+        share(self.failed(), self.settled())
     }
+
+    /// SYNs whose fate is known, with those that a flood left unanswered.
+    pub(crate) fn all(&self) -> f64 {
+        self.answered + self.refused + self.unanswered
+    }
+
+    /// The share of [`Self::all`] that failed, whoever's fault it was: another backend that fails as much is no worse.
+    pub(crate) fn failing_share(&self) -> f64 {
+        share(self.refused + self.unanswered, self.all())
+    }
+}
+
+fn share(some: f64, all: f64) -> f64 {
+    if all > 0.0 { some / all } else { 0.0 }
 }
 
 /// How far an ejection has come.

@@ -96,8 +96,8 @@ fn rest(backends: &[Backend], id: BackendId, spec: &EjectionSpec) -> Option<f64>
     others().next()?;
     let mut shares: Vec<f64> = others()
         .map(|other| evidence(other, spec))
-        .filter(|evidence| evidence.settled() >= f64::from(spec.min_syns))
-        .map(|evidence| evidence.share())
+        .filter(|evidence| evidence.all() >= f64::from(spec.min_syns))
+        .map(|evidence| evidence.failing_share())
         .collect();
     shares.sort_by(f64::total_cmp);
     shares.truncate(shares.len().div_ceil(2));
@@ -112,7 +112,7 @@ fn words(evidence: &Evidence, rest: f64, spec: &EjectionSpec) -> String {
         evidence.settled(),
         spec.window,
         evidence.refused,
-        evidence.unanswered,
+        evidence.failed() - evidence.refused,
         rest * 100.0
     )
 }

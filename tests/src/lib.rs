@@ -57,6 +57,8 @@ pub mod scenarios;
 #[forbid(unsafe_code)]
 mod scene;
 #[forbid(unsafe_code)]
+pub mod stack;
+#[forbid(unsafe_code)]
 pub mod storm;
 #[forbid(unsafe_code)]
 pub mod table;

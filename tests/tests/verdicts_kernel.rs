@@ -2,15 +2,17 @@
 
 use std::{
     collections::BTreeSet,
+    env, fs,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use balancer_common::path::Action;
 use balancer_tests::fuzz::{self, Act};
+use balancer_tests::stack::{self, Chain};
 use balancer_tests::table::{
     self, Dataplane as _, Flood, Host, Image, Net,
     chaos::Chaos,
-    kernel::{Kernel, in_namespace},
+    kernel::{Kernel, OBJECT_VARIABLE, in_namespace},
 };
 
 #[test]
@@ -133,6 +135,10 @@ const VERIFIED: u32 = 400_000;
 /// address family; what grows it is inlined code.
 const TRANSLATED: u32 = 205_000;
 
+/// Bytes of stack of the deepest chain of calls, frames rounded up as older kernels do. It takes all of the 512 that
+/// there are: one variable more on that chain, and they refuse the program.
+const STACK: u32 = 512;
+
 /// Told that there are no helpers for SYN cookies, the kernel does not look at what calls them: it removes that code.
 #[test]
 #[ignore = "needs root and the kernel object: cargo xtask test"]
@@ -156,7 +162,10 @@ fn the_verifier_has_room_left() {
         let info = Kernel::new().info();
         let verified = info.verified_instruction_count().expect("kernels since 5.16 count");
         let translated = info.size_translated().expect("root sees the size");
-        println!("{verified} instructions verified, {translated} bytes translated");
+        let object = fs::read(env::var(OBJECT_VARIABLE).expect("the object is named")).expect("it is there");
+        let Chain { bytes, functions } = stack::deepest(&object).expect("it is a BPF object");
+        println!("{verified} instructions verified, {translated} bytes translated, {bytes} bytes of stack");
+        assert!(bytes <= STACK, "{bytes} bytes of stack, over the budget of {STACK}: {functions:#?}");
         assert!(verified <= VERIFIED, "{verified} instructions verified, over the budget of {VERIFIED}");
         assert!(translated <= TRANSLATED, "{translated} bytes translated, over the budget of {TRANSLATED}");
     });

@@ -23,7 +23,8 @@ pub(crate) struct Args {
     /// Fewer clients, and seconds in place of minutes.
     #[arg(long)]
     short: bool,
-    /// Takes the data path and all its flows away when each fault begins: every row has to fail.
+    /// Takes the data path and all its flows away when each fault begins: every row of live
+    /// traffic has to fail.
     #[arg(long)]
     sabotage: bool,
     /// Takes the rows of faults that are not played from an earlier call's --json, so that one may play some at a time.

@@ -11,7 +11,7 @@ pub struct BackendCounts {
     pub opened: u64,
     /// Flows that the program saw closed.
     pub closed: u64,
-    /// SYNs steered here and remembered. Those without state are not among them: nobody would know their answer.
+    /// SYNs steered here and remembered. Those without state are not among them: nothing would tell of their answer.
     pub syns: u64,
     /// SYNs that the backend answered with a RST.
     pub refused: u64,

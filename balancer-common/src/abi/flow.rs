@@ -156,8 +156,9 @@ impl Flow {
 /// How far a client's sequence number may be ahead of what is known: the largest window that TCP has without scaling.
 pub(super) const NEAR: u32 = 1 << 16;
 
-/// How far a client's sequence number may be behind what is known: what a client can have sent without an
-/// acknowledgement that it has seen. A client that sends again begins there (RFC 6298, section 5.4).
+/// How far a client's sequence number may be behind what is known: a client that sends again begins with the first byte
+/// whose acknowledgement it has not seen (RFC 6298, section 5.4), and what it keeps for that is bounded by its send
+/// buffer, which is 4 MiB at most unless a Linux host is told otherwise (`tcp_wmem`).
 const FAR: u32 = 1 << 22;
 
 /// A [`Flow`] shared by all CPUs.

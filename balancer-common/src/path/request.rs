@@ -188,7 +188,10 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
         }
         if self.packet.segment.any(Segment::FIN | Segment::RST) {
             self.note_end(flow);
-        } else if !self.packet.link.is_answered_by(&flow.hop, self.packet.ingress) {
+        }
+        if !self.packet.segment.any(Segment::RST)
+            && !self.packet.link.is_answered_by(&flow.hop, self.packet.ingress)
+        {
             self.relearn(flow);
         }
         flow.touch(self.now);
@@ -327,10 +330,13 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
         Decision::forward(backend, Outcome::ForwardPromoted)
     }
 
-    /// Notes the client's FIN or RST.
+    /// Notes the client's FIN or RST, unless its number cannot be the client's: its backend takes no notice either.
     #[inline(never)]
     fn note_end(&self, flow: &FlowCell) {
         let segment = &self.packet.segment;
+        if !flow.expects(segment.seq) {
+            return;
+        }
         let next = |old: FlowState| {
             if !segment.any(Segment::RST) {
                 old.with_fin(FlowState::FIN_CLIENT)

@@ -52,6 +52,7 @@ fn what_a_flood_leaves_unanswered_is_not_the_backends_fault() {
     assert_eq!(after(100, 10, 300).failed(), 300.0, "it refuses, whoever asks");
     assert_eq!(after(100, 90, 0).failed(), 900.0, "clients complete the handshake: these were some");
     assert_eq!(after(0, 0, 0).failed(), 1000.0, "a dead backend answers nobody");
+    assert_eq!(after(100, 10, 0).failing_share(), 0.9, "others are compared with all of it");
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let mut resize = |key: &str, same: bool| {
         if !same {
             keys.push(format!(
-                "{key}: the maps have their size until they are made again; detach first, which ends all flows"
+                "{key}: maps of another size are made when the agent starts, which carries all flows over"
             ));
         }
     };

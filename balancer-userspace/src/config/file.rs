@@ -50,8 +50,8 @@ pub struct File {
     /// The agent itself. May be left out. Changes of `socket`, `pins`, `metrics`, `history` and `history_mib` need a
     /// restart of the agent, which ends no flow.
     pub agent: AgentSection,
-    /// The kernel program and its maps. May be left out. The sizes `flows_v4`, `flows_v6` and `services` hold until the
-    /// maps are made again, for which `balancer detach` ends all flows. A reload applies the rest.
+    /// The kernel program and its maps. May be left out. Changes of the sizes `flows_v4`, `flows_v6` and `services`
+    /// need a restart of the agent, which carries all flows over to maps of the new size. A reload applies the rest.
     pub datapath: DatapathSection,
     /// One table per service. At least one.
     pub service: Vec<ServiceSection>,

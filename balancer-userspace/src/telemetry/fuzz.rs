@@ -99,17 +99,17 @@ pub(super) fn preset(byte: u8, kind: fn(&SourceKind) -> bool) -> Option<&'static
 pub(crate) fn page() -> Page<'static> {
     let row = |(name, labels, value): &(&'static str, &'static str, f64)| Row {
         name: (*name).into(),
-        labels: Labels::parse(labels).map(|(labels, _)| labels).unwrap_or_default(),
+        labels: Labels::parse(labels).expect("they are labels").0,
         value: *value,
         timestamp_ms: None,
     };
     let rows = [
-        ("a", "", 0.0),
+        ("a", "}", 0.0),
         ("b", "l=\"x\"}", 1.0),
         ("b", "l=\"y\"}", 0.25),
-        ("c", "", 1e15),
-        ("/a", "", 50.0),
-        ("a/b", "", -1.0),
+        ("c", "}", 1e15),
+        ("/a", "}", 50.0),
+        ("a/b", "}", -1.0),
     ];
     let texts = vec![("/n".to_owned(), "node".to_owned())];
     Page { rows: rows.iter().map(row).collect(), texts, ..Page::default() }

@@ -23,17 +23,21 @@ impl<'a> Labels<'a> {
 
     /// Each name with its value.
     pub(super) fn iter(self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
-        let mut rest = without_blanks(self.0);
-        iter::from_fn(move || {
-            let ((label, value), after) = first(rest)?;
-            rest = after;
-            Some((label, unescaped(value)))
-        })
+        self.as_written().map(|(label, value)| (label, unescaped(value)))
     }
 
     /// The value of one label.
     pub(super) fn get(self, name: &str) -> Option<Cow<'a, str>> {
-        self.iter().find(|(label, _)| *label == name).map(|(_, value)| value)
+        self.as_written().find(|(label, _)| *label == name).map(|(_, value)| unescaped(value))
+    }
+
+    fn as_written(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let mut rest = without_blanks(self.0);
+        iter::from_fn(move || {
+            let (label, after) = first(rest)?;
+            rest = after;
+            Some(label)
+        })
     }
 }
 

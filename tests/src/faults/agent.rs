@@ -78,7 +78,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::live(
         "agent-bpffs-unmounted",
         "the BPF file system is unmounted under the running agent",
-        "the same, once there is a BPF file system again",
+        "the program stays attached; the agent says so, and pins everything again once there is a BPF file system",
         bpffs_unmounted,
     )
     .prepared(own_bpffs),
@@ -223,7 +223,7 @@ fn reloads(stage: &mut Stage<'_>) -> Result<()> {
     stage.over();
     let after = stage.status()?.agent;
     let applied = after.reloads_applied - before.reloads_applied;
-    ensure!(applied > u64::from(good / 2), "{good} good files, {applied} applied");
+    ensure!(applied >= u64::from(good), "{good} good files, {applied} applied");
     ensure!(
         after.reloads_refused - before.reloads_refused >= u64::from(n / 10),
         "bad files were not refused"

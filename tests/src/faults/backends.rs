@@ -21,7 +21,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::live(
         "broker-hung",
         "SIGSTOP of one broker for 8 s: its kernel accepts connections, and nobody answers MQTT",
-        "it is called down and gets no new flow; its flows wait and go on",
+        "it is called down; its flows wait and go on",
         hung,
     )
     .in_soak(),

@@ -92,7 +92,7 @@ pub(super) const FAULTS: &[Fault] = &[
     .prepared(closes::with_short_timeout),
     Fault::alone(
         "counter-drift",
-        "a million steps of random TCP lives and attacks on them through the program in the kernel, and 70,000 flows on one backend",
+        "a million random TCP lives and attacks on them through the program in the kernel, and 70,000 flows on one backend",
         "live counts are those of a model, all the way, and never negative",
         drift::drift,
     ),

@@ -16,7 +16,7 @@ use super::{cell::Cell, crowd::Crowd, duel::Duels, streams::Streams};
 use crate::{
     agent::{Agent, Start},
     broker::Broker,
-    interrupt,
+    clock, interrupt,
     lab::{Lab, VIP4},
     load::{Load, Records, wire::Group},
     peer::Pass,
@@ -123,8 +123,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) passes: Vec<Pass>,
     over: Option<Instant>,
     recovered: Option<Duration>,
-    /// The last report of the clients before that, by their clock.
-    reported: f64,
+    /// When that was, in nanoseconds of `CLOCK_MONOTONIC`.
+    over_at: u64,
     /// Flows of the fault's own.
     pub(super) own_flows: u64,
     pub(super) excuses: Vec<Excuse>,
@@ -169,7 +169,7 @@ impl<'a> Stage<'a> {
             passes: Vec::new(),
             over: None,
             recovered: None,
-            reported: 0.0,
+            over_at: 0,
             own_flows: 0,
             excuses: Vec::new(),
             notes: Vec::new(),
@@ -240,7 +240,7 @@ impl<'a> Stage<'a> {
     /// Says that the cause has ended: the time to recover begins.
     pub(crate) fn over(&mut self) {
         (self.over, self.recovered) = (Some(Instant::now()), None);
-        self.reported = self.load.totals().at;
+        self.over_at = clock::nanos();
     }
 
     /// Starts a new measurement.
@@ -261,8 +261,6 @@ impl<'a> Stage<'a> {
             self.over();
         }
         let over = self.over.unwrap_or_else(Instant::now);
-        // When, by the clients' clock, the end is surely over.
-        let mut mark = None;
         wait::until_ok("everything to be as before", PATIENCE, || {
             interrupt::check()?;
             let totals = self.load.totals();
@@ -272,12 +270,7 @@ impl<'a> Stage<'a> {
                 totals.connected,
                 totals.clients
             );
-            if mark.is_none() && totals.at > self.reported {
-                mark = Some(totals.at);
-            }
-            let is_back =
-                mark.is_some_and(|mark| totals.at > mark && totals.oldest.is_none_or(|sent| sent > mark));
-            ensure!(is_back, "messages from before do not come back");
+            ensure!(totals.back > self.over_at, "not all messages from before have come back");
             let silent = self.streams.views().into_iter().filter(|v| v.is_open() && v.answered < over);
             let silent = silent.count();
             ensure!(silent == 0, "{silent} TCP flows are not answered");

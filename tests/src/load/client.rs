@@ -20,7 +20,10 @@ use super::{
     way::{Stream, Way},
     wire::{Broken, Group, Line},
 };
-use crate::mqtt::{MAX_PACKET, NAME_TOPIC};
+use crate::{
+    clock,
+    mqtt::{MAX_PACKET, NAME_TOPIC},
+};
 
 /// Messages on the way at most, as clients usually have it.
 const MAX_IN_FLIGHT: usize = 20;
@@ -61,7 +64,8 @@ impl From<io::Error> for Trouble {
 #[derive(Debug)]
 struct Message {
     number: u64,
-    sent: Instant,
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    sent: u64,
     acked: bool,
 }
 
@@ -217,9 +221,8 @@ impl Client {
         let number = self.next;
         self.next += 1;
         // Noted before it is sent: what is half sent when the flow breaks is sent again.
-        self.pending.push_back(Message { number, sent: Instant::now(), acked: false });
+        self.pending.push_back(Message { number, sent: clock::nanos(), acked: false });
         self.office.totals(|t| (t.sent += 1, t.pending += 1));
-        self.note_oldest();
         flow.ask(&[self.packet(number, false)]).await
     }
 
@@ -277,7 +280,7 @@ impl Client {
             return self.office.totals(|t| t.repeated += 1);
         };
         let message = self.pending.drain(..=place).next_back().expect("the range holds `place`");
-        let (lost, took) = (place as u64, message.sent.elapsed().as_secs_f64());
+        let (lost, took) = (place as u64, clock::nanos().saturating_sub(message.sent) as f64 / 1e9);
         // The broker may deliver a message before it acknowledges it.
         let late_ack = u64::from(!message.acked);
         self.office.totals(|t| {
@@ -287,11 +290,7 @@ impl Client {
             t.pending -= lost + 1;
             t.round_trips += took;
         });
-        self.note_oldest();
-    }
-
-    fn note_oldest(&self) {
-        self.office.waits(self.id, self.pending.front().map(|message| message.sent));
+        self.office.back(self.id, message.sent);
     }
 
     fn learn(&self, flow: &mut Flow, publish: &Publish) {
@@ -324,7 +323,6 @@ impl Client {
         self.pending.retain(|message| !message.acked);
         let lost = (before - self.pending.len()) as u64;
         self.office.totals(|t| (t.broken += 1, t.pending -= lost));
-        self.note_oldest();
         self.office.say(&Line::Broken(Broken {
             at: self.office.now(),
             client: self.id,

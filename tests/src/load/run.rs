@@ -36,8 +36,8 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Office {
     start: Instant,
     totals: RefCell<Totals>,
-    /// When the oldest message on the way was published, by client.
-    oldest: RefCell<BTreeMap<u32, Instant>>,
+    /// When the last message was published that came back, by client: nanoseconds of `CLOCK_MONOTONIC`.
+    back: RefCell<BTreeMap<u32, u64>>,
     closed: Cell<Option<Instant>>,
     bell: Notify,
 }
@@ -47,7 +47,7 @@ impl Office {
         Self {
             start: Instant::now(),
             totals: RefCell::default(),
-            oldest: RefCell::default(),
+            back: RefCell::default(),
             closed: Cell::new(None),
             bell: Notify::new(),
         }
@@ -63,13 +63,9 @@ impl Office {
         count(&mut self.totals.borrow_mut());
     }
 
-    /// Notes when the oldest message that a client has on the way was published.
-    pub(super) fn waits(&self, client: u32, since: Option<Instant>) {
-        let mut oldest = self.oldest.borrow_mut();
-        match since {
-            Some(since) => oldest.insert(client, since),
-            None => oldest.remove(&client),
-        };
+    /// Notes when a client published the message that has come back last.
+    pub(super) fn back(&self, client: u32, sent: u64) {
+        self.back.borrow_mut().insert(client, sent);
     }
 
     /// Reports. When nobody reads any more, the program ends by the end of its input.
@@ -103,8 +99,7 @@ impl Office {
     fn say_totals(&self, finished: bool) {
         let mut totals = self.totals.borrow().clone();
         (totals.at, totals.finished) = (self.now(), finished);
-        let oldest = self.oldest.borrow().values().min().copied();
-        totals.oldest = oldest.map(|sent| sent.duration_since(self.start).as_secs_f64());
+        totals.back = self.back.borrow().values().min().copied().unwrap_or_default();
         self.say(&Line::Totals(totals));
     }
 }
@@ -181,6 +176,7 @@ impl Program {
                     break;
                 }
                 office.totals(|t| t.clients += 1);
+                office.back(id, 0);
                 let client = Client::new(id, Rc::clone(&group), Rc::clone(&office));
                 clients.spawn_local(client.run(Rc::clone(&way)));
             }

@@ -40,7 +40,7 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
 pub enum Line {
-    /// Four times a second, and once more at the end.
+    /// Ten times a second, and once more at the end.
     Totals(Totals),
     /// A client has an established flow: its connection is accepted and its subscriptions hold.
     Established {
@@ -132,8 +132,9 @@ pub struct Totals {
     pub lost: u64,
     /// Messages published and not yet back at this moment.
     pub pending: u64,
-    /// When the oldest of them was published; `None` when all are back.
-    pub oldest: Option<f64>,
+    /// When (nanoseconds of `CLOCK_MONOTONIC`) the last message was published that came back, of the client of whom that
+    /// is longest ago; 0 when there is one that has had none back.
+    pub back: u64,
     /// Messages that were due while too many were on the way, and were not published.
     pub held_back: u64,
     /// Sum of the round trips of the messages received, seconds.

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::clock;
 
-pub use links::in_namespace;
+pub use links::{in_namespace, in_namespace_on};
 
 /// The variable that names the object to test.
 pub const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";

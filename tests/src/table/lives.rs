@@ -41,6 +41,16 @@ struct Entry {
     fin_client: bool,
     fin_backend: bool,
     live: bool,
+    /// What its backend last acknowledged.
+    acked: u32,
+}
+
+impl Entry {
+    /// Whether its client may have sent this number: up to 64 KiB ahead of what was acknowledged, or 4 MiB behind.
+    const fn may_be_from_client(&self, seq: u32) -> bool {
+        let ahead = seq.wrapping_sub(self.acked).cast_signed();
+        ahead >= -(4 << 20) && ahead <= 64 << 10
+    }
 }
 
 struct Lives<P> {
@@ -52,6 +62,7 @@ struct Lives<P> {
     /// Where the last SYN of a port went, from whoever it was, until it is proven.
     asked: BTreeMap<u16, u16>,
     step: usize,
+    opened: u64,
 }
 
 impl<P: Plane> Lives<P> {
@@ -68,6 +79,7 @@ impl<P: Plane> Lives<P> {
             entries: BTreeMap::new(),
             asked: BTreeMap::new(),
             step: 0,
+            opened: 0,
         }
     }
 
@@ -161,7 +173,9 @@ impl<P: Plane> Lives<P> {
         assert!(passed.may_be(Outcome::ForwardPromoted), "{}: the proof: {passed:?}", self.step);
         assert_eq!(self.backend_of(&passed.bytes), backend, "{}: the proof", self.step);
         self.asked.remove(&port);
-        self.entries.insert(port, Entry { backend, fin_client: fin, fin_backend: false, live: true });
+        let entry = Entry { backend, fin_client: fin, fin_backend: false, live: true, acked: client };
+        self.entries.insert(port, entry);
+        self.opened += 1;
         Ends::Open { backend, client: client.wrapping_add(fin.into()), server, acked: client }
     }
 
@@ -175,6 +189,7 @@ impl<P: Plane> Lives<P> {
             6..12 => {
                 self.reply(port, backend, Tcp::data(server, client, b"puback"));
                 (server, acked) = (server.wrapping_add(6), client);
+                self.acknowledged(port, backend, client);
             }
             12 => {
                 self.checked_request(port, backend, Tcp::fin(client, server));
@@ -184,6 +199,7 @@ impl<P: Plane> Lives<P> {
             13 => {
                 self.reply(port, backend, Tcp::fin(server, client));
                 (server, acked) = (server.wrapping_add(1), client);
+                self.acknowledged(port, backend, client);
                 self.fin(port, backend, false);
             }
             14 => {
@@ -227,8 +243,8 @@ impl<P: Plane> Lives<P> {
         let Some(entry) = self.entries.get(&port) else { return };
         let proven = passed.outcome == Some(Outcome::ForwardPromoted);
         assert!(!proven, "{}: a proof without knowledge", self.step);
-        let backend = entry.backend;
-        if tcp.flags & Tcp::FIN != 0 {
+        let (backend, is_near) = (entry.backend, entry.may_be_from_client(seq));
+        if tcp.flags & Tcp::FIN != 0 && is_near {
             self.fin(port, backend, true);
         }
         assert_eq!(self.backend_of(&passed.bytes), backend, "{}: re-steered", self.step);
@@ -257,6 +273,12 @@ impl<P: Plane> Lives<P> {
         };
         *(if client { &mut entry.fin_client } else { &mut entry.fin_backend }) = true;
         entry.live &= !(entry.fin_client && entry.fin_backend);
+    }
+
+    fn acknowledged(&mut self, port: u16, backend: u16, number: u32) {
+        if let Some(entry) = self.entries.get_mut(&port).filter(|entry| entry.backend == backend) {
+            entry.acked = number;
+        }
     }
 
     fn reset_by(&mut self, port: u16, backend: u16) {
@@ -324,24 +346,26 @@ impl<P: Plane> Lives<P> {
     }
 }
 
-/// Plays `steps` things that happen to connections over one family, and compares all counts every so many. Returns how
-/// many connections were opened.
+/// Plays random things that happen to connections over one family until so many were opened, and compares all counts
+/// every so many steps. Returns the steps.
 ///
 /// # Panics
 /// When a count is not the model's, or a packet of a connection went elsewhere.
-pub fn play(plane: impl Plane, net: Net, seed: u64, (steps, every): (usize, usize)) -> u64 {
+pub fn play(plane: impl Plane, net: Net, seed: u64, (connections, every): (u64, usize)) -> usize {
     let mut lives = Lives::new(plane, net, seed);
-    for step in 1..=steps {
+    while lives.opened < connections {
         lives.step();
-        if step % every == 0 {
+        if lives.step.is_multiple_of(every) {
             lives.check();
         }
-        if step % (10 * every) == 0 {
+        if lives.step.is_multiple_of(10 * every) {
             lives.change();
         }
     }
     lives.check();
-    lives.plane.state().counts.values().map(|counts| counts.opened).sum()
+    let opened: u64 = lives.plane.state().counts.values().map(|counts| counts.opened).sum();
+    assert_eq!(lives.opened, opened, "connections opened");
+    lives.step
 }
 
 /// Opens [`CROWD`] connections that all go to one backend, and ends them.

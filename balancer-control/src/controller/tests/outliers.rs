@@ -94,6 +94,9 @@ fn floods_eject_nobody() {
     flood([(9100, 9100); 3], 2);
     flood([(90_100, 9200), (80_100, 9200), (85_100, 9200)], 4);
     flood([(199_100, 9300), (98_100, 98_000), (97_100, 97_000)], 6);
+    // The first has answered nobody of late, and looks dead; the others answer one of a hundred.
+    flood([(249_100, 9300), (148_100, 98_500), (147_100, 97_500)], 20);
+    flood([(299_100, 9300), (198_100, 99_000), (197_100, 98_000)], 22);
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Timeouts {
     /// Whether `flow` may be forgotten at `now`, and why.
     ///
     /// A FIN that claims to be the client's shortens nothing: anybody can send one. A RST that claims to be counts only
-    /// while the table is `pressed`, and only when nothing followed it for the closing time.
+    /// while the table is `pressed`, and only when nothing followed it for as long as a half-closed flow is kept.
     #[must_use]
     pub const fn expiry(&self, flow: &Flow, now: u32, pressed: bool) -> Option<Expiry> {
         let silent = silence(flow, now);
@@ -70,7 +70,7 @@ impl Timeouts {
         if silent >= self.idle {
             return Some(Expiry::Idle);
         }
-        if pressed && flow.state.has(FlowState::RST_UNPROVEN) && silent >= self.closing {
+        if pressed && flow.state.has(FlowState::RST_UNPROVEN) && silent >= self.half_closed {
             return Some(Expiry::UnprovenReset);
         }
         None

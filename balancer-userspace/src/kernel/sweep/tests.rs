@@ -19,7 +19,7 @@ fn each_state_has_its_timeout() {
         (FlowState::FIN_CLIENT, false, 1000, Expiry::Idle),
         (FlowState::SYN_PENDING, false, 1000, Expiry::Idle),
         (FlowState::RST_UNPROVEN, false, 1000, Expiry::Idle),
-        (FlowState::RST_UNPROVEN, true, 10, Expiry::UnprovenReset),
+        (FlowState::RST_UNPROVEN, true, 100, Expiry::UnprovenReset),
         (FlowState::FIN_BACKEND, false, 100, Expiry::HalfClosed),
         (FlowState::FIN_BACKEND, true, 100, Expiry::HalfClosed),
         (closed, false, 10, Expiry::Closed),

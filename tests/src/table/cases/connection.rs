@@ -1,6 +1,6 @@
 //! Connections from SYN to data.
 
-use balancer_common::outcome::Outcome;
+use balancer_common::{abi::FlowState, outcome::Outcome};
 
 use crate::{
     packet::Tcp,
@@ -20,6 +20,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 early_data(net),
                 rerouted(net),
                 rerouted_again(net),
+                rerouted_at_the_end(net),
             ]
         })
         .collect()
@@ -64,6 +65,22 @@ fn rerouted_again(net: Net) -> Scenario {
     s.flow(&moved, 0, 1005 + BULK);
     s.request(&third, "all of it again", Tcp::data(1005, 5001, b"data"), Outcome::ForwardRequest);
     s.flow(&third, 0, 1005 + BULK);
+    s
+}
+
+/// The way changes when the client has nothing left to send but its FIN, once more.
+fn rerouted_at_the_end(net: Net) -> Scenario {
+    let world = World::new(net, 1);
+    let talk = world.talk(40000, 0);
+    let moved = talk.from(talk.client, world::client_hop(13));
+    let mut s =
+        Scenario::new(format!("{net:?}: the way to the client changes, and its FIN comes again"), world);
+    s.connect(&talk);
+    s.request(&talk, "FIN", Tcp::fin(1001, 5001), Outcome::ForwardRequest);
+    s.reply(&talk, "its ACK, which is lost", Tcp::ack(5001, 1002), Outcome::ForwardReply);
+    s.request(&moved, "FIN again", Tcp::fin(1001, 5001), Outcome::ForwardRequest);
+    s.reply(&moved, "what the backend still has", Tcp::data(5001, 1002, b"data"), Outcome::ForwardReply);
+    s.flow(&moved, FlowState::FIN_CLIENT, 1002);
     s
 }
 
@@ -210,7 +227,7 @@ fn early_data(net: Net) -> Scenario {
     s.request(&first, "numbers wrap around", Tcp::data(0, 0, b"CONNECT"), Outcome::ForwardPromoted);
     s.flow(&first, 0, 0);
     s.request(&second, "FIN", Tcp::fin(0, 0), Outcome::ForwardPromoted);
-    s.flow(&second, balancer_common::abi::FlowState::FIN_CLIENT, 0);
+    s.flow(&second, FlowState::FIN_CLIENT, 0);
     s.reply(&second, "FIN", Tcp::fin(0, 1), Outcome::ForwardReply).closes(0);
     s
 }

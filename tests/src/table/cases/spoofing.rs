@@ -34,8 +34,10 @@ fn live_flow(net: Net) -> Scenario {
     s.reply(&talk, "challenge ACK", Tcp::ack(5001, 1001), Outcome::ForwardReply);
     s.request(&spoofed, "RST", Tcp::rst(GUESS + 1), Outcome::ForwardRequest);
     s.request(&spoofed, "FIN", Tcp::fin(GUESS + 1, 1), Outcome::ForwardRequest);
+    s.flow(&talk, FlowState::SYN_PENDING, 1001);
+    s.request(&spoofed, "RST that may be the client's", Tcp::rst(1100), Outcome::ForwardRequest);
+    s.request(&spoofed, "FIN that may be the client's", Tcp::fin(1100, 1), Outcome::ForwardRequest);
     let flags = FlowState::SYN_PENDING | FlowState::RST_UNPROVEN | FlowState::FIN_CLIENT;
-    s.flow(&talk, flags, 1001);
     s.request(&spoofed, "SYN again", Tcp::syn(GUESS + 2), Outcome::ForwardSynAgain);
     s.request(&talk, "data", Tcp::data(1001, 5001, b"still here"), Outcome::ForwardRequest);
     s.reply(&talk, "data", Tcp::data(5001, 1011, b"so am I"), Outcome::ForwardReply);

@@ -12,16 +12,24 @@ use crate::table::{
     world::{NEIGHBOURS, client_hop, server_hop},
 };
 
-/// Runs a test in a network namespace of its own that has the two links, on one CPU.
+/// Runs a test in a network namespace of its own that has the two links, on the first CPU.
 ///
 /// # Panics
 /// When the test does, and when the namespace cannot be made: no root, or no iproute2.
 pub fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = thread::spawn(|| {
+    in_namespace_on(0, test);
+}
+
+/// As [`in_namespace`], on one of the CPUs.
+///
+/// # Panics
+/// As well when there is no such CPU.
+pub fn in_namespace_on(cpu: usize, test: impl FnOnce() + Send + 'static) {
+    let thread = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("root makes network namespaces");
         let mut cpus = CpuSet::new();
-        cpus.set(0).expect("there is a first CPU");
-        sched_setaffinity(Pid::from_raw(0), &cpus).expect("a thread may run on the first CPU alone");
+        cpus.set(cpu).expect("a CPU's number");
+        sched_setaffinity(Pid::from_raw(0), &cpus).expect("a thread may run on one CPU alone");
         links();
         test();
     });
