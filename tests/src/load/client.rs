@@ -1,6 +1,8 @@
 //! One MQTT client, for as long as the program runs.
 
-use std::{collections::VecDeque, io, process, rc::Rc, time::Duration};
+mod trouble;
+
+use std::{collections::VecDeque, process, rc::Rc, time::Duration};
 
 use rumqttc::mqttbytes::{
     Error as MqttError, QoS,
@@ -14,8 +16,8 @@ use tokio::{
 };
 use tokio_util::bytes::BytesMut;
 
+use self::trouble::Trouble;
 use super::{
-    herd::{NO_CONNACK, NO_HANDSHAKE},
     run::Office,
     way::{Stream, Way},
     wire::{Broken, Group, Line},
@@ -34,31 +36,6 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
-
-/// Why a flow ended, or did not begin.
-#[derive(Debug, thiserror::Error)]
-enum Trouble {
-    #[error("{0}")]
-    Io(io::ErrorKind),
-    #[error("closed by the broker")]
-    Closed,
-    #[error("no answer for {} s", SILENCE.as_secs())]
-    Silent,
-    #[error("{NO_HANDSHAKE} in {} s", CONNECT_PATIENCE.as_secs())]
-    NoHandshake,
-    #[error("{NO_CONNACK} in {} s", CONNECT_PATIENCE.as_secs())]
-    NoConnAck,
-    #[error("refused by the broker: {0}")]
-    Refused(String),
-    #[error("not MQTT: {0}")]
-    Garbled(MqttError),
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error.kind())
-    }
-}
 
 /// A message that has not come back.
 #[derive(Debug)]
