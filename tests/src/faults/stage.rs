@@ -123,8 +123,6 @@ pub(crate) struct Stage<'a> {
     pub(crate) passes: Vec<Pass>,
     over: Option<Instant>,
     recovered: Option<Duration>,
-    /// When that was, in nanoseconds of `CLOCK_MONOTONIC`.
-    over_at: u64,
     /// Flows of the fault's own.
     pub(super) own_flows: u64,
     pub(super) excuses: Vec<Excuse>,
@@ -169,7 +167,6 @@ impl<'a> Stage<'a> {
             passes: Vec::new(),
             over: None,
             recovered: None,
-            over_at: 0,
             own_flows: 0,
             excuses: Vec::new(),
             notes: Vec::new(),
@@ -240,7 +237,6 @@ impl<'a> Stage<'a> {
     /// Says that the cause has ended: the time to recover begins.
     pub(crate) fn over(&mut self) {
         (self.over, self.recovered) = (Some(Instant::now()), None);
-        self.over_at = clock::nanos();
     }
 
     /// Starts a new measurement.
@@ -261,6 +257,8 @@ impl<'a> Stage<'a> {
             self.over();
         }
         let over = self.over.unwrap_or_else(Instant::now);
+        // By the clock that the clients' program shares.
+        let over_at = clock::nanos().saturating_sub(over.elapsed().as_nanos() as u64);
         wait::until_ok("everything to be as before", PATIENCE, || {
             interrupt::check()?;
             let totals = self.load.totals();
@@ -270,7 +268,7 @@ impl<'a> Stage<'a> {
                 totals.connected,
                 totals.clients
             );
-            ensure!(totals.back > self.over_at, "not all messages from before have come back");
+            ensure!(totals.back > over_at, "not every client has had a message back since");
             let silent = self.streams.views().into_iter().filter(|v| v.is_open() && v.answered < over);
             let silent = silent.count();
             ensure!(silent == 0, "{silent} TCP flows are not answered");

@@ -16,7 +16,7 @@ use crate::{
 const LIVES: u64 = 1_000_000;
 const SHORT_LIVES: u64 = 1_500;
 
-/// Both families, half of the connections each, and one after them on one backend.
+/// Both families, half of the connections each and both at once; then a crowd of flows on one backend.
 pub(super) fn drift(seed: u64, short: bool) -> Result<Row> {
     let (connections, every) = if short { (SHORT_LIVES, 5_000) } else { (LIVES, 50_000) };
     let begun = Instant::now();
