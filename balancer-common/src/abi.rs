@@ -10,6 +10,7 @@ mod counters;
 mod endpoint;
 mod flow;
 mod half_open;
+pub mod half_open_set;
 mod hop;
 mod pace;
 #[cfg(feature = "user")]
@@ -24,6 +25,7 @@ pub use counters::{BackendCounts, CpuState, Rate, Removed, TableUse, Traffic};
 pub use endpoint::{Endpoint, Endpoint4, Endpoint6, PortRoles, Role, octets};
 pub use flow::{Flow, FlowCell, FlowKey4, FlowKey6, FlowState};
 pub use half_open::{HalfOpen, HalfOpenCell};
+pub use half_open_set::{HalfOpenEntry, HalfOpenTags};
 pub use hop::{Hop, VlanTag, VlanTags};
 pub use pace::{BackendPace, Pace, Room, ServiceCounts, ServicePace};
 pub use score::{Ring, Score, ScoreFlags, ScoreTable};
@@ -39,7 +41,7 @@ pub use shielded::{COOKIE_LIFE, Shielded};
 pub const ABI_VERSION: u32 = if cfg!(feature = "trial-layout") { LAYOUT | TRIAL } else { LAYOUT };
 
 /// The version without what is only tried.
-const LAYOUT: u32 = 1 << 16 | 4;
+const LAYOUT: u32 = 1 << 16 | 5;
 
 /// What the entries of a version mean.
 ///
@@ -122,10 +124,13 @@ pub mod names {
     pub const FLOWS4: &str = "FLOWS4";
     /// `Hash<FlowKey6, Flow>`, preallocated. Inserted by the program, removed by the agent.
     pub const FLOWS6: &str = "FLOWS6";
-    /// `LruHash<FlowKey4, HalfOpen>`: the only IPv4 state a flood can touch. Written by the program.
+    /// `Array<HalfOpenEntry<FlowKey4>>`: the only IPv4 state a flood can touch, found by [`HALF_OPEN_TAGS`]; see
+    /// [`super::half_open_set`]. Written by the program.
     pub const HALF_OPEN4: &str = "HALF_OPEN4";
-    /// `LruHash<FlowKey6, HalfOpen>`: the only IPv6 state a flood can touch. Written by the program.
+    /// `Array<HalfOpenEntry<FlowKey6>>`, as `HALF_OPEN4`.
     pub const HALF_OPEN6: &str = "HALF_OPEN6";
+    /// `Array<HalfOpenTags>` by set, those of `HALF_OPEN4` first. Written by the program.
+    pub const HALF_OPEN_TAGS: &str = "HALF_OPEN_TAGS";
     /// `Hash<FlowKey4, u64>`: flows that are to be closed at their next packet with data, and which one it was on the
     /// tuple: [`super::FlowState::identity`]. Written by the agent; the program removes what it has closed.
     pub const CLOSING4: &str = "CLOSING4";

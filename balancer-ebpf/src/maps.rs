@@ -2,16 +2,16 @@
 //! gateway are set by the agent at load time.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, xdp::DevMapHash},
+    maps::{Array, HashMap, PerCpuArray, xdp::DevMapHash},
 };
 use balancer_common::{
     abi::{
         Backend, BackendCounts, BackendPace, CLOSING, CpuState, DEFAULT_FLOWS4, DEFAULT_FLOWS6,
-        DEFAULT_SERVICES, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HALF_OPEN, HalfOpen,
-        MAX_BACKENDS, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings,
-        Shielded, TableUse, Traffic,
+        DEFAULT_SERVICES, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HALF_OPEN, HalfOpenEntry,
+        HalfOpenTags, MAX_BACKENDS, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts,
+        ServicePace, Settings, Shielded, TableUse, Traffic, half_open_set::SETS,
     },
     outcome::Outcome,
 };
@@ -44,9 +44,15 @@ pub(crate) static FLOWS4: HashMap<FlowKey4, Flow> = HashMap::with_max_entries(DE
 #[map]
 pub(crate) static FLOWS6: HashMap<FlowKey6, Flow> = HashMap::with_max_entries(DEFAULT_FLOWS6, 0);
 #[map]
-pub(crate) static HALF_OPEN4: LruHashMap<FlowKey4, HalfOpen> = LruHashMap::with_max_entries(HALF_OPEN, 0);
+pub(crate) static HALF_OPEN4: Array<HalfOpenEntry<FlowKey4>> =
+    Array::with_max_entries(HALF_OPEN, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static HALF_OPEN6: LruHashMap<FlowKey6, HalfOpen> = LruHashMap::with_max_entries(HALF_OPEN, 0);
+pub(crate) static HALF_OPEN6: Array<HalfOpenEntry<FlowKey6>> =
+    Array::with_max_entries(HALF_OPEN, BPF_F_MMAPABLE);
+/// Nobody maps these into memory, but then the kernel begins their values with a page, and each line of tags with a line of
+/// the cache.
+#[map]
+pub(crate) static HALF_OPEN_TAGS: Array<HalfOpenTags> = Array::with_max_entries(2 * SETS, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static CLOSING4: HashMap<FlowKey4, u64> = HashMap::with_max_entries(CLOSING, 0);
 #[map]

@@ -60,7 +60,6 @@ mod scene;
 pub mod stack;
 #[forbid(unsafe_code)]
 pub mod storm;
-#[forbid(unsafe_code)]
 pub mod table;
 #[forbid(unsafe_code)]
 pub mod tcp;

@@ -5,8 +5,8 @@ use aya::Pod;
 
 use super::{
     Backend, BackendCounts, BackendId, BackendPace, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4,
-    FlowKey6, HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings,
-    Shielded, TableUse, Traffic,
+    FlowKey6, HalfOpen, HalfOpenEntry, HalfOpenTags, PortRoles, Removed, Ring, ScoreTable, Service,
+    ServiceCounts, ServicePace, Settings, Shielded, TableUse, Traffic,
 };
 
 macro_rules! pod {
@@ -30,6 +30,9 @@ pod!(
     FlowKey4,
     FlowKey6,
     HalfOpen,
+    HalfOpenEntry<FlowKey4>,
+    HalfOpenEntry<FlowKey6>,
+    HalfOpenTags,
     PortRoles,
     Removed,
     Ring,

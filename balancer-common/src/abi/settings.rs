@@ -10,6 +10,8 @@ pub struct Settings {
     pub flood_syns: u32,
     /// Key of the flow hash. Drawn at random once; gateways that share flows are given the same one.
     pub hash_key: u64,
+    /// Key of the hash that half-open connections are found by. Drawn at random with the maps, and theirs for good.
+    pub half_open_key: u64,
     /// Entries of `FLOWS4` above which new flows are steered by the ring alone.
     pub flows4_high: u32,
     /// Entries of `FLOWS6` above which new flows are steered by the ring alone.
@@ -27,4 +29,4 @@ pub struct Settings {
     pub shield_mss6: u16,
 }
 
-const _: () = assert!(size_of::<Settings>() == 40);
+const _: () = assert!(size_of::<Settings>() == 48);

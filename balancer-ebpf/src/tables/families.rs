@@ -5,12 +5,12 @@ use core::{mem, ptr};
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST, bpf_fib_lookup as FibLookup},
     helpers::bpf_fib_lookup,
-    maps::{HashMap, LruHashMap},
+    maps::{Array, HashMap},
 };
 use balancer_common::{
     abi::{
         COOKIE_LIFE, Endpoint, Endpoint4, Endpoint6, Flow, FlowCell, FlowKey4, FlowKey6, FlowState, HalfOpen,
-        HalfOpenCell, Hop, Settings, Shielded, VlanTags,
+        HalfOpenCell, HalfOpenEntry, Hop, Settings, Shielded, VlanTags,
     },
     packet::{Family, V4, V6},
     path::Packet,
@@ -21,6 +21,7 @@ use super::Maps;
 use crate::{
     atomic,
     cookie::call as cookie,
+    half_open::call as half_open,
     maps::{
         CLOSING4, CLOSING6, DEVICES, ENDPOINTS4, ENDPOINTS6, FLOWS4, FLOWS6, HALF_OPEN4, HALF_OPEN6, SCRATCH,
         SETTINGS, SHIELDED4, SHIELDED6, Scratch, TABLE_REMOVED, TABLE_USE,
@@ -32,13 +33,14 @@ trait FamilyMaps: Family {
     type EndpointKey: 'static;
     const ENDPOINTS: &'static HashMap<Self::EndpointKey, Endpoint>;
     const FLOWS: &'static HashMap<Self::Key, Flow>;
-    const HALF_OPEN: &'static LruHashMap<Self::Key, HalfOpen>;
+    const HALF_OPEN: &'static Array<HalfOpenEntry<Self::Key>>;
     const CLOSING: &'static HashMap<Self::Key, u64>;
     const SHIELDED: &'static HashMap<Self::Key, Shielded>;
-    /// Index in `TABLE_USE`.
+    /// Index in `TABLE_USE`, and of the family's part of `HALF_OPEN_TAGS`.
     const TABLE: u32;
 
     fn endpoint_key(addr: Self::Addr, port: [u8; 2]) -> Self::EndpointKey;
+    fn key_words(key: &Self::Key) -> [u64; 3];
     fn high(settings: &Settings) -> u32;
     fn fill(fib: &mut FibLookup, source: Self::Addr, destination: Self::Addr);
     fn cookie(isn: u32, mss: u16) -> Option<u32>;
@@ -49,7 +51,7 @@ impl FamilyMaps for V4 {
     type EndpointKey = Endpoint4;
     const ENDPOINTS: &'static HashMap<Endpoint4, Endpoint> = &ENDPOINTS4;
     const FLOWS: &'static HashMap<FlowKey4, Flow> = &FLOWS4;
-    const HALF_OPEN: &'static LruHashMap<FlowKey4, HalfOpen> = &HALF_OPEN4;
+    const HALF_OPEN: &'static Array<HalfOpenEntry<FlowKey4>> = &HALF_OPEN4;
     const CLOSING: &'static HashMap<FlowKey4, u64> = &CLOSING4;
     const SHIELDED: &'static HashMap<FlowKey4, Shielded> = &SHIELDED4;
     const TABLE: u32 = 0;
@@ -57,6 +59,11 @@ impl FamilyMaps for V4 {
     #[inline(always)]
     fn endpoint_key(addr: [u8; 4], port: [u8; 2]) -> Endpoint4 {
         Endpoint4 { addr, port, reserved: [0; 2] }
+    }
+
+    #[inline(always)]
+    fn key_words(key: &FlowKey4) -> [u64; 3] {
+        key.words()
     }
 
     #[inline(always)]
@@ -88,7 +95,7 @@ impl FamilyMaps for V6 {
     type EndpointKey = Endpoint6;
     const ENDPOINTS: &'static HashMap<Endpoint6, Endpoint> = &ENDPOINTS6;
     const FLOWS: &'static HashMap<FlowKey6, Flow> = &FLOWS6;
-    const HALF_OPEN: &'static LruHashMap<FlowKey6, HalfOpen> = &HALF_OPEN6;
+    const HALF_OPEN: &'static Array<HalfOpenEntry<FlowKey6>> = &HALF_OPEN6;
     const CLOSING: &'static HashMap<FlowKey6, u64> = &CLOSING6;
     const SHIELDED: &'static HashMap<FlowKey6, Shielded> = &SHIELDED6;
     const TABLE: u32 = 1;
@@ -96,6 +103,11 @@ impl FamilyMaps for V6 {
     #[inline(always)]
     fn endpoint_key(addr: [u8; 16], port: [u8; 2]) -> Endpoint6 {
         Endpoint6 { addr, port, reserved: [0; 6] }
+    }
+
+    #[inline(always)]
+    fn key_words(key: &FlowKey6) -> [u64; 3] {
+        key.words()
     }
 
     #[inline(always)]
@@ -174,21 +186,25 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
 
     #[inline(always)]
     fn half_open(&self, key: &F::Key) -> Option<&HalfOpenCell> {
-        let half = F::HALF_OPEN.get_ptr(key)?;
-        // SAFETY: a HalfOpenCell has the layout of a HalfOpen, with atomics where it is written in place.
-        Some(unsafe { &*half.cast::<HalfOpenCell>() })
+        let entry = F::HALF_OPEN.get_ptr(half_open::find(F::TABLE, F::key_words(key))?)?;
+        // SAFETY: the pointer is to a map value, and a HalfOpenCell has the layout of a HalfOpen, with atomics where it is
+        // written in place. Another CPU may give the entry to another connection meanwhile, which can at worst misdirect
+        // the packets that race with that.
+        Some(unsafe { &*(&raw const (*entry).half).cast::<HalfOpenCell>() })
     }
 
     #[inline(always)]
     fn put_half_open(&self, key: &F::Key, half: &HalfOpen) {
-        // An LRU makes room by itself; when it cannot, the client's SYN comes again.
-        let _full = F::HALF_OPEN.insert(key, half, u64::from(BPF_ANY));
+        // Other CPUs want the same way: the client's SYN comes again.
+        let Some(index) = half_open::claim(F::TABLE, F::key_words(key)) else { return };
+        let Some(entry) = F::HALF_OPEN.get_ptr_mut(index) else { return };
+        // SAFETY: the pointer is to a map value; who reads it meanwhile, see above.
+        unsafe { (&raw mut (*entry).half).write(*half) };
     }
 
     #[inline(always)]
     fn remove_half_open(&self, key: &F::Key) {
-        // Evicted already: nothing is left to remove.
-        let _gone = F::HALF_OPEN.remove(key);
+        half_open::release(F::TABLE, F::key_words(key));
     }
 
     #[inline(always)]

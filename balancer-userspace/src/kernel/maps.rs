@@ -8,6 +8,7 @@
 mod closing;
 mod counters;
 mod flows;
+mod half_open;
 mod layout;
 mod paces;
 mod source;

@@ -257,6 +257,7 @@ pub(crate) fn names_of_maps() -> impl Iterator<Item = &'static str> {
         names::FLOWS6,
         names::HALF_OPEN4,
         names::HALF_OPEN6,
+        names::HALF_OPEN_TAGS,
         names::CLOSING4,
         names::CLOSING6,
         names::SHIELDED4,

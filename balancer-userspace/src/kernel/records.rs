@@ -8,8 +8,8 @@ use std::mem::offset_of;
 
 use balancer_common::abi::{
     ABI_VERSION, Backend, BackendCounts, BackendPace, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4,
-    FlowKey6, HalfOpen, OLDEST_MEANING, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts,
-    ServicePace, Settings, Shielded, TableUse, meaning, names,
+    FlowKey6, HalfOpen, HalfOpenTags, OLDEST_MEANING, PortRoles, Removed, Ring, ScoreTable, Service,
+    ServiceCounts, ServicePace, Settings, Shielded, TableUse, meaning, names,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,13 @@ fn whole<T>(name: &str) -> Record {
     Record { size: size_of::<T>(), fields: vec![field(name, 0, size_of::<T>())] }
 }
 
+/// An entry of an array that begins with the key of a flow.
+fn keyed(key: Record, value: Record) -> Record {
+    let of_key = key.fields.into_iter().map(|field| Field { name: format!("key.{}", field.name), ..field });
+    let behind = value.fields.into_iter().map(|field| Field { at: key.size + field.at, ..field });
+    Record { size: key.size + value.size, fields: of_key.chain(behind).collect() }
+}
+
 impl Records {
     /// Those of this build.
     pub(crate) fn ours() -> Self {
@@ -80,8 +87,9 @@ impl Records {
             (names::GENERATIONS, index(), whole::<u32>("generation")),
             (names::FLOWS4, flow4(), flow()),
             (names::FLOWS6, flow6(), flow()),
-            (names::HALF_OPEN4, flow4(), half_open()),
-            (names::HALF_OPEN6, flow6(), half_open()),
+            (names::HALF_OPEN4, index(), keyed(flow4(), half_open())),
+            (names::HALF_OPEN6, index(), keyed(flow6(), half_open())),
+            (names::HALF_OPEN_TAGS, index(), whole::<HalfOpenTags>("tags")),
             (names::SHIELDED4, flow4(), shielded()),
             (names::SHIELDED6, flow6(), shielded()),
             (names::COUNTS, index(), counts()),
@@ -138,6 +146,7 @@ fn settings() -> Record {
         abi_version,
         flood_syns,
         hash_key,
+        half_open_key,
         flows4_high,
         flows6_high,
         adopt_for,

@@ -14,6 +14,7 @@
 //! was interrupted is begun anew, or completed, by the next start.
 
 mod copy;
+mod half_open;
 mod plan;
 
 use std::fmt;

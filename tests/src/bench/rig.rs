@@ -194,6 +194,7 @@ impl Rig {
             abi_version: balancer_common::abi::ABI_VERSION,
             flood_syns: u32::from(path == Path::Flood),
             hash_key: 0x5bd1_e995_9e37_79b9,
+            half_open_key: 0xc2b2_ae3d_27d4_eb4f,
             flows4_high: u32::MAX,
             flows6_high: u32::MAX,
             // Flows without state are not adopted, so that floods do not change what becomes of unknown ones.

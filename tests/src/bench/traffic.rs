@@ -138,7 +138,7 @@ const STRANGERS: u32 = 0x1400_0000;
 const BACKENDS: u32 = 0x0a80_0000;
 const VIP: u32 = 0xc000_0201;
 /// New flows come from this many tuples, many more than the half-open table holds.
-const TUPLES: u32 = 1 << 20;
+const TUPLES: u32 = 1 << 22;
 
 /// Link address of whoever sends the frames.
 pub(super) const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 2];

@@ -3,6 +3,7 @@
 //! Everything happens in a network namespace of its own, with the two links of the tables as pairs of interfaces:
 //! `bpf_fib_lookup` then finds the routes and neighbours that [`super::route`] tells the host.
 
+mod half_open;
 mod links;
 mod state;
 
@@ -17,8 +18,8 @@ use aya::{
 use balancer_common::{
     abi::{
         Backend, BackendCounts, BackendPace, CLOCK_SHIFT, CpuState, Endpoint, Endpoint4, Endpoint6, Flow,
-        FlowKey4, FlowKey6, HalfOpen, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts,
-        ServicePace, Settings, Shielded, TableUse, Traffic, clock_from_nanos, names,
+        FlowKey4, FlowKey6, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace,
+        Settings, Shielded, TableUse, Traffic, clock_from_nanos, names,
     },
     outcome::Outcome,
     path::Action,
@@ -29,6 +30,7 @@ use super::{
     host::{BACKENDS, client4, client6, flooded, key6, others},
 };
 use crate::clock;
+use half_open::Tags;
 
 pub use links::{in_namespace, in_namespace_on};
 
@@ -38,6 +40,7 @@ pub const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";
 /// The loaded program and its maps.
 pub struct Kernel {
     ebpf: Ebpf,
+    tags: Tags,
 }
 
 impl Default for Kernel {
@@ -106,7 +109,8 @@ impl Kernel {
             .try_into()
             .expect("it is an XDP program");
         program.load().unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
-        Self { ebpf }
+        let tags = Tags::open(&ebpf);
+        Self { ebpf, tags }
     }
 
     /// What the kernel says of the program.
@@ -128,8 +132,7 @@ impl Kernel {
         self.clear::<FlowKey6, u64>(names::CLOSING6);
         self.clear::<FlowKey4, Shielded>(names::SHIELDED4);
         self.clear::<FlowKey6, Shielded>(names::SHIELDED6);
-        self.clear::<FlowKey4, HalfOpen>(names::HALF_OPEN4);
-        self.clear::<FlowKey6, HalfOpen>(names::HALF_OPEN6);
+        half_open::clear(self);
         for id in 0..u32::from(BACKENDS) {
             self.set(names::COUNTS, id, BackendCounts::default());
             self.set_per_cpu(names::TRAFFIC, id, Traffic::default());

@@ -202,6 +202,7 @@ impl World {
         let settings = Settings {
             flood_syns: 0,
             hash_key: 0x0123_4567_89ab_cdef,
+            half_open_key: 0xfedc_ba98_7654_3210,
             flows4_high: super::FLOWS,
             flows6_high: super::FLOWS,
             adopt_for: 3600,

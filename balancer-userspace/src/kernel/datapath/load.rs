@@ -65,6 +65,7 @@ fn first_settings(sizes: Sizes) -> Settings {
         abi_version: ABI_VERSION,
         flood_syns: 0,
         hash_key: random(),
+        half_open_key: random(),
         flows4_high: nine_tenths(sizes.flows4),
         flows6_high: nine_tenths(sizes.flows6),
         adopt_for: clock_from_seconds(3600),
@@ -79,7 +80,7 @@ const fn nine_tenths(of: u32) -> u32 {
     of - of / 10
 }
 
-/// A number that nobody can guess, for the key of the flow hash.
+/// A number that nobody can guess, for the key of a hash.
 fn random() -> u64 {
     let mut bytes = [0; 8];
     std::fs::File::open("/dev/urandom")

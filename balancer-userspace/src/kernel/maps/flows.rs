@@ -8,6 +8,7 @@ use balancer_common::abi::{
     TableUse, names,
 };
 
+use super::half_open::HalfOpenSets;
 use super::source::{NamedArray, NamedFront};
 use super::{MapSource, Table, TableKey};
 use crate::kernel::Error;
@@ -59,14 +60,11 @@ pub struct Flows {
     pub v4: Table<FlowKey4, Flow>,
     /// Established IPv6 flows.
     pub v6: Table<FlowKey6, Flow>,
-    /// Half-open IPv4 flows.
-    pub half_open4: Table<FlowKey4, HalfOpen>,
-    /// Half-open IPv6 flows.
-    pub half_open6: Table<FlowKey6, HalfOpen>,
     /// Numbers of shielded IPv4 flows.
     pub shielded4: Table<FlowKey4, Shielded>,
     /// Numbers of shielded IPv6 flows.
     pub shielded6: Table<FlowKey6, Shielded>,
+    half_open: HalfOpenSets,
     counts: NamedFront<BackendCounts>,
     removed: NamedFront<Removed>,
     table_use: NamedArray<TableUse>,
@@ -83,10 +81,9 @@ impl Flows {
         Ok(Self {
             v4: Table::open(source, names::FLOWS4)?,
             v6: Table::open(source, names::FLOWS6)?,
-            half_open4: Table::open(source, names::HALF_OPEN4)?,
-            half_open6: Table::open(source, names::HALF_OPEN6)?,
             shielded4: Table::open(source, names::SHIELDED4)?,
             shielded6: Table::open(source, names::SHIELDED6)?,
+            half_open: HalfOpenSets::open(source)?,
             counts: NamedFront::open(source, names::COUNTS)?,
             removed: NamedFront::open(source, names::REMOVED)?,
             table_use: NamedArray::open(source, names::TABLE_USE)?,
@@ -137,10 +134,7 @@ impl Flows {
     ///
     /// When the table cannot be read.
     pub fn half_open(&self, key: &FlowKey) -> Result<Option<HalfOpen>, Error> {
-        match key {
-            FlowKey::V4(key) => self.half_open4.get(key),
-            FlowKey::V6(key) => self.half_open6.get(key),
-        }
+        self.half_open.get(key)
     }
 
     /// Removes one established flow and counts that. `None` when it was gone already.

@@ -7,6 +7,7 @@ use balancer_common::abi::{Settings, names};
 use tracing::warn;
 
 use super::Copied;
+use super::half_open::{self, HalfOpenPairs};
 use crate::kernel::Error;
 use crate::kernel::maps::{Devices, MapSource as _};
 use crate::kernel::records::{Record, Records, Translation};
@@ -16,7 +17,7 @@ use crate::kernel::sys::bytes::{self, ANY};
 const BATCH: usize = 4096;
 
 /// Flow tables: every version must be able to carry what is in them.
-const FLOWS: [&str; 4] = [names::FLOWS4, names::FLOWS6, names::HALF_OPEN4, names::HALF_OPEN6];
+const FLOWS: [&str; 2] = [names::FLOWS4, names::FLOWS6];
 
 /// Numbers of shielded flows. Versions whose flows are not shielded have no such maps.
 const NUMBERS: [&str; 2] = [names::SHIELDED4, names::SHIELDED6];
@@ -47,15 +48,15 @@ const ARRAYS: [&str; 13] = [
 ];
 
 /// One map of both sets.
-struct Pair {
+pub(super) struct Pair {
     name: &'static str,
-    old: MapData,
+    pub(super) old: MapData,
     new: MapData,
     key: usize,
     value: usize,
     /// Entries that both have room for.
     room: u32,
-    translation: Translation,
+    pub(super) translation: Translation,
 }
 
 /// All maps of both sets.
@@ -63,6 +64,8 @@ pub(super) struct Copies {
     arrays: Vec<Pair>,
     endpoints: Vec<Pair>,
     flows: Vec<Pair>,
+    /// `None` when those of the old maps are kept in another way.
+    half_open: Option<HalfOpenPairs>,
     settings: Pair,
     paces: MapData,
     /// Where a pace is described in the old layout.
@@ -84,10 +87,13 @@ impl Copies {
         }
         let lacks = || Error::Layout { name: names::SERVICE_PACES, fields: "pace".to_owned() };
         let pace = theirs.maps.get(names::SERVICE_PACES).map(|(_, value)| value.clone()).ok_or_else(lacks)?;
+        let half_open =
+            if half_open::are_alike(old, theirs)? { Some(HalfOpenPairs::open(pair)?) } else { None };
         Ok(Self {
             arrays,
             endpoints: ENDPOINTS.into_iter().map(pair).collect::<Result<_, _>>()?,
             flows: flow_maps(theirs).map(pair).collect::<Result<_, _>>()?,
+            half_open,
             settings: pair(names::SETTINGS)?,
             paces: old.open(names::SERVICE_PACES)?,
             pace,
@@ -113,11 +119,16 @@ impl Copies {
         let failed = || Error::Layout { name: pair.name, fields: "hash_key".to_owned() };
         let old = pair.read(0)?.ok_or_else(failed)?;
         let carried = pair.translation.carry(&old).ok_or_else(failed)?;
-        let at = std::mem::offset_of!(Settings, hash_key);
+        let mut keys = vec![std::mem::offset_of!(Settings, hash_key)];
+        if self.half_open.is_some() {
+            keys.push(std::mem::offset_of!(Settings, half_open_key));
+        }
         let mut new = bytes::lookup(pair.new.fd(), &0_u32.to_ne_bytes(), size_of::<Settings>())
             .map_err(Error::call(pair.name, "read"))?
             .ok_or_else(failed)?;
-        new[at..at + 8].copy_from_slice(&carried[at..at + 8]);
+        for at in keys {
+            new[at..at + 8].copy_from_slice(&carried[at..at + 8]);
+        }
         pair.write(&0_u32.to_ne_bytes(), &new, ANY)
     }
 
@@ -132,9 +143,12 @@ impl Copies {
         Ok(())
     }
 
-    /// Established and half-open flows, and the numbers of those that are shielded.
+    /// Established flows, and the numbers of those that are shielded. Half-open ones too as long as nobody uses the new maps.
     pub(super) fn flows(&self, flags: u64) -> Result<Copied, Error> {
         let mut copied = Copied::default();
+        if let Some(half_open) = self.half_open.as_ref().filter(|_| flags == ANY) {
+            half_open.copy()?;
+        }
         for pair in &self.flows {
             let one = pair.copy_all(flags)?;
             if matches!(pair.name, names::FLOWS4 | names::FLOWS6) {
@@ -217,11 +231,11 @@ impl Pair {
         })
     }
 
-    fn read(&self, index: u32) -> Result<Option<Vec<u8>>, Error> {
+    pub(super) fn read(&self, index: u32) -> Result<Option<Vec<u8>>, Error> {
         bytes::lookup(self.old.fd(), &index.to_ne_bytes(), self.value).map_err(Error::call(self.name, "read"))
     }
 
-    fn write(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Error> {
+    pub(super) fn write(&self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Error> {
         match bytes::update(self.new.fd(), key, value, flags) {
             Err(error) if flags == bytes::ABSENT && error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             result => result.map_err(Error::call(self.name, "write")),
@@ -247,7 +261,7 @@ impl Pair {
     }
 }
 
-/// Visits every entry of a hash map.
+/// Visits every entry of a map.
 pub(super) fn walk(
     name: &'static str,
     map: &MapData,

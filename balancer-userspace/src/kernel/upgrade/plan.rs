@@ -7,6 +7,7 @@ use balancer_common::abi::{ABI_VERSION, names};
 use serde::Serialize;
 
 use super::copy::{ENDPOINTS, flow_maps, translation, walk};
+use super::half_open;
 use crate::kernel::maps::MapSource as _;
 use crate::kernel::pins::{Difference, Mismatch, Pins};
 use crate::kernel::records::Records;
@@ -27,8 +28,9 @@ pub struct Plan {
     pub flows4: u64,
     /// IPv6 flows that are carried over.
     pub flows6: u64,
-    /// Half-open flows that are carried over.
-    pub half_open: u64,
+    /// Half-open flows that are carried over; `None` when the other version keeps them in another way. They are the newest of
+    /// many, and whoever has none left begins again.
+    pub half_open: Option<u64>,
     /// Why it cannot be; empty when it can.
     pub obstacles: Vec<String>,
 }
@@ -44,7 +46,7 @@ impl Plan {
             differences: pins.differences(wanted)?,
             flows4: 0,
             flows6: 0,
-            half_open: 0,
+            half_open: None,
             obstacles: Vec::new(),
         };
         if theirs.version != ABI_VERSION {
@@ -62,6 +64,9 @@ impl Plan {
         }
         for name in flow_maps(theirs) {
             plan.count(pins, name, (theirs, &ours), wanted)?;
+        }
+        if half_open::are_alike(pins.dir(), theirs)? {
+            plan.half_open = Some(half_open::count(pins.dir())?);
         }
         Ok(plan)
     }
@@ -89,16 +94,14 @@ impl Plan {
             Ok(())
         })?;
         let room = wanted.iter().find(|map| map.name == name).map_or(0, |map| u64::from(map.max_entries));
-        // Half-open flows are the newest of many, and whoever has none left begins again.
-        let is_needed = name != names::HALF_OPEN4 && name != names::HALF_OPEN6;
-        if is_needed && left > 0 {
+        if left > 0 {
             let fields: Vec<&str> = translation.dropped().collect();
             self.obstacles.push(format!(
                 "{left} flows in {name} use {}, which this version does not know: they would break",
                 fields.join(", ")
             ));
         }
-        if is_needed && carried > room {
+        if carried > room {
             self.obstacles.push(format!(
                 "{name} holds {carried} flows, and would have room for {room}: raise datapath.flows_v4 or flows_v6"
             ));
@@ -106,7 +109,6 @@ impl Plan {
         match name {
             names::FLOWS4 => self.flows4 = carried,
             names::FLOWS6 => self.flows6 = carried,
-            names::HALF_OPEN4 | names::HALF_OPEN6 => self.half_open += carried,
             _ => {}
         }
         Ok(())
@@ -140,12 +142,16 @@ impl fmt::Display for Plan {
                 "the agent of this version refuses to start, and packets are steered as before"
             );
         }
+        let half_open = match self.half_open {
+            Some(half_open) => format!("{half_open} half-open ones"),
+            None => "no half-open ones (their clients begin again)".to_owned(),
+        };
         write!(
             f,
-            "{} IPv4 and {} IPv6 flows, and {} half-open ones, are carried over to maps of this version when its agent \
-             starts. The program that runs goes on meanwhile; then it is replaced on every interface at once. For about \
-             a second no connection is begun: SYNs are discarded and come again. Packet and byte counters begin at zero.",
-            self.flows4, self.flows6, self.half_open
+            "{} IPv4 and {} IPv6 flows, and {half_open}, are carried over to maps of this version when its agent starts. The \
+             program that runs goes on meanwhile; then it is replaced on every interface at once. For about a second no \
+             connection is begun: SYNs are discarded and come again. Packet and byte counters begin at zero.",
+            self.flows4, self.flows6
         )
     }
 }

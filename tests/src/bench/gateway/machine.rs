@@ -36,6 +36,19 @@ fn used_in(text: &str) -> Option<u64> {
     Some(field("MemTotal")?.saturating_sub(free) * 1024)
 }
 
+/// Connections in `TIME_WAIT` of the network namespace that this is called in.
+pub(super) fn time_wait() -> Result<u64> {
+    let path = "/proc/thread-self/net/sockstat";
+    let text = fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?;
+    time_wait_in(&text).with_context(|| format!("{path} is not as expected"))
+}
+
+fn time_wait_in(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let mut words = line.split_whitespace().skip_while(|word| *word != "tw");
+    words.nth(1)?.parse().ok()
+}
+
 /// What a process and its children have resident, in bytes. What they share is counted once for each.
 pub(super) fn resident(pid: u32) -> Result<u64> {
     let path = Path::new("/proc").join(pid.to_string());
@@ -71,6 +84,13 @@ mod tests {
         let text =
             "MemTotal: 1000 kB\nMemFree: 100 kB\nBuffers: 10 kB\nCached: 200 kB\nSReclaimable: 40 kB\n";
         assert_eq!(used_in(text), Some(650 * 1024));
+    }
+
+    #[test]
+    fn connections_in_time_wait_are_counted() {
+        let text = "sockets: used 3\nTCP: inuse 1 orphan 0 tw 50 alloc 1 mem 85\nUDP: inuse 0 mem 0\n";
+        assert_eq!(time_wait_in(text), Some(50));
+        assert_eq!(time_wait_in("TCP: inuse 1\n"), None);
     }
 
     #[test]

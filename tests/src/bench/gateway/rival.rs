@@ -1,6 +1,6 @@
 //! What can stand between clients and brokers.
 
-use std::{env, fmt::Write as _, fs, net::SocketAddr, path::Path};
+use std::{env, fmt::Write as _, fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -23,6 +23,9 @@ const FLOWS: u32 = 1 << 20;
 
 /// Clients at the same time that a proxy is prepared for, unless there are to be more.
 const CLIENTS: usize = 4_000;
+
+/// Longer than ports wait: `TCP_TIMEWAIT_LEN` is a minute.
+const TIME_WAIT: Duration = Duration::from_secs(90);
 
 /// Descriptors of a process that are not for connections.
 const OTHER: usize = 500;
@@ -98,6 +101,19 @@ impl Rival {
         }
         Ok(Running { rival: self, mqtt, http, hold })
     }
+}
+
+/// Lets a proxy begin with all of the gateway's ports: one before it has left thousands in `TIME_WAIT`.
+fn free_ports(lab: &Lab) -> Result<()> {
+    let mut forget = lab.gateway.command("ss");
+    forget.args(["-K", "-t", "state", "time-wait"]).stdout(Stdio::null()).stderr(Stdio::null());
+    // Where the kernel cannot (CONFIG_INET_DIAG_DESTROY), they wait for their minute.
+    forget.status().context("failed to run ss")?;
+    wait::until_ok("the ports of the proxy before to be free", TIME_WAIT, || {
+        let waiting = lab.gateway.enter(machine::time_wait)??;
+        ensure!(waiting == 0, "{waiting} connections of the gateway are in TIME_WAIT");
+        Ok(())
+    })
 }
 
 /// Fails when a program is not in the search path, with the remedy.
@@ -272,6 +288,7 @@ impl<'a> Hold<'a> {
         number: usize,
         configuration: impl FnOnce(&Path) -> String,
     ) -> Result<Self> {
+        free_ports(lab)?;
         let directory = tempfile::tempdir().context("failed to make a directory")?;
         let file = directory.path().join("conf");
         fs::write(&file, configuration(directory.path()))

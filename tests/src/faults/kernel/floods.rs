@@ -3,6 +3,7 @@
 use std::{fs, net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use balancer_common::abi::HALF_OPEN;
 
 use crate::{
     faults::{
@@ -46,7 +47,7 @@ pub(super) fn half_open_full(stage: &mut Stage<'_>) -> Result<()> {
     stage.gather(FEW_IDLE)?;
     let seed = stage.random.u64(..);
     let flood = Flood::begin(stage.lab, 1, seed, Shot::random_syn)?;
-    let enough = if stage.short { 20_000 } else { 131_072 };
+    let enough = if stage.short { 20_000 } else { 2 * u64::from(HALF_OPEN) };
     let filled = until_ok("enough SYNs", super::super::stage::PATIENCE, || {
         interrupt::check()?;
         ensure!(flood.sent() >= enough, "{} of {enough}", flood.sent());

@@ -1,11 +1,11 @@
 //! Everything that the program writes, as it is in the maps.
 
 use balancer_common::{
-    abi::{BackendCounts, Flow, FlowKey4, FlowKey6, HalfOpen, ServiceCounts, Shielded, Traffic, names},
+    abi::{BackendCounts, Flow, FlowKey4, FlowKey6, ServiceCounts, Shielded, Traffic, names},
     outcome::Outcome,
 };
 
-use super::Kernel;
+use super::{Kernel, half_open};
 use crate::table::{
     SERVICES, State,
     host::{BACKENDS, client4, client6},
@@ -53,8 +53,7 @@ pub(super) fn read(kernel: &mut Kernel) -> State {
     }
     let flows4 = kernel.entries::<FlowKey4, Flow>(names::FLOWS4);
     let flows6 = kernel.entries::<FlowKey6, Flow>(names::FLOWS6);
-    let half4 = kernel.entries::<FlowKey4, HalfOpen>(names::HALF_OPEN4);
-    let half6 = kernel.entries::<FlowKey6, HalfOpen>(names::HALF_OPEN6);
+    let (half4, half6) = half_open::read(kernel);
     state.flows = flows4.into_iter().map(|(key, flow)| (client4(key), flow.into())).collect();
     state.flows.extend(flows6.into_iter().map(|(key, flow)| (client6(key), flow.into())));
     state.half_open = half4.into_iter().map(|(key, half)| (client4(key), half.into())).collect();
