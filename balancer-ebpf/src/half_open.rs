@@ -8,7 +8,7 @@ use core::cell::Cell;
 
 use balancer_common::abi::{
     FlowKey4, FlowKey6,
-    half_open_set::{Place, SETS, WAYS, choose, find, is_stale, tag},
+    half_open_set::{Place, SETS, WAYS, choose, find, is_of, is_stale, rank, tag, way_of},
 };
 
 use crate::{
@@ -32,7 +32,7 @@ extern "C" fn half_open_find(table: u32, a: u64, b: u64, c: u64) -> u32 {
         return NONE;
     }
     let (now, old) = (nanos(), read(tags, way));
-    if is_stale(old, now) {
+    if is_of(place.mark, old) != 0 && is_stale(old, now) {
         // Another CPU has written the time, or given the way to somebody else.
         let _moved = atomic::compare_and_swap(word(tags, way), old, tag(place.mark, now));
     }
@@ -45,8 +45,11 @@ extern "C" fn half_open_find(table: u32, a: u64, b: u64, c: u64) -> u32 {
 extern "C" fn half_open_claim(table: u32, a: u64, b: u64, c: u64) -> u32 {
     let Some((place, tags)) = place(table, [a, b, c]) else { return NONE };
     let now = nanos();
-    let way = choose(place.mark, now, |way| read(tags, way));
-    if !atomic::compare_and_swap(word(tags, way), read(tags, way), tag(place.mark, now)) {
+    let best = choose(place.mark, now, |way| read(tags, way));
+    let way = way_of(best);
+    let old = read(tags, way);
+    let is_as_chosen = rank(place.mark, now, old, way) == best;
+    if !is_as_chosen || !atomic::compare_and_swap(word(tags, way), old, tag(place.mark, now)) {
         return NONE;
     }
     // Whose entry it was does not find it any more.
@@ -60,7 +63,17 @@ extern "C" fn half_open_claim(table: u32, a: u64, b: u64, c: u64) -> u32 {
 extern "C" fn half_open_release(table: u32, a: u64, b: u64, c: u64) -> u32 {
     let Some((place, tags)) = place(table, [a, b, c]) else { return 0 };
     let Some(way) = find(place.mark, |way| read(tags, way)) else { return 0 };
-    u32::from(atomic::compare_and_swap(word(tags, way), read(tags, way), 0))
+    for _ in 0..2 {
+        let old = read(tags, way);
+        if is_of(place.mark, old) == 0 {
+            return 0;
+        }
+        if atomic::compare_and_swap(word(tags, way), old, 0) {
+            return 1;
+        }
+        // Another CPU has written the time.
+    }
+    0
 }
 
 /// Where a connection belongs, and the tags of that set.
@@ -128,7 +141,7 @@ pub(crate) mod call {
     /// See [`super::half_open_release`].
     #[inline(always)]
     pub(crate) fn release(table: u32, [a, b, c]: [u64; 3]) {
-        // Evicted already: nothing is left to free.
+        // Displaced already: nothing is left to free.
         let _gone = super::half_open_release(table, a, b, c);
     }
 

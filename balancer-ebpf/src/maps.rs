@@ -43,14 +43,14 @@ pub(crate) static GENERATIONS: Array<u32> = Array::with_max_entries(ROWS, 0);
 pub(crate) static FLOWS4: HashMap<FlowKey4, Flow> = HashMap::with_max_entries(DEFAULT_FLOWS4, 0);
 #[map]
 pub(crate) static FLOWS6: HashMap<FlowKey6, Flow> = HashMap::with_max_entries(DEFAULT_FLOWS6, 0);
+/// As if to be mapped into memory: the kernel then begins the values with a page, and so each IPv4 entry, and each set of
+/// tags, with a line of the cache.
 #[map]
 pub(crate) static HALF_OPEN4: Array<HalfOpenEntry<FlowKey4>> =
     Array::with_max_entries(HALF_OPEN, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static HALF_OPEN6: Array<HalfOpenEntry<FlowKey6>> =
     Array::with_max_entries(HALF_OPEN, BPF_F_MMAPABLE);
-/// Nobody maps these into memory, but then the kernel begins their values with a page, and each line of tags with a line of
-/// the cache.
 #[map]
 pub(crate) static HALF_OPEN_TAGS: Array<HalfOpenTags> = Array::with_max_entries(2 * SETS, BPF_F_MMAPABLE);
 #[map]

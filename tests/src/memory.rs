@@ -1,7 +1,7 @@
 //! The maps in memory: the packet path on the host, without a kernel.
 //!
-//! Array maps answer for every index below their size and hash maps for what was put in, as in the kernel; only an
-//! LRU's evictions are missing.
+//! Array maps answer for every index below their size and hash maps for what was put in, as in the kernel; only
+//! half-open flows do not displace each other.
 
 mod family;
 mod slots;

@@ -188,8 +188,8 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     fn half_open(&self, key: &F::Key) -> Option<&HalfOpenCell> {
         let entry = F::HALF_OPEN.get_ptr(half_open::find(F::TABLE, F::key_words(key))?)?;
         // SAFETY: the pointer is to a map value, and a HalfOpenCell has the layout of a HalfOpen, with atomics where it is
-        // written in place. Another CPU may give the entry to another connection meanwhile, which can at worst misdirect
-        // the packets that race with that.
+        // written in place. Another CPU may give the entry to another connection meanwhile: both are then at worst steered
+        // by a mixture of the two, for the few nanoseconds in which packets of both are handled.
         Some(unsafe { &*(&raw const (*entry).half).cast::<HalfOpenCell>() })
     }
 

@@ -241,7 +241,7 @@ fn half_open_flows_of_a_version_that_keeps_them_otherwise_are_left() {
         options.upgrade = true;
         let planned = plan(&options).unwrap().unwrap();
         assert_eq!((planned.flows4, planned.half_open, planned.obstacles.len()), (1, None, 0));
-        assert!(planned.to_string().contains("no half-open ones (their clients begin again)"), "{planned}");
+        assert!(planned.to_string().contains("no half-open ones (they begin again;"), "{planned}");
         let mut new = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
         new.datapath.attach(&one(), AttachMode::Native).unwrap();
         assert_eq!(flows(&mut new), [(key(1), flow(3))]);

@@ -81,7 +81,8 @@ impl Steering {
         self.settings.get(0)
     }
 
-    /// Changes settings. What describes the maps themselves (`abi_version`, `services`) stays as it is.
+    /// Changes settings. What describes the maps themselves (`abi_version`, `services`, `half_open_key`) stays as
+    /// it is.
     ///
     /// # Errors
     ///
@@ -91,6 +92,7 @@ impl Steering {
         let mut after = before;
         change(&mut after);
         (after.abi_version, after.services) = (before.abi_version, before.services);
+        after.half_open_key = before.half_open_key;
         if after == before { Ok(()) } else { self.settings.set(0, &after) }
     }
 

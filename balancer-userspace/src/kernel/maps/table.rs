@@ -51,7 +51,7 @@ pub struct Entry<K, V> {
     pub value: V,
 }
 
-/// A hash map of flows or half-open flows.
+/// A hash map of flows.
 #[derive(Debug)]
 pub struct Table<K: TableKey, V: Pod> {
     name: &'static str,

@@ -146,6 +146,7 @@ impl Copies {
     /// Established flows, and the numbers of those that are shielded. Half-open ones too as long as nobody uses the new maps.
     pub(super) fn flows(&self, flags: u64) -> Result<Copied, Error> {
         let mut copied = Copied::default();
+        // First: one that becomes a flow meanwhile is then a flow in the new maps, and does not vanish between the two.
         if let Some(half_open) = self.half_open.as_ref().filter(|_| flags == ANY) {
             half_open.copy()?;
         }

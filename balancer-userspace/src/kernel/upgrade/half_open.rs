@@ -25,11 +25,11 @@ pub(super) struct HalfOpenPairs {
     tags: Pair,
 }
 
-/// Whether half-open flows of another version are kept as ours are, so that they can be carried over.
+/// Whether half-open flows of another version are kept as ours are and say no more than ours, so that all can be carried over.
 pub(super) fn are_alike(old: &Path, theirs: &Records) -> Result<bool, Error> {
     let ours = Records::ours();
     for (name, entries) in MAPS {
-        if translation(name, theirs, &ours).is_err() {
+        if !translation(name, theirs, &ours).is_ok_and(|translation| translation.dropped().next().is_none()) {
             return Ok(false);
         }
         let info = old.open(name)?.info().map_err(Error::map(name, "examination"))?;

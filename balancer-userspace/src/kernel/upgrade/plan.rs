@@ -28,8 +28,8 @@ pub struct Plan {
     pub flows4: u64,
     /// IPv6 flows that are carried over.
     pub flows6: u64,
-    /// Half-open flows that are carried over; `None` when the other version keeps them in another way. They are the newest of
-    /// many, and whoever has none left begins again.
+    /// Half-open flows that are carried over; `None` when the other version keeps them in another way. Who has none left
+    /// begins again; flows that a full table had no room for are among them, and may break.
     pub half_open: Option<u64>,
     /// Why it cannot be; empty when it can.
     pub obstacles: Vec<String>,
@@ -144,7 +144,8 @@ impl fmt::Display for Plan {
         }
         let half_open = match self.half_open {
             Some(half_open) => format!("{half_open} half-open ones"),
-            None => "no half-open ones (their clients begin again)".to_owned(),
+            None => "no half-open ones (they begin again; those that a full table had no room for may break)"
+                .to_owned(),
         };
         write!(
             f,

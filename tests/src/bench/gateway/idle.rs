@@ -42,14 +42,35 @@ pub(super) struct Memory {
     pub(super) resident: u64,
 }
 
-/// Starts a rival and opens connections, one number after the other.
-pub(super) fn measure(lab: &Lab, rival: Rival, numbers: &[usize]) -> Result<Vec<Memory>> {
+/// What was found out about one rival.
+pub(super) struct Idle {
+    /// Memory, one number of connections after the other.
+    pub(super) memory: Vec<Memory>,
+    /// Why there is none for the larger numbers, if there is not.
+    pub(super) given_up: Option<String>,
+}
+
+/// Starts a rival and opens connections, one number after the other, as long as it takes them.
+pub(super) fn measure(lab: &Lab, rival: Rival, numbers: &[usize]) -> Result<Idle> {
     thread::sleep(SETTLE);
     let before = machine::used()?;
     let most = numbers.iter().copied().max().unwrap_or(0);
     let running = rival.start(lab, most)?;
     let mut held = Vec::new();
-    numbers.iter().map(|number| at(lab, &running, &mut held, *number, before)).collect()
+    let mut memory = Vec::new();
+    for number in numbers {
+        match at(lab, &running, &mut held, *number, before) {
+            Ok(one) => memory.push(one),
+            Err(error) => {
+                // Not the rival's doing.
+                interrupt::check()?;
+                let given_up =
+                    format!("{} did not take {number} idle connections: {error:#}", rival.as_str());
+                return Ok(Idle { memory, given_up: Some(given_up) });
+            }
+        }
+    }
+    Ok(Idle { memory, given_up: None })
 }
 
 fn at(lab: &Lab, running: &Running<'_>, held: &mut Vec<Held>, number: usize, before: u64) -> Result<Memory> {
@@ -57,8 +78,10 @@ fn at(lab: &Lab, running: &Running<'_>, held: &mut Vec<Held>, number: usize, bef
     while open < number {
         let more = (number - open).min(SHARE);
         let opened = Held::open(&lab.clients[0], &running.mqtt, more);
-        let quoted =
-            || format!("after {open} connections; {} says:\n{}", running.rival.as_str(), running.log());
+        let quoted = || match running.log().trim() {
+            "" => format!("after {open} connections"),
+            log => format!("after {open} connections; it says:\n{log}"),
+        };
         held.push(opened.with_context(quoted)?);
         open += more;
     }

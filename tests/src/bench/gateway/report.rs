@@ -26,6 +26,8 @@ pub struct Report {
     pub churn: Vec<Churn>,
     /// Requests and connections that failed outside that minute.
     pub failed: u64,
+    /// What could not be measured of whom, and why.
+    pub given_up: Vec<String>,
     /// What was aimed at, and whether it was reached.
     pub goals: Vec<Goal>,
 }
@@ -94,8 +96,13 @@ impl Row {
 }
 
 impl Report {
-    pub(super) fn new(rounds: u32, background: f64, rows: Vec<Row>, churn: Vec<Churn>, failed: u64) -> Self {
-        let mut report = Self { rounds, background, rows, churn, failed, goals: Vec::new() };
+    pub(super) fn new(
+        (rounds, background): (u32, f64),
+        rows: Vec<Row>,
+        churn: Vec<Churn>,
+        (failed, given_up): (u64, Vec<String>),
+    ) -> Self {
+        let mut report = Self { rounds, background, rows, churn, failed, given_up, goals: Vec::new() };
         report.goals = report.reached();
         report
     }
@@ -186,6 +193,7 @@ impl Report {
         if self.failed > 0 {
             lines.push(format!("{} requests or connections failed outside the churn", self.failed));
         }
+        lines.extend(self.given_up.iter().cloned());
         if self.background > 0.05 {
             let busy = self.background * 100.0;
             lines.push(format!(
@@ -202,6 +210,9 @@ impl Report {
         let mut text =
             format!("Medians of {} rounds, the smallest and the largest in brackets.\n\n", self.rounds);
         text.push_str(&for_pages(&headings, &rows));
+        for line in &self.given_up {
+            text.push_str(&format!("\n{line}.\n"));
+        }
         text
     }
 
@@ -262,7 +273,7 @@ mod tests {
             Row::new(MqttPublishP99, Balancer, vec![2.0]),
             Row::new(MqttPublishP99, Nftables, vec![1.0]),
         ];
-        let report = Report::new(3, 0.0, rows, Vec::new(), 0);
+        let report = Report::new((3, 0.0), rows, Vec::new(), (0, Vec::new()));
         let met: Vec<bool> = report.goals.iter().map(|goal| goal.met).collect();
         assert_eq!(met, [true, false]);
         assert_eq!(report.row(HttpRequests, Haproxy).unwrap().median, 11.0);

@@ -74,7 +74,8 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report> {
         (0..lab.brokers.len()).map(|i| Broker::start(&lab, i, None)).collect::<Result<Vec<_>>>()?;
     let _servers = lab.brokers.iter().map(web::Server::start).collect::<Result<Vec<_>>>()?;
 
-    let mut stage = Stage { plan, lab: &lab, values: Values::new(), churns: Vec::new(), failed: 0 };
+    let mut stage =
+        Stage { plan, lab: &lab, values: Values::new(), churns: Vec::new(), failed: 0, given_up: Vec::new() };
     let rounds = if stage.has_rounds() { plan.rounds } else { 0 };
     for round in 0..rounds {
         for rival in stage.turn(round) {
@@ -92,9 +93,9 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report> {
         interrupt::check()?;
         stage.churn(rival, &mut progress)?;
     }
-    let Stage { values, churns, failed, .. } = stage;
+    let Stage { values, churns, failed, given_up, .. } = stage;
     let rows = values.into_iter().map(|((metric, rival), values)| Row::new(metric, rival, values)).collect();
-    Ok(Report::new(plan.rounds, background, rows, churns, failed))
+    Ok(Report::new((plan.rounds, background), rows, churns, (failed, given_up)))
 }
 
 fn check(plan: &Plan) -> Result<()> {
@@ -145,6 +146,8 @@ struct Stage<'a> {
     churns: Vec<churn::Churn>,
     /// Requests and connections that failed outside the churn.
     failed: u64,
+    /// What could not be measured of whom, and why.
+    given_up: Vec<String>,
 }
 
 impl Stage<'_> {
@@ -256,7 +259,9 @@ impl Stage<'_> {
         }
         let numbers = &IDLE[..if self.plan.few_idle { 1 } else { IDLE.len() }];
         progress(&format!("{} idle connections: {}", numbers[numbers.len() - 1], rival.as_str()));
-        for memory in idle::measure(self.lab, rival, numbers)? {
+        let idle = idle::measure(self.lab, rival, numbers)?;
+        self.given_up.extend(idle.given_up);
+        for memory in idle.memory {
             let few = memory.connections == IDLE[0];
             let machine = if few { Metric::Idle10k } else { Metric::Idle50k };
             let resident = if few { Metric::Resident10k } else { Metric::Resident50k };
