@@ -70,12 +70,18 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<Report> {
     progress("building the lab: a client, the gateway, three brokers");
     let lab = Lab::bare(LabOptions { brokers: 3, clients: 1 })?;
     prepare_client(&lab)?;
-    let _brokers =
-        (0..lab.brokers.len()).map(|i| Broker::start(&lab, i, None)).collect::<Result<Vec<_>>>()?;
     let _servers = lab.brokers.iter().map(web::Server::start).collect::<Result<Vec<_>>>()?;
 
-    let mut stage =
-        Stage { plan, lab: &lab, values: Values::new(), churns: Vec::new(), failed: 0, given_up: Vec::new() };
+    let mut stage = Stage {
+        plan,
+        lab: &lab,
+        brokers: Vec::new(),
+        values: Values::new(),
+        churns: Vec::new(),
+        failed: 0,
+        given_up: Vec::new(),
+    };
+    stage.renew_brokers()?;
     let rounds = if stage.has_rounds() { plan.rounds } else { 0 };
     for round in 0..rounds {
         for rival in stage.turn(round) {
@@ -142,6 +148,7 @@ fn prepare_client(lab: &Lab) -> Result<()> {
 struct Stage<'a> {
     plan: &'a Plan,
     lab: &'a Lab,
+    brokers: Vec<Broker<'a>>,
     values: Values,
     churns: Vec<churn::Churn>,
     /// Requests and connections that failed outside the churn.
@@ -171,6 +178,15 @@ impl Stage<'_> {
 
     fn note(&mut self, metric: Metric, rival: Rival, value: f64) {
         self.values.entry((metric, rival)).or_default().push(value);
+    }
+
+    /// Starts the brokers anew: one whose clients went while the gateway changed hands keeps their connections for minutes,
+    /// and then has no descriptors for those of the next rival.
+    fn renew_brokers(&mut self) -> Result<()> {
+        self.brokers.clear();
+        let started = (0..self.lab.brokers.len()).map(|i| Broker::start(self.lab, i, None));
+        self.brokers = started.collect::<Result<_>>()?;
+        Ok(())
     }
 
     /// Does something for a time, and notes how often it was done in a second, and what each cost the machine.
@@ -258,6 +274,7 @@ impl Stage<'_> {
             return Ok(());
         }
         let numbers = &IDLE[..if self.plan.few_idle { 1 } else { IDLE.len() }];
+        self.renew_brokers()?;
         progress(&format!("{} idle connections: {}", numbers[numbers.len() - 1], rival.as_str()));
         let idle = idle::measure(self.lab, rival, numbers)?;
         self.given_up.extend(idle.given_up);
@@ -273,6 +290,7 @@ impl Stage<'_> {
 
     fn churn(&mut self, rival: Rival, progress: &mut impl FnMut(&str)) -> Result<()> {
         if self.has(Part::Churn) {
+            self.renew_brokers()?;
             progress(&format!("{} s of churn: {}", self.plan.churn, rival.as_str()));
             let time = Duration::from_secs(self.plan.churn.into());
             self.churns.push(churn::measure(self.lab, rival, time)?);
