@@ -6,7 +6,7 @@ use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, Score, ScoreTable, Ser
 
 use crate::backend::Backend;
 use crate::service::Service;
-use crate::{Command, Counts, Input, Model, Moment, Paces, ServiceSpec, admission};
+use crate::{Command, Input, Model, Moment, Paces, ServiceSpec, admission};
 
 mod closing;
 mod report;
@@ -32,8 +32,12 @@ mod report;
 pub struct Controller {
     /// In the order of the model.
     services: Vec<Service>,
+    /// Where each backend is: its service and itself, by index.
+    places: BTreeMap<BackendId, (usize, usize)>,
     /// As last asked for.
     scores: Option<Box<ScoreTable>>,
+    /// Memory for the next ones.
+    next_scores: Option<Box<ScoreTable>>,
     /// As last asked for.
     paces: Option<Paces>,
     /// Whether there were inputs since the last tick.
@@ -64,12 +68,8 @@ impl Controller {
                 self.with(backend, |backend, service| backend.sampled(sample, service, now));
             }
             Input::Counts(counts) => {
-                // By id: they come with every tick, and to look for each among hundreds takes long.
-                let counts: BTreeMap<BackendId, Counts> = counts.into_iter().collect();
-                for backend in self.services.iter_mut().flat_map(|service| &mut service.backends) {
-                    if let Some(counts) = counts.get(&backend.id()) {
-                        backend.counted(*counts, now);
-                    }
+                for (id, counts) in counts {
+                    self.with(id, |backend, _| backend.counted(counts, now));
                 }
             }
             Input::Drain { backend, drain } => {
@@ -100,13 +100,9 @@ impl Controller {
                 commands.extend(steering_command(service));
             }
         }
-        let scores = self.score_table();
-        if self.scores.as_deref() != Some(&*scores) {
-            // Scores come first: a backend that a ring has just gained is in rotation only by its score, and one that
-            // has lost its score is passed over wherever a ring still has it.
-            commands.insert(0, Command::Scores(scores.clone()));
-            self.scores = Some(scores);
-        }
+        // Scores come first: a backend that a ring has just gained is in rotation only by its score, and one that has
+        // lost its score is passed over wherever a ring still has it.
+        commands.splice(0..0, self.changed_scores().map(Command::Scores));
         let paces = admission::paces(&self.services, now);
         if self.paces.as_ref() != Some(&paces) {
             // Before all: a backend that comes into rotation is not to be stormed before its budget is known.
@@ -150,6 +146,11 @@ impl Controller {
             None => Service::new(spec, &mut Vec::new(), now),
         };
         self.services = model.services.into_iter().map(follow).collect();
+        let backends_of = |(index, service): (usize, &Service)| {
+            let places = service.backends.iter().enumerate();
+            places.map(|(place, backend)| (backend.id(), (index, place))).collect::<Vec<_>>()
+        };
+        self.places = self.services.iter().enumerate().flat_map(backends_of).collect();
     }
 
     fn adopt(&mut self, scores: &ScoreTable, mut rings: Vec<(ServiceId, Box<Ring>)>, now: Moment) {
@@ -160,21 +161,28 @@ impl Controller {
     }
 
     fn with(&mut self, id: BackendId, act: impl FnOnce(&mut Backend, &ServiceSpec)) {
-        for Service { spec, backends, .. } in &mut self.services {
-            if let Some(backend) = backends.iter_mut().find(|backend| backend.id() == id) {
-                return act(backend, spec);
-            }
+        let Some((service, backend)) = self.places.get(&id) else { return };
+        let Some(Service { spec, backends, .. }) = self.services.get_mut(*service) else { return };
+        if let Some(backend) = backends.get_mut(*backend) {
+            act(backend, spec);
         }
     }
 
-    fn score_table(&self) -> Box<ScoreTable> {
-        let mut table = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
+    /// The scores, if they are not those that were last asked for.
+    fn changed_scores(&mut self) -> Option<Box<ScoreTable>> {
+        let closed = || Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
+        let table = self.next_scores.get_or_insert_with(closed);
+        table.0.fill(Score::default());
         for backend in self.services.iter().flat_map(|service| &service.backends) {
             if let Some(score) = table.0.get_mut(usize::from(backend.id().0)) {
                 *score = backend.score;
             }
         }
-        table
+        if self.scores == self.next_scores {
+            return None;
+        }
+        core::mem::swap(&mut self.scores, &mut self.next_scores);
+        self.scores.clone()
     }
 }
 

@@ -1,15 +1,16 @@
 //! What has changed since the last look: the controller's part of the decision log.
 //!
-//! [`Journal::observe`] compares a snapshot with the one before. It is called after every tick, and from time to time
-//! adds a summary, so that what was true between two changes can be told as well.
+//! [`Journal::observe`] compares an outline with what it saw before. It is called after every tick, and from time to
+//! time adds a summary, so that what was true between two changes can be told as well.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use balancer_common::abi::{BackendId, ServiceId};
 
 use crate::Moment;
-use crate::snapshot::{
-    BackendSnapshot, BackendState, Basis, Condition, RingChange, ServiceSnapshot, Snapshot,
-};
+use crate::outline::{BackendOutline, ServiceOutline};
+use crate::snapshot::{BackendSnapshot, BackendState, Basis, Condition, RingChange, ServiceSnapshot};
 
 /// Time between two summaries of a service, and between two entries for rings that follow telemetry by rule.
 pub const SUMMARY_EVERY: Duration = Duration::from_secs(10);
@@ -97,7 +98,7 @@ pub struct Journal {
 /// One service as it was seen last.
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    backends: BTreeMap<String, SeenBackend>,
+    backends: BTreeMap<BackendId, SeenBackend>,
     conditions: Conditions,
     ring_changes: u64,
     /// Rings that followed telemetry and were not told of yet, and when one was last told of.
@@ -108,6 +109,7 @@ struct Seen {
 
 #[derive(Clone, Debug)]
 struct SeenBackend {
+    name: String,
     state: BackendState,
     conditions: Conditions,
 }
@@ -116,10 +118,16 @@ struct SeenBackend {
 type Conditions = BTreeMap<&'static str, Moment>;
 
 impl Journal {
-    /// What has changed since the last look, in the order of the services.
-    pub fn observe(&mut self, snapshot: &Snapshot, now: Moment) -> Vec<Entry> {
+    /// What has changed since the last look, in the order of the services. `whole` is asked for a service whose ring has
+    /// changed, or that is summarised.
+    pub fn observe(
+        &mut self,
+        services: &[ServiceOutline<'_>],
+        whole: impl Fn(ServiceId) -> Option<ServiceSnapshot>,
+        now: Moment,
+    ) -> Vec<Entry> {
         let mut entries = Vec::new();
-        let here = |name: &String| snapshot.services.iter().any(|service| service.name == *name);
+        let here = |name: &String| services.iter().any(|service| service.name == *name);
         self.services.retain(|name, _| {
             let stays = here(name);
             if !stays {
@@ -127,20 +135,23 @@ impl Journal {
             }
             stays
         });
-        for service in &snapshot.services {
-            let seen = self.services.entry(service.name.clone()).or_default();
+        for service in services {
+            let seen = self.services.entry(service.name.to_owned()).or_default();
             let mut put = |backend: Option<&str>, event| {
                 let backend = backend.map(str::to_owned);
-                entries.push(Entry { service: service.name.clone(), backend, event });
+                entries.push(Entry { service: service.name.to_owned(), backend, event });
             };
-            seen.backends(service, now, &mut put);
+            seen.backends(&service.backends, now, &mut put);
             differ(&mut seen.conditions, &service.conditions, now, |event| put(None, event));
-            if let Some(change) = seen.ring(service, now) {
+            let summarises = seen.summarised.is_none_or(|at| now.since(at) >= SUMMARY_EVERY);
+            let changed = seen.ring_changes != service.ring_changes;
+            let whole = if summarises || changed { whole(service.id) } else { None };
+            if let Some(change) = seen.ring(whole.as_ref(), now) {
                 put(None, Event::Ring(change));
             }
-            if seen.summarised.is_none_or(|at| now.since(at) >= SUMMARY_EVERY) {
+            if let Some(whole) = whole.filter(|_| summarises) {
                 seen.summarised = Some(now);
-                put(None, summary(service, now));
+                put(None, summary(&whole, now));
             }
         }
         entries
@@ -156,38 +167,55 @@ pub fn summary(service: &ServiceSnapshot, now: Moment) -> Event {
 impl Seen {
     fn backends(
         &mut self,
-        service: &ServiceSnapshot,
+        backends: &[BackendOutline<'_>],
         now: Moment,
         put: &mut impl FnMut(Option<&str>, Event),
     ) {
-        let here: BTreeSet<&str> = service.backends.iter().map(|backend| backend.name.as_str()).collect();
-        self.backends.retain(|name, _| {
-            let stays = here.contains(name.as_str());
-            if !stays {
-                put(Some(name), Event::Gone);
+        self.forget(backends, put);
+        for backend in backends {
+            let name = Some(backend.name);
+            let before = self.backends.get_mut(&backend.id);
+            let from = before.as_ref().map(|seen| seen.state);
+            if from != Some(backend.state) {
+                let (to, reason) = (backend.state, backend.reason.clone().into_owned());
+                put(name, Event::State { from, to, reason });
             }
-            stays
-        });
-        for backend in &service.backends {
-            let name = Some(backend.name.as_str());
-            let before = self.backends.get(&backend.name).map(|seen| seen.state);
-            if before != Some(backend.state) {
-                let (to, reason) = (backend.state, backend.reason.clone());
-                put(name, Event::State { from: before, to, reason });
-            }
-            let seen = self
-                .backends
-                .entry(backend.name.clone())
-                .or_insert(SeenBackend { state: backend.state, conditions: Conditions::new() });
+            let seen = match before {
+                Some(seen) => seen,
+                None => self.backends.entry(backend.id).or_insert(SeenBackend {
+                    name: backend.name.to_owned(),
+                    state: backend.state,
+                    conditions: Conditions::new(),
+                }),
+            };
             seen.state = backend.state;
             differ(&mut seen.conditions, &backend.conditions, now, |event| put(name, event));
         }
     }
 
+    /// Forgets backends that are not there any more. An id may be another backend's by now.
+    fn forget(&mut self, backends: &[BackendOutline<'_>], put: &mut impl FnMut(Option<&str>, Event)) {
+        let is_seen = |backend: &&BackendOutline<'_>| {
+            self.backends.get(&backend.id).is_some_and(|seen| seen.name == backend.name)
+        };
+        if backends.iter().filter(is_seen).count() == self.backends.len() {
+            return;
+        }
+        let here: BTreeMap<BackendId, &str> =
+            backends.iter().map(|backend| (backend.id, backend.name)).collect();
+        self.backends.retain(|id, seen| {
+            let stays = here.get(id) == Some(&seen.name.as_str());
+            if !stays {
+                put(Some(&seen.name), Event::Gone);
+            }
+            stays
+        });
+    }
+
     /// The change of the ring to tell of, if there is one. Those that follow telemetry are told of once in a while, all
     /// that came together as one.
-    fn ring(&mut self, service: &ServiceSnapshot, now: Moment) -> Option<RingChange> {
-        if service.ring_changes != self.ring_changes
+    fn ring(&mut self, service: Option<&ServiceSnapshot>, now: Moment) -> Option<RingChange> {
+        if let Some(service) = service.filter(|service| service.ring_changes != self.ring_changes)
             && let Some(change) = &service.ring_change
         {
             self.ring_changes = service.ring_changes;

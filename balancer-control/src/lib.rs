@@ -49,6 +49,7 @@ pub mod maglev;
 pub mod model;
 pub mod moment;
 mod outliers;
+pub mod outline;
 mod ring;
 pub mod sample;
 mod score;

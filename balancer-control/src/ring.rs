@@ -71,12 +71,14 @@ pub(crate) struct RingKeeper {
     changes: u64,
 }
 
+/// What was configured of each member, its seed and weight, by id.
+type Configured = Vec<(BackendId, (u64, u32))>;
+
 #[derive(Clone, Debug)]
 struct Built {
     ring: Box<Ring>,
     order: Order,
-    /// What was configured of each member.
-    configured: BTreeMap<BackendId, (u64, u32)>,
+    configured: Configured,
     /// The members as placed, weight 0 where the ring was adopted.
     members: Vec<Member>,
     shares: BTreeMap<BackendId, f64>,
@@ -121,7 +123,7 @@ impl RingKeeper {
         let adopted = self.adopted.take().filter(|_| wish.learnt && self.built.is_none());
         if let Some(ring) = adopted {
             let shares = shares(&ring);
-            if shares.keys().eq(configured.keys()) {
+            if shares.keys().eq(configured.iter().map(|(id, _)| id)) {
                 let order = wish.order;
                 self.put(Built { ring, order, configured, members: Vec::new(), shares, at: now }, true);
                 return true;
@@ -167,7 +169,7 @@ impl Built {
 
 impl Wish {
     /// Who gets slots, and what is configured of them.
-    fn members(&self) -> (Vec<Member>, BTreeMap<BackendId, (u64, u32)>) {
+    fn members(&self) -> (Vec<Member>, Configured) {
         let held: Vec<&Candidate> = self.candidates.iter().filter(|candidate| !candidate.gone).collect();
         let weight = |candidates: &[&Candidate]| -> f64 {
             candidates.iter().map(|c| f64::from(c.member.weight)).sum()
@@ -183,7 +185,9 @@ impl Wish {
         };
         let mut members: Vec<Member> = chosen.iter().map(|candidate| candidate.member).collect();
         members.sort_by_key(|member| member.id);
-        let configured = chosen.iter().map(|c| (c.member.id, (c.member.seed, c.configured))).collect();
+        let mut configured: Configured =
+            chosen.iter().map(|c| (c.member.id, (c.member.seed, c.configured))).collect();
+        configured.sort_by_key(|(id, _)| *id);
         (members, configured)
     }
 }

@@ -1,14 +1,16 @@
 //! What the controller knows, in words and numbers.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use balancer_common::abi::{BackendId, RING_SLOTS};
+use balancer_common::abi::{BackendId, RING_SLOTS, ServiceId};
 
 use super::Controller;
 use crate::backend::Backend;
 use crate::condition;
 use crate::drain::DrainState;
 use crate::health::HealthState;
+use crate::outline::{BackendOutline, ServiceOutline};
 use crate::ring::{RingCause, RingChange};
 use crate::score::from_q32;
 use crate::service::Service;
@@ -23,6 +25,19 @@ impl Controller {
     #[must_use]
     pub fn snapshot(&self, now: Moment) -> Snapshot {
         Snapshot { services: self.services.iter().map(|service| service_snapshot(service, now)).collect() }
+    }
+
+    /// What a snapshot has of one service; `None` when the model does not have it.
+    #[must_use]
+    pub fn service_snapshot(&self, id: ServiceId, now: Moment) -> Option<ServiceSnapshot> {
+        let service = self.services.iter().find(|service| service.spec.id == id)?;
+        Some(service_snapshot(service, now))
+    }
+
+    /// What may have changed since the last tick.
+    #[must_use]
+    pub fn outline(&self, now: Moment) -> Vec<ServiceOutline<'_>> {
+        self.services.iter().map(|service| service_outline(service, now)).collect()
     }
 
     /// The state of one backend, which a snapshot has as well; `None` when the model does not have it.
@@ -64,6 +79,23 @@ fn service_snapshot(service: &Service, now: Moment) -> ServiceSnapshot {
         ring_change: ring_change.map(|change| told(change, service)),
         backends: backends.map(|backend| backend_snapshot(backend, service, weights, now)).collect(),
     }
+}
+
+fn service_outline(service: &Service, now: Moment) -> ServiceOutline<'_> {
+    let outline = |backend| backend_outline(backend, service, now);
+    ServiceOutline {
+        id: service.spec.id,
+        name: &service.spec.name,
+        conditions: condition::of_service(service, now),
+        ring_changes: service.ring.last_change().1,
+        backends: service.backends.iter().map(outline).collect(),
+    }
+}
+
+fn backend_outline<'a>(backend: &'a Backend, service: &Service, now: Moment) -> BackendOutline<'a> {
+    let (state, reason, _) = state(backend);
+    let conditions = condition::of_backend(backend, service, state, now);
+    BackendOutline { id: backend.id(), name: &backend.spec.name, state, reason, conditions }
 }
 
 /// A change of the ring with the names of its backends.
@@ -109,7 +141,7 @@ fn backend_snapshot(backend: &Backend, service: &Service, weights: f64, now: Mom
         id: backend.id(),
         name: backend.spec.name.clone(),
         state,
-        reason,
+        reason: reason.into_owned(),
         since,
         trial: backend.ejection.is_on_trial() && state == BackendState::Up,
         ejections: backend.ejection.total(),
@@ -142,7 +174,7 @@ fn backend_snapshot(backend: &Backend, service: &Service, weights: f64, now: Mom
 }
 
 /// A drain comes first: it is somebody's wish, and its end is waited for whatever else is wrong.
-fn state(backend: &Backend) -> (BackendState, String, Moment) {
+fn state(backend: &Backend) -> (BackendState, Cow<'_, str>, Moment) {
     let health = &backend.health;
     let down = health.state() == HealthState::Down;
     if let Some(since) = backend.drain.since() {
@@ -154,22 +186,22 @@ fn state(backend: &Backend) -> (BackendState, String, Moment) {
         if down {
             reason = format!("{reason}; also down: {}", health.reason());
         }
-        return (state, reason, since);
+        return (state, reason.into(), since);
     }
-    let reason = health.reason().to_owned();
+    let reason = Cow::Borrowed(health.reason());
     let since = health.since();
     match health.state() {
         HealthState::Starting => return (BackendState::Starting, reason, since),
         HealthState::Down if backend.panicked && !backend.ejection.is_out() => {
             let reason = format!("{reason}; takes new flows all the same, because the service panics");
-            return (BackendState::Down, reason, since);
+            return (BackendState::Down, reason.into(), since);
         }
         HealthState::Down => return (BackendState::Down, reason, since),
         HealthState::Up => {}
     }
     let ejected = backend.ejection.reason();
     if let Some((since, reason)) = ejected.clone().filter(|_| backend.ejection.is_out()) {
-        return (BackendState::Ejected, reason, since);
+        return (BackendState::Ejected, reason.into(), since);
     }
     match (backend.exhaustion.since(), ejected) {
         (Some(_), _) if backend.spared => {
@@ -177,10 +209,10 @@ fn state(backend: &Backend) -> (BackendState, String, Moment) {
                 "{}; open all the same, because no backend is better off",
                 backend.exhaustion.reason()
             );
-            (BackendState::Up, reason, since)
+            (BackendState::Up, reason.into(), since)
         }
-        (Some(since), _) => (BackendState::Exhausted, backend.exhaustion.reason().to_owned(), since),
-        (None, Some((since, reason))) => (BackendState::Up, reason, since),
+        (Some(since), _) => (BackendState::Exhausted, backend.exhaustion.reason().into(), since),
+        (None, Some((since, reason))) => (BackendState::Up, reason.into(), since),
         (None, None) => (BackendState::Up, reason, since),
     }
 }

@@ -2,7 +2,7 @@ use balancer_common::abi::BackendId;
 
 use super::*;
 use crate::fixture::{at, down, hasty, model, probed, up};
-use crate::{Controller, Input, Model, Policy, Sample};
+use crate::{BackendSpec, Controller, Input, Model, Policy, Sample};
 
 fn known(policy: Policy, backends: u16) -> Input {
     model(hasty(policy, (0..backends).map(probed).collect()))
@@ -26,7 +26,8 @@ impl Bench {
 
     fn look(&mut self, second: u64) -> Vec<Entry> {
         self.controller.tick(at(second));
-        self.journal.observe(&self.controller.snapshot(at(second)), at(second))
+        let (controller, now) = (&self.controller, at(second));
+        self.journal.observe(&controller.outline(now), |id| controller.service_snapshot(id, now), now)
     }
 
     /// What is told but summaries, in short.
@@ -158,4 +159,15 @@ fn what_is_removed_is_told_once() {
     bench.controller.handle(Input::Model(Model::default()), at(2));
     assert_eq!(bench.told(2), ["mqtt gone"]);
     assert_eq!(bench.told(3), [] as [String; 0]);
+}
+
+#[test]
+fn an_id_that_another_backend_has_by_now_is_not_taken_for_the_first() {
+    let mut bench = Bench::new(Policy::Adaptive, 2);
+    bench.look(0);
+    let other = BackendSpec { name: "other".to_owned(), ..probed(1) };
+    bench.controller.handle(model(hasty(Policy::Adaptive, vec![probed(0), other])), at(1));
+    let told = bench.told(1);
+    assert_eq!(told[0], "b1 gone", "{told:?}");
+    assert!(told[1].starts_with("other nothing to "), "{told:?}");
 }

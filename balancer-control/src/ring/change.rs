@@ -56,13 +56,14 @@ impl RingCause {
         if old.order != new.order {
             return Self::Order;
         }
-        let (was, is): (BTreeSet<_>, BTreeSet<_>) =
-            (old.configured.keys().copied().collect(), new.configured.keys().copied().collect());
+        let ids = |built: &Built| built.configured.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>();
+        let (was, is) = (ids(old), ids(new));
         if was != is {
             return Self::Members { joined: &is - &was, left: &was - &is };
         }
-        let changed = |id: &BackendId| old.configured.get(id) != new.configured.get(id);
-        let configured: BTreeSet<BackendId> = is.into_iter().filter(changed).collect();
+        // The same ids in the same order.
+        let changed = old.configured.iter().zip(&new.configured).filter(|(old, new)| old != new);
+        let configured: BTreeSet<BackendId> = changed.map(|(_, (id, _))| *id).collect();
         if !configured.is_empty() {
             return Self::Configured(configured);
         }

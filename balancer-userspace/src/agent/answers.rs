@@ -334,8 +334,8 @@ impl Agent {
 
     /// Backends that the controller has seen drained to the end.
     pub(super) fn drained(&self) -> Vec<BackendId> {
-        let snapshot = self.controller.snapshot(clock::now());
-        let backends = snapshot.services.into_iter().flat_map(|service| service.backends);
+        let services = self.controller.outline(clock::now());
+        let backends = services.into_iter().flat_map(|service| service.backends);
         backends.filter(|backend| backend.state == BackendState::Drained).map(|backend| backend.id).collect()
     }
 }

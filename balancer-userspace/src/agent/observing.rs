@@ -1,8 +1,11 @@
 //! What the agent knows at one moment, and what of it goes into the decision log.
 
-use balancer_common::abi::Room;
-use balancer_control::Snapshot;
-use balancer_control::snapshot::Condition;
+use std::mem;
+
+use balancer_common::abi::{BackendId, Room};
+use balancer_control::outline::ServiceOutline;
+use balancer_control::snapshot::{Condition, ServiceSnapshot};
+use balancer_control::{Moment, Snapshot};
 
 use super::clock;
 use super::core::Agent;
@@ -15,18 +18,37 @@ impl Agent {
     /// SYNs.
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.controller.snapshot(clock::now());
-        for backend in snapshot.services.iter_mut().flat_map(|service| &mut service.backends) {
-            let hop = self.hops.get(&backend.id).and_then(|(_, problem)| problem.as_ref());
-            let hop = hop.map(|problem| format!("{problem}; the kernel is asked for each packet"));
-            let known = [("telemetry-fails", self.silent.get(&backend.id).cloned()), ("next-hop", hop)];
-            backend.conditions.extend(known.into_iter().filter_map(|(word, reason)| {
-                Some(Condition { word, reason: reason?, since: None, closes: false })
-            }));
+        snapshot.services.iter_mut().for_each(|service| self.complete(service));
+        snapshot
+    }
+
+    fn complete(&self, service: &mut ServiceSnapshot) {
+        for backend in &mut service.backends {
+            backend.conditions.extend(self.known_of(backend.id));
         }
-        for service in &mut snapshot.services {
+        service.conditions.extend(self.spells_of(service.id));
+    }
+
+    /// What may have changed since the last tick, of all of that.
+    fn outline(&self, now: Moment) -> Vec<ServiceOutline<'_>> {
+        let mut services = self.controller.outline(now);
+        for service in &mut services {
+            for backend in &mut service.backends {
+                backend.conditions.extend(self.known_of(backend.id));
+            }
             service.conditions.extend(self.spells_of(service.id));
         }
-        snapshot
+        services
+    }
+
+    /// What the agent alone knows of a backend.
+    fn known_of(&self, id: BackendId) -> impl Iterator<Item = Condition> {
+        let hop = self.hops.get(&id).and_then(|(_, problem)| problem.as_ref());
+        let hop = hop.map(|problem| format!("{problem}; the kernel is asked for each packet"));
+        let known = [("telemetry-fails", self.silent.get(&id).cloned()), ("next-hop", hop)];
+        known.into_iter().filter_map(|(word, reason)| {
+            Some(Condition { word, reason: reason?, since: None, closes: false })
+        })
     }
 
     /// The same with what holds for milliseconds, and would fill the decision log: budgets that are used up.
@@ -46,7 +68,15 @@ impl Agent {
 
     /// Tells the decision log what has changed.
     pub(super) fn observe(&mut self) {
-        let entries = self.journal.observe(&self.snapshot(), clock::now());
+        let now = clock::now();
+        let mut journal = mem::take(&mut self.journal);
+        let whole = |id| {
+            let mut service = self.controller.service_snapshot(id, now)?;
+            self.complete(&mut service);
+            Some(service)
+        };
+        let entries = journal.observe(&self.outline(now), whole, now);
+        self.journal = journal;
         if !entries.is_empty() {
             self.history.observed(entries, clock::stamp());
         }
