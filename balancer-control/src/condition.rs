@@ -26,9 +26,16 @@ enum Then {
 
 use Then::{Closes, Stays};
 
-/// A condition, where there is a reason for it.
-fn rule(word: &'static str, then: Then, since: Option<Moment>, reason: Option<String>) -> Option<Condition> {
-    Some(Condition { word, reason: reason?, since, closes: matches!(then, Closes) })
+/// The conditions for which there is a reason.
+#[derive(Default)]
+struct Holding(Vec<Condition>);
+
+impl Holding {
+    fn rule(&mut self, word: &'static str, then: Then, since: Option<Moment>, reason: Option<String>) {
+        if let Some(reason) = reason {
+            self.0.push(Condition { word, reason, since, closes: matches!(then, Closes) });
+        }
+    }
 }
 
 /// What holds of a backend that is in `state`. What the state itself says is left out.
@@ -42,47 +49,50 @@ pub(crate) fn of_backend(
     let exhausted = backend.exhaustion.since();
     let storm = backend.load.storm();
     let stale = backend.sample.as_ref().map(|sample| sample.taken.plus(service.spec.stale_after));
-    let rules = [
-        rule("down", Closes, health, down(backend, state)),
-        rule("exhausted", Closes, exhausted, exhausted_besides(backend, state)),
-        rule("ejected", Closes, ejected_since(backend), ejected_besides(backend, state)),
-        rule("panicked", Stays, health, panicked(backend)),
-        rule("trial", Stays, ejected_since(backend), trial(backend)),
-        rule("waiting", Stays, None, waiting(backend, service)),
-        rule("spared", Stays, exhausted, spared(backend)),
-        rule("capped", Closes, None, capped(backend)),
-        rule("ramp", Stays, None, ramp(admission::backend_budget(backend, service, now))),
-        rule("standby", Stays, None, standby(backend)),
-        rule("leaving", Stays, None, leaving(backend)),
-        rule("weight-override", Stays, None, weight_override(backend)),
-        rule("reading-refused", Stays, None, backend.refused.clone()),
-        rule("no-telemetry", Stays, None, no_telemetry(backend, service)),
-        rule("stale", Stays, stale, stale_reading(backend, service, now)),
-        rule("no-utilisation", Stays, None, no_utilisation(backend, service, now)),
-        rule("saturated", Stays, None, saturated(backend, service, now)),
-        rule("frozen", Stays, storm.map(|storm| storm.since), frozen(backend, service)),
-        rule("capacity-adopted", Stays, None, capacity_adopted(backend, now)),
-    ];
-    rules.into_iter().flatten().collect()
+    let mut holding = Holding::default();
+    holding.rule("down", Closes, health, down(backend, state));
+    holding.rule("exhausted", Closes, exhausted, exhausted_besides(backend, state));
+    holding.rule("ejected", Closes, ejected_since(backend), ejected_besides(backend, state));
+    holding.rule("panicked", Stays, health, panicked(backend));
+    holding.rule("trial", Stays, ejected_since(backend), trial(backend));
+    holding.rule("waiting", Stays, None, waiting(backend, service));
+    holding.rule("spared", Stays, exhausted, spared(backend));
+    holding.rule("capped", Closes, None, capped(backend));
+    holding.rule("ramp", Stays, None, ramp(admission::backend_budget(backend, service, now)));
+    holding.rule("standby", Stays, None, standby(backend));
+    holding.rule("leaving", Stays, None, leaving(backend));
+    holding.rule("weight-override", Stays, None, weight_override(backend));
+    holding.rule("reading-refused", Stays, None, backend.refused.clone());
+    holding.rule("no-telemetry", Stays, None, no_telemetry(backend, service));
+    holding.rule("stale", Stays, stale, stale_reading(backend, service, now));
+    holding.rule("no-utilisation", Stays, None, no_utilisation(backend, service, now));
+    holding.rule("saturated", Stays, None, saturated(backend, service, now));
+    holding.rule("frozen", Stays, storm.map(|storm| storm.since), frozen(backend, service));
+    holding.rule("capacity-adopted", Stays, None, capacity_adopted(backend, now));
+    holding.0
 }
 
 /// What holds of a service as a whole.
 pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
-    let rules = [
-        rule("no-backend", Closes, None, no_backend(service)),
-        rule("service-capped", Closes, None, service_capped(service)),
-        rule("too-few-ready", Closes, None, too_few_ready(service)),
-        rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service)),
-        rule("takeover", Stays, None, takeover(service)),
-        rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service)),
-        rule("cluster-disagrees", Stays, disagreement(service).map(|found| found.since), disagrees(service)),
-        rule("same-node", Stays, None, same_node(service, now)),
-        rule("service-ramp", Stays, None, ramp(admission::service_budget(service, now))),
-        rule("on-standby", Stays, None, on_standby(service)),
-        rule("counting", Stays, None, counting(service, now)),
-        rule("ring-waits", Stays, None, ring_waits(service, now)),
-    ];
-    rules.into_iter().flatten().collect()
+    let mut holding = Holding::default();
+    holding.rule("no-backend", Closes, None, no_backend(service));
+    holding.rule("service-capped", Closes, None, service_capped(service));
+    holding.rule("too-few-ready", Closes, None, too_few_ready(service));
+    holding.rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service));
+    holding.rule("takeover", Stays, None, takeover(service));
+    holding.rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service));
+    holding.rule(
+        "cluster-disagrees",
+        Stays,
+        disagreement(service).map(|found| found.since),
+        disagrees(service),
+    );
+    holding.rule("same-node", Stays, None, same_node(service, now));
+    holding.rule("service-ramp", Stays, None, ramp(admission::service_budget(service, now)));
+    holding.rule("on-standby", Stays, None, on_standby(service));
+    holding.rule("counting", Stays, None, counting(service, now));
+    holding.rule("ring-waits", Stays, None, ring_waits(service, now));
+    holding.0
 }
 
 fn down(backend: &Backend, state: BackendState) -> Option<String> {

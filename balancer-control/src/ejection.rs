@@ -47,11 +47,14 @@ impl Evidence {
     pub(crate) fn since(history: &History, from: Moment) -> Self {
         let Some(last) = history.last() else { return Self::default() };
         let before = Moment(last.0.saturating_sub(PATIENCE)).max(from);
-        let refused = history.between(from, last, |counts| counts.refused);
-        let opened = history.between(from, last, |counts| counts.opened);
+        let (start, end) = (history.at(from), history.at(last));
+        // Zero when a counter went back.
+        let grown = |from: f64, to: f64| (to - from).max(0.0);
+        let refused = grown(start.refused, end.refused);
+        let opened = grown(start.opened, end.opened);
         // A flow that was opened was answered, whoever counted what.
-        let answered = history.between(from, last, |counts| counts.answered).max(opened);
-        let old_enough = history.between(from, before, |counts| counts.syns);
+        let answered = grown(start.answered, end.answered).max(opened);
+        let old_enough = grown(start.syns, history.at(before).syns);
         Self {
             answered,
             refused,

@@ -34,19 +34,9 @@ impl History {
         self.0.back().map(|(at, _)| *at)
     }
 
-    /// By how much a counter grew from one moment to another; zero when it went back.
-    pub(crate) fn between(&self, from: Moment, to: Moment, field: impl Fn(&Counts) -> u64) -> f64 {
-        (self.at(to, &field) - self.at(from, &field)).max(0.0)
-    }
-
     /// Live connections at a moment. Before the first and after the last reading they are taken for constant.
     pub(crate) fn live_at(&self, moment: Moment) -> f64 {
-        self.at(moment, |counts| counts.live)
-    }
-
-    /// Flows opened until a moment.
-    pub(crate) fn opened_at(&self, moment: Moment) -> f64 {
-        self.at(moment, |counts| counts.opened)
+        self.at(moment).live
     }
 
     /// Mean of the live connections from one moment to another.
@@ -55,8 +45,8 @@ impl History {
         if span <= 0.0 {
             return self.live_at(to);
         }
-        let inner =
-            self.0.iter().filter(|(at, _)| *at > from && *at < to).map(|(at, c)| (*at, c.live as f64));
+        let (first, end) = (self.until(from), self.0.partition_point(|(at, _)| *at < to));
+        let inner = self.0.range(first..end.max(first)).map(|(at, counts)| (*at, counts.live as f64));
         let points =
             core::iter::once((from, self.live_at(from))).chain(inner).chain([(to, self.live_at(to))]);
         let mut area = 0.0;
@@ -70,16 +60,59 @@ impl History {
         area / span
     }
 
-    fn at(&self, moment: Moment, field: impl Fn(&Counts) -> u64) -> f64 {
-        let after = self.0.partition_point(|(at, _)| *at <= moment);
+    /// All counts at a moment, as those of [`History::live_at`].
+    pub(crate) fn at(&self, moment: Moment) -> Point {
+        let after = self.until(moment);
         match (after.checked_sub(1).and_then(|before| self.0.get(before)), self.0.get(after)) {
-            (None, None) => 0.0,
-            (None, Some((_, only))) | (Some((_, only)), None) => field(only) as f64,
+            (None, None) => Point::default(),
+            (None, Some((_, only))) | (Some((_, only)), None) => Point::of(only),
             (Some((from, before)), Some((to, after))) => {
                 let part = moment.since(*from).as_secs_f64() / to.since(*from).as_secs_f64();
-                let (before, after) = (field(before) as f64, field(after) as f64);
-                before + part * (after - before)
+                Point::of(before).towards(&Point::of(after), part)
             }
+        }
+    }
+
+    /// How many readings are not later than a moment.
+    fn until(&self, moment: Moment) -> usize {
+        if self.last().is_some_and(|last| last <= moment) {
+            return self.0.len();
+        }
+        self.0.partition_point(|(at, _)| *at <= moment)
+    }
+}
+
+/// Counts at a moment, between two readings too.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Point {
+    pub(crate) live: f64,
+    pub(crate) opened: f64,
+    pub(crate) syns: f64,
+    pub(crate) refused: f64,
+    pub(crate) answered: f64,
+}
+
+impl Point {
+    const fn of(counts: &Counts) -> Self {
+        let Counts { live, opened, syns, refused, answered } = *counts;
+        Self {
+            live: live as f64,
+            opened: opened as f64,
+            syns: syns as f64,
+            refused: refused as f64,
+            answered: answered as f64,
+        }
+    }
+
+    /// The point that is `part` of the way to another.
+    fn towards(&self, to: &Self, part: f64) -> Self {
+        let between = |from: f64, to: f64| from + part * (to - from);
+        Self {
+            live: between(self.live, to.live),
+            opened: between(self.opened, to.opened),
+            syns: between(self.syns, to.syns),
+            refused: between(self.refused, to.refused),
+            answered: between(self.answered, to.answered),
         }
     }
 }
@@ -107,7 +140,7 @@ mod tests {
         let history = history(&[(1000, 10), (3000, 30)]);
         for (millis, live) in [(0, 10.0), (1000, 10.0), (1500, 15.0), (3000, 30.0), (9000, 30.0)] {
             assert_eq!(history.live_at(at(millis)), live, "{millis} ms");
-            assert_eq!(history.opened_at(at(millis)), 10.0 * live, "{millis} ms");
+            assert_eq!(history.at(at(millis)).opened, 10.0 * live, "{millis} ms");
         }
         assert_eq!(history.live(), 30);
     }
