@@ -74,11 +74,24 @@ impl History {
     }
 
     /// How many readings are not later than a moment.
+    ///
+    /// They come at regular intervals, so where one should be is nearly where it is. A search by halves would touch memory
+    /// all over, which no cache holds any more by the next tick.
     fn until(&self, moment: Moment) -> usize {
-        if self.last().is_some_and(|last| last <= moment) {
+        let (Some((first, _)), Some((last, _))) = (self.0.front(), self.0.back()) else { return 0 };
+        if *last <= moment {
             return self.0.len();
         }
-        self.0.partition_point(|(at, _)| *at <= moment)
+        let part = moment.since(*first).as_secs_f64() / last.since(*first).as_secs_f64();
+        let mut until = (part * self.0.len() as f64) as usize;
+        let is_later = |index: usize| self.0.get(index).is_none_or(|(at, _)| *at > moment);
+        while until > 0 && is_later(until - 1) {
+            until -= 1;
+        }
+        while !is_later(until) {
+            until += 1;
+        }
+        until
     }
 }
 
@@ -143,6 +156,17 @@ mod tests {
             assert_eq!(history.at(at(millis)).opened, 10.0 * live, "{millis} ms");
         }
         assert_eq!(history.live(), 30);
+    }
+
+    #[test]
+    fn readings_are_found_however_they_are_spread() {
+        let times = [10, 11, 12, 13, 500, 900, 901, 2000, 2001];
+        let history = history(&times.map(|millis| (millis, millis)));
+        for millis in (0..2100).step_by(7).chain(times) {
+            let expected = times.iter().filter(|time| **time <= millis).count();
+            assert_eq!(history.until(at(millis)), expected, "{millis} ms");
+        }
+        assert_eq!(History::default().until(at(1)), 0);
     }
 
     #[test]
