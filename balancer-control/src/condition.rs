@@ -74,6 +74,7 @@ pub(crate) fn of_backend(
 
 /// What holds of a service as a whole.
 pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
+    let split = disagreement(service).map(|found| found.since);
     let mut holding = Holding::default();
     holding.rule("no-backend", Closes, None, no_backend(service));
     holding.rule("service-capped", Closes, None, service_capped(service));
@@ -81,12 +82,7 @@ pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
     holding.rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service));
     holding.rule("takeover", Stays, None, takeover(service));
     holding.rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service));
-    holding.rule(
-        "cluster-disagrees",
-        Stays,
-        disagreement(service).map(|found| found.since),
-        disagrees(service),
-    );
+    holding.rule("cluster-disagrees", Stays, split, disagrees(service));
     holding.rule("same-node", Stays, None, same_node(service, now));
     holding.rule("service-ramp", Stays, None, ramp(admission::service_budget(service, now)));
     holding.rule("on-standby", Stays, None, on_standby(service));
