@@ -159,9 +159,6 @@ fn reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> 
                 Some(End { outcome: Outcome::ForwardPrompt, .. }) => {
                     tables.with_parked(|packet| shield::reply(frame, tables, packet))
                 }
-                Some(End { outcome: Outcome::ForwardReplyStateless, .. }) => {
-                    tables.with_parked(|packet| reply::stateless(frame, tables, packet))
-                }
                 end => end,
             }
         }
@@ -252,17 +249,16 @@ fn classify<F: Family, P: Frame, T: FamilyTables<F>>(
     other(Outcome::PassNotOurs)
 }
 
-/// How a packet ended, with what it is counted under. Eight plain bytes, which fit a register: the verifier refuses code
-/// that copies the bytes that an option leaves unset, and functions that return more leave a pointer where it looks for a
-/// number.
+/// How a packet ended, with what it is counted under. Plain numbers and no options: the verifier refuses code that
+/// copies the bytes that an option leaves unset.
 #[repr(align(8))]
 #[derive(Clone, Copy)]
 struct End {
     outcome: Outcome,
     direction: Direction,
-    /// The backend that was forwarded to or from, by id. Of other packets the service; [`ServiceId::NONE`] if they are of
-    /// none.
-    whose: u16,
+    service: ServiceId,
+    /// Who was forwarded to or from; [`BackendId::NONE`] otherwise.
+    backend: BackendId,
     /// Interface that a forwarded packet leaves by; 0 for the host's stack, which resolves the neighbour.
     egress: u32,
 }
@@ -277,27 +273,19 @@ impl End {
     /// A packet of a service that is not forwarded.
     #[inline(always)]
     const fn at(service: ServiceId, outcome: Outcome) -> Self {
-        Self { outcome, direction: Direction::Request, whose: service.0, egress: 0 }
-    }
-
-    /// A packet that is forwarded to a backend, or from one.
-    #[inline(always)]
-    const fn forwarded(backend: BackendId, direction: Direction, outcome: Outcome, egress: u32) -> Self {
-        Self { outcome, direction, whose: backend.0, egress }
+        Self { outcome, direction: Direction::Request, service, backend: BackendId::NONE, egress: 0 }
     }
 
     #[inline(always)]
     fn count<T: Tables>(&self, tables: &T, bytes: usize) {
-        if !matches!(self.outcome.class(), Class::Forward) {
-            return tables.count_outcome(ServiceId(self.whose), self.outcome);
+        if self.backend != BackendId::NONE {
+            tables.count_traffic(self.backend, self.direction, bytes);
+            // The two outcomes of established flows are the sums of the backends' traffic: one write a packet.
+            if matches!(self.outcome, Outcome::ForwardRequest | Outcome::ForwardReply) {
+                return;
+            }
         }
-        let backend = BackendId(self.whose);
-        tables.count_traffic(backend, self.direction, bytes);
-        // The two outcomes of established flows are the sums of the backends' traffic: one write a packet.
-        if !matches!(self.outcome, Outcome::ForwardRequest | Outcome::ForwardReply) {
-            let service = tables.backend(backend).map_or(ServiceId::NONE, |backend| backend.service);
-            tables.count_outcome(service, self.outcome);
-        }
+        tables.count_outcome(self.service, self.outcome);
     }
 
     #[inline(always)]

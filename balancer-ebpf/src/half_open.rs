@@ -6,14 +6,15 @@
 
 use core::cell::Cell;
 
-use balancer_common::abi::half_open_set::{
-    Place, SETS, WAYS, choose, find, is_of, is_stale, rank, tag, way_of,
+use balancer_common::abi::{
+    FlowKey4, FlowKey6,
+    half_open_set::{Place, SETS, WAYS, choose, find, is_of, is_stale, rank, tag, way_of},
 };
 
 use crate::{
     atomic,
-    clock::nanos,
     maps::{HALF_OPEN_TAGS, HALF_OPEN4, HALF_OPEN6, SETTINGS},
+    tables::nanos,
 };
 
 /// No entry.
@@ -101,43 +102,26 @@ fn read(tags: &[Cell<u64>; WAYS], way: usize) -> u64 {
 /// Whether an entry's key is made of these words. Word by word: arrays would be compared by a function that loops.
 #[inline(always)]
 fn is_key(table: u32, index: u32, [a, b, c]: [u64; 3]) -> bool {
-    // SAFETY: the pointers are to keys in map values, of one word and of three.
-    let is = |key: *mut u64, at: usize, word: u64| unsafe { key.add(at).read() } == word.to_le();
-    if table == 0 {
-        key4(index).is_some_and(|key| is(key, 0, a))
+    let found = if table == 0 {
+        HALF_OPEN4.get(index).map(|entry| entry.key.words())
     } else {
-        key6(index).is_some_and(|key| is(key, 0, a) && is(key, 1, b) && is(key, 2, c))
-    }
+        HALF_OPEN6.get(index).map(|entry| entry.key.words())
+    };
+    found.is_some_and(|[x, y, z]| x == a && y == b && z == c)
 }
 
 /// Writes an entry's key.
 #[inline(always)]
-fn set_key(table: u32, index: u32, [a, b, c]: [u64; 3]) -> Option<()> {
-    // SAFETY: as above. Volatile, so that the key is there before what belongs to it.
-    let set = |key: *mut u64, at: usize, word: u64| unsafe { key.add(at).write_volatile(word.to_le()) };
-    if table == 0 {
-        set(key4(index)?, 0, a);
-    } else {
-        let key = key6(index)?;
-        set(key, 0, a);
-        set(key, 1, b);
-        set(key, 2, c);
+fn set_key(table: u32, index: u32, words: [u64; 3]) -> Option<()> {
+    // SAFETY: the pointers are to map values. Volatile, so that the key is there before what belongs to it.
+    unsafe {
+        if table == 0 {
+            (&raw mut (*HALF_OPEN4.get_ptr_mut(index)?).key).write_volatile(FlowKey4::from_words(words));
+        } else {
+            (&raw mut (*HALF_OPEN6.get_ptr_mut(index)?).key).write_volatile(FlowKey6::from_words(words));
+        }
     }
     Some(())
-}
-
-/// The word that is an entry's key: as fields, it would be read and written byte by byte.
-#[inline(always)]
-fn key4(index: u32) -> Option<*mut u64> {
-    // SAFETY: the pointer is to a map value; only the address of a part of it is taken.
-    HALF_OPEN4.get_ptr_mut(index).map(|entry| unsafe { &raw mut (*entry).key }.cast())
-}
-
-/// The three words that are an entry's key.
-#[inline(always)]
-fn key6(index: u32) -> Option<*mut u64> {
-    // SAFETY: as above.
-    HALF_OPEN6.get_ptr_mut(index).map(|entry| unsafe { &raw mut (*entry).key }.cast())
 }
 
 /// The functions as the packet path calls them.

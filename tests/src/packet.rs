@@ -38,13 +38,13 @@ impl Ethernet {
     /// The header of a frame that arrives from `hop`.
     #[must_use]
     pub fn arriving(hop: &Hop) -> Self {
-        Self { destination: hop.own(), source: hop.neighbour(), tags: tags(hop) }
+        Self { destination: hop.own, source: hop.neighbour, tags: tags(hop) }
     }
 
     /// The header of a frame that leaves for `hop`.
     #[must_use]
     pub fn leaving(hop: &Hop) -> Self {
-        Self { destination: hop.neighbour(), source: hop.own(), tags: tags(hop) }
+        Self { destination: hop.neighbour, source: hop.own, tags: tags(hop) }
     }
 
     /// The frame around `payload`.

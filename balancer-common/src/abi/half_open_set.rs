@@ -4,7 +4,7 @@
 //! packet, in which way of the set it is. So whether it is known costs one line of memory, and one that is new displaces the
 //! oldest of eight and nothing else. What is in the way itself is read only where the tag is that of the connection.
 
-use super::{FlowKey4, FlowKey6, HALF_OPEN, HalfOpen};
+use super::{FlowKey4, FlowKey6, HALF_OPEN, HalfOpen, ServiceId};
 use crate::steer::hash;
 
 /// Ways of a set.
@@ -159,7 +159,7 @@ const fn larger(a: u64, b: u64) -> u64 {
 }
 
 impl FlowKey4 {
-    /// The key as words, little endian, which is what is hashed to find its place.
+    /// What of a flow is hashed to find its place.
     #[inline(always)]
     #[must_use]
     pub const fn words(&self) -> [u64; 3] {
@@ -168,10 +168,18 @@ impl FlowKey4 {
         let [g, h] = self.service.0.to_le_bytes();
         [u64::from_le_bytes([a, b, c, d, e, f, g, h]), 0, 0]
     }
+
+    /// The key that is made of these words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words([word, _, _]: [u64; 3]) -> Self {
+        let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
+        Self { client: [a, b, c, d], port: [e, f], service: ServiceId(u16::from_le_bytes([g, h])) }
+    }
 }
 
 impl FlowKey6 {
-    /// The key as words, little endian, which is what is hashed to find its place.
+    /// What of a flow is hashed to find its place.
     #[inline(always)]
     #[must_use]
     pub const fn words(&self) -> [u64; 3] {
@@ -184,6 +192,21 @@ impl FlowKey6 {
             u64::from_le_bytes([q, r, s, t, 0, 0, 0, 0]),
         ]
     }
+
+    /// The key that is made of these words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words([first, second, third]: [u64; 3]) -> Self {
+        let [a, b, c, d, e, f, g, h] = first.to_le_bytes();
+        let [i, j, k, l, m, n, o, p] = second.to_le_bytes();
+        let [q, r, s, t, ..] = third.to_le_bytes();
+        Self {
+            client: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p],
+            port: [q, r],
+            service: ServiceId(u16::from_le_bytes([s, t])),
+            reserved: 0,
+        }
+    }
 }
 
 const _: () = assert!(SETS.is_power_of_two() && SETS as u64 <= TIME, "the set is not of the mark");
@@ -193,7 +216,6 @@ const _: () = assert!(size_of::<HalfOpenEntry<FlowKey6>>() == 80);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::ServiceId;
 
     const UNIT: u64 = 1 << TIME_SHIFT;
 
@@ -256,14 +278,13 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_a_key_are_its_bytes() {
+    fn a_key_is_all_in_its_words() {
         let service = ServiceId(0x1234);
         let four = FlowKey4 { client: [192, 0, 2, 7], port: [1, 2], service };
-        assert_eq!(four.words(), [u64::from_le_bytes([192, 0, 2, 7, 1, 2, 0x34, 0x12]), 0, 0]);
+        assert_eq!(FlowKey4::from_words(four.words()), four);
         let client = core::array::from_fn(|at| at as u8 + 1);
         let six = FlowKey6 { client, port: [1, 2], service, reserved: 0 };
-        let third = u64::from_le_bytes([1, 2, 0x34, 0x12, 0, 0, 0, 0]);
-        assert_eq!(six.words(), [0x0807_0605_0403_0201, 0x100f_0e0d_0c0b_0a09, third]);
+        assert_eq!(FlowKey6::from_words(six.words()), six);
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub struct Link {
     pub ethertype: u16,
     /// Tags on the frame.
     pub vlan: VlanTags,
-    /// Source and destination address: those of a frame that goes back.
-    back: [u32; 3],
+    /// Destination and source address, as on the wire.
+    addresses: [u32; 3],
 }
 
 impl Link {
@@ -38,8 +38,7 @@ impl Link {
     pub fn parse<P: Frame>(frame: &P) -> Result<Self, Outcome> {
         let Some(ethertype) = frame.half(ETHERTYPE) else { return Err(Outcome::PassTruncated) };
         let Some(addresses) = frame.words(0) else { return Err(Outcome::PassTruncated) };
-        let mut link =
-            Self { ethertype: u16::from_be(ethertype), vlan: VlanTags::NONE, back: exchanged(addresses) };
+        let mut link = Self { ethertype: u16::from_be(ethertype), vlan: VlanTags::NONE, addresses };
         for _ in 0..VlanTags::MAX {
             if !link.is_tagged() {
                 return Ok(link);
@@ -70,14 +69,34 @@ impl Link {
     #[inline(always)]
     #[must_use]
     pub const fn back(&self, ingress: u32) -> Hop {
-        Hop { ifindex: ingress, addresses: self.back, vlan: self.vlan }
+        let [[d0, d1, d2, d3], [d4, d5, s0, s1], [s2, s3, s4, s5]] = [
+            self.addresses[0].to_ne_bytes(),
+            self.addresses[1].to_ne_bytes(),
+            self.addresses[2].to_ne_bytes(),
+        ];
+        let (neighbour, own) = ([s0, s1, s2, s3, s4, s5], [d0, d1, d2, d3, d4, d5]);
+        Hop { ifindex: ingress, neighbour, own, vlan: self.vlan, reserved: 0 }
+    }
+
+    /// Whether `hop` is the way back to whoever sent the frame.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_answered_by(&self, hop: &Hop, ingress: u32) -> bool {
+        let [n0, n1, n2, n3, n4, n5] = hop.neighbour;
+        let [_, _, s0, s1] = self.addresses[1].to_ne_bytes();
+        hop.ifindex == ingress
+            && u16::from_ne_bytes([n0, n1]) == u16::from_ne_bytes([s0, s1])
+            && u32::from_ne_bytes([n2, n3, n4, n5]) == self.addresses[2]
+            && hop.vlan == self.vlan
     }
 
     /// Gives the frame the addresses and tags of `hop`. `None` when it cannot grow.
     #[inline(always)]
     pub fn send<P: Frame>(&self, frame: &mut P, hop: &Hop) -> Option<()> {
         if self.vlan.is_empty() && hop.vlan.is_empty() {
-            return frame.put_words(0, hop.addresses);
+            let ([n0, n1, n2, n3, n4, n5], [o0, o1, o2, o3, o4, o5]) = (hop.neighbour, hop.own);
+            let addresses = [[n0, n1, n2, n3], [n4, n5, o0, o1], [o2, o3, o4, o5]];
+            return frame.put_words(0, addresses.map(u32::from_ne_bytes));
         }
         self.send_tagged(frame, hop)
     }
@@ -90,25 +109,18 @@ impl Link {
                 return None;
             }
         }
-        frame.put_words(0, hop.addresses)?;
+        let header = frame.view_mut::<{ EthHdr::LEN }>(0)?;
+        let [n0, n1, n2, n3, n4, n5] = hop.neighbour;
+        let [o0, o1, o2, o3, o4, o5] = hop.own;
         let outer = hop.vlan.outer();
-        *frame.view_mut::<2>(ETHERTYPE)? = outer.map_or(self.ethertype, |tag| tag.tpid).to_be_bytes();
+        let [t0, t1] = outer.map_or(self.ethertype, |tag| tag.tpid).to_be_bytes();
+        *header = [n0, n1, n2, n3, n4, n5, o0, o1, o2, o3, o4, o5, t0, t1];
         let Some(outer) = outer else { return Some(()) };
         let inner = hop.vlan.inner();
         write_tag(frame, EthHdr::LEN, outer, inner.map_or(self.ethertype, |tag| tag.tpid))?;
         let Some(inner) = inner else { return Some(()) };
         write_tag(frame, EthHdr::LEN + TAG_LEN, inner, self.ethertype)
     }
-}
-
-/// Two MAC addresses in three words, in the other order.
-#[inline(always)]
-const fn exchanged([a, b, c]: [u32; 3]) -> [u32; 3] {
-    const fn halves(first: u32, second: u32) -> u32 {
-        let ([.., a, b], [c, d, ..]) = (first.to_ne_bytes(), second.to_ne_bytes());
-        u32::from_ne_bytes([a, b, c, d])
-    }
-    [halves(b, c), halves(c, a), halves(a, b)]
 }
 
 #[inline(always)]

@@ -172,7 +172,7 @@ const fn end(
     outcome: Outcome,
 ) -> End {
     match egress {
-        Some(egress) => End::forwarded(backend, direction, outcome, egress),
+        Some(egress) => End { outcome, direction, service, backend, egress },
         None => End::at(service, Outcome::DropRewrite),
     }
 }

@@ -67,8 +67,8 @@ pub(super) fn cut<F: Family, P: Frame, T: FamilyTables<F>>(
     cut_to_client(frame, tables, packet, (&flow.hop, &segment), Outcome::ForwardCutReply)
 }
 
-/// Handles a packet that belongs to no established flow. Nothing is done, and it is [`Outcome::ForwardPrompt`], when it is
-/// one of a shielded flow, and [`Outcome::ForwardReplyStateless`] when it is one of no flow that is known.
+/// Handles a packet that belongs to no established flow. [`Outcome::ForwardPrompt`], and nothing done, when it is one of a
+/// shielded flow.
 #[inline(never)]
 pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
@@ -86,17 +86,6 @@ pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
         reply.unproven(half);
         return to_client(frame, tables, packet, (reply.backend, &hop), Outcome::ForwardHalfOpen);
     }
-    End::of(Outcome::ForwardReplyStateless)
-}
-
-/// Sends on a packet of a flow that nobody knows, as long as flows are adopted.
-#[inline(never)]
-pub(super) fn stateless<F: Family, P: Frame, T: FamilyTables<F>>(
-    frame: &mut P,
-    tables: &T,
-    packet: &Packet<F>,
-) -> End {
-    let Some(reply) = Reply::from_its_side(tables, packet) else { return End::of(Outcome::PassDirect) };
     let Some(service) = tables.service(packet.service) else {
         return End::at(packet.service, Outcome::DropUnconfigured);
     };

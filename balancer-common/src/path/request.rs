@@ -44,7 +44,7 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     let key = F::key(packet.ip.source, packet.segment.source, packet.service);
     let Some(flow) = tables.flow(&key) else { return OTHER };
     let state = flow.state();
-    if state.has(FlowState::SYN_PENDING) || !flow.hop.is(&packet.link.back(packet.ingress)) {
+    if state.has(FlowState::SYN_PENDING) || !packet.link.is_answered_by(&flow.hop, packet.ingress) {
         return OTHER;
     }
     let id = state.backend();
@@ -189,7 +189,8 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
         if self.packet.segment.any(Segment::FIN | Segment::RST) {
             self.note_end(flow);
         }
-        if !self.packet.segment.any(Segment::RST) && !flow.hop.is(&self.packet.link.back(self.packet.ingress))
+        if !self.packet.segment.any(Segment::RST)
+            && !self.packet.link.is_answered_by(&flow.hop, self.packet.ingress)
         {
             self.relearn(flow);
         }

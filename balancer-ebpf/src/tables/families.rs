@@ -10,7 +10,7 @@ use aya_ebpf::{
 use balancer_common::{
     abi::{
         COOKIE_LIFE, Endpoint, Endpoint4, Endpoint6, Flow, FlowCell, FlowKey4, FlowKey6, FlowState, HalfOpen,
-        HalfOpenCell, HalfOpenEntry, Hop, Settings, Shielded,
+        HalfOpenCell, HalfOpenEntry, Hop, Settings, Shielded, VlanTags,
     },
     packet::{Family, V4, V6},
     path::Packet,
@@ -308,9 +308,13 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
         let found = unsafe { bpf_fib_lookup(self.context.cast(), ptr::from_mut(fib), size, 0) };
         match found {
             // A device that cannot be redirected to, a VLAN device for one, is the stack's.
-            SUCCESS if DEVICES.get_ifindex(fib.ifindex).is_some() => {
-                Route::Hop(Hop::new(fib.ifindex, fib.dmac, fib.smac))
-            }
+            SUCCESS if DEVICES.get_ifindex(fib.ifindex).is_some() => Route::Hop(Hop {
+                ifindex: fib.ifindex,
+                neighbour: fib.dmac,
+                own: fib.smac,
+                vlan: VlanTags::NONE,
+                reserved: 0,
+            }),
             NOT_FWDED => Route::Local,
             _ => Route::Stack,
         }

@@ -301,7 +301,7 @@ impl Agent {
         let interface = self.datapath.attached().iter().find(|one| one.ifindex == hop.ifindex);
         let interface =
             interface.map_or_else(|| format!("interface {}", hop.ifindex), |one| one.interface.clone());
-        let mac: Vec<String> = hop.neighbour().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mac: Vec<String> = hop.neighbour.iter().map(|byte| format!("{byte:02x}")).collect();
         Some(format!("{} via {interface}", mac.join(":")))
     }
 

@@ -63,7 +63,7 @@ pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], net: &m
         let check = format!("backend {address}");
         report.add(match resolution {
             Ok(Resolution { hop: Ok(hop), .. }) => {
-                let [a, b, c, d, e, f] = hop.neighbour();
+                let [a, b, c, d, e, f] = hop.neighbour;
                 Finding::ok(check, format!("next hop {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"))
             }
             Ok(Resolution { hop: Err(problem), .. }) => describe(check, *address, &problem),

@@ -334,9 +334,10 @@ const CLIENTS: u32 = 1;
 const BACKENDS: u32 = 100;
 
 /// Way to the backends.
-const BACKEND_HOP: Hop = Hop::new(BACKENDS, [2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]);
+const BACKEND_HOP: Hop =
+    Hop { ifindex: BACKENDS, neighbour: [2, 0, 0, 0, 1, 1], own: [2, 0, 0, 0, 1, 2], ..Hop::UNKNOWN };
 /// Way to the clients: back to where their frames come from.
-const CLIENT_HOP: Hop = Hop::new(CLIENTS, SENDER, RECEIVER);
+const CLIENT_HOP: Hop = Hop { ifindex: CLIENTS, neighbour: SENDER, own: RECEIVER, ..Hop::UNKNOWN };
 
 /// Gives the namespace the interface towards the backends.
 pub(super) fn add_link() -> Result<()> {

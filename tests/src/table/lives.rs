@@ -314,7 +314,7 @@ impl<P: Plane> Lives<P> {
     /// The backend that a client's packet was sent to, by its MAC address.
     fn backend_of(&self, frame: &[u8]) -> u16 {
         let backends = (0..u16::from(BACKENDS)).zip(self.world.backends.iter().flatten());
-        let mut found = backends.filter(|(_, spec)| frame[..6] == spec.hop.neighbour());
+        let mut found = backends.filter(|(_, spec)| frame[..6] == spec.hop.neighbour);
         found.next().unwrap_or_else(|| panic!("{}: to {:02x?}", self.step, &frame[..6])).0
     }
 

@@ -64,13 +64,13 @@ impl Net {
 /// The way to host `n` of the clients' link.
 #[must_use]
 pub const fn client_hop(n: u8) -> Hop {
-    Hop::new(CLIENTS, [2, 0, 0, 0, 1, n], [2, 0, 0, 0, 1, 1])
+    Hop { ifindex: CLIENTS, neighbour: [2, 0, 0, 0, 1, n], own: [2, 0, 0, 0, 1, 1], ..Hop::UNKNOWN }
 }
 
 /// The way to host `n` of the servers' link.
 #[must_use]
 pub const fn server_hop(n: u8) -> Hop {
-    Hop::new(SERVERS, [2, 0, 0, 0, 2, n], [2, 0, 0, 0, 2, 1])
+    Hop { ifindex: SERVERS, neighbour: [2, 0, 0, 0, 2, n], own: [2, 0, 0, 0, 2, 1], ..Hop::UNKNOWN }
 }
 
 /// The same hop with these tags, outermost first.

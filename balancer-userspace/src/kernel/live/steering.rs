@@ -133,8 +133,8 @@ fn hops_survive_a_sync_unless_the_address_moves() {
         let mut maps = site.open().maps.steering;
         let mut layout = layout();
         maps.sync(&layout).unwrap();
-        let hop = Hop::new(7, [1; 6], [2; 6]);
-        let other = Hop::new(8, [3; 6], [2; 6]);
+        let hop = Hop { ifindex: 7, neighbour: [1; 6], own: [2; 6], ..Hop::UNKNOWN };
+        let other = Hop { ifindex: 8, neighbour: [3; 6], ..hop };
         maps.put_hops(&[(BackendId(4), hop), (BackendId(5), hop), (BackendId(77), hop)]).unwrap();
         assert_eq!(maps.backend(BackendId(4)).unwrap().hop, hop);
         assert_eq!(maps.backend(BackendId(77)).unwrap(), Backend::default(), "an unused id gets no hop");

@@ -86,14 +86,19 @@ fn neighbours_are_found_followed_and_lost() {
             // Nobody has talked to it yet: the watcher has the kernel find it.
             let found =
                 until(&mut received, |event| event.backend == BackendId(1) && event.hop.is_known()).await;
-            let hop = Hop::new(one.index, [2, 0, 0, 0, 0, 2], one.mac.unwrap());
+            let hop = Hop {
+                ifindex: one.index,
+                neighbour: [2, 0, 0, 0, 0, 2],
+                own: one.mac.unwrap(),
+                ..Hop::UNKNOWN
+            };
             assert_eq!(found.hop, hop);
             assert_eq!(found.problem, None);
 
             // A changed MAC address is announced.
             ip("neigh replace 10.9.0.2 lladdr 02:00:00:00:00:99 dev one nud permanent");
             let moved = until(&mut received, |event| event.backend == BackendId(1)).await;
-            assert_eq!(moved.hop, hop.to([2, 0, 0, 0, 0, 0x99]));
+            assert_eq!(moved.hop, Hop { neighbour: [2, 0, 0, 0, 0, 0x99], ..hop });
 
             // So is an interface that goes down.
             ip("link set one down");
@@ -125,7 +130,7 @@ fn routes_and_targets_are_followed() {
             // Through a router.
             ip("route add 198.51.100.0/24 via 10.9.0.2");
             let routed = until(&mut received, |event| event.hop.is_known()).await;
-            assert_eq!(routed.hop.neighbour(), [2, 0, 0, 0, 0, 2]);
+            assert_eq!(routed.hop.neighbour, [2, 0, 0, 0, 0, 2]);
 
             send.send(targets(&["10.9.0.1"], &[one.index])).unwrap();
             let own = until(&mut received, |event| event.problem == Some(Problem::Local)).await;

@@ -110,7 +110,7 @@ pub fn resolve(
     };
     let (usable, nudge) = neighbour.map_or((false, true), |neighbour| judge(neighbour.state));
     let hop = match neighbour.and_then(|neighbour| neighbour.mac) {
-        Some(mac) if usable => Ok(way.hop.to(mac)),
+        Some(mac) if usable => Ok(Hop { neighbour: mac, ..way.hop }),
         _ => Err(Problem::NoNeighbour { via: way.via, interface: way.interface }),
     };
     Resolution { nudge: nudge || hop.is_err(), hop }
@@ -149,7 +149,7 @@ fn way(links: &[Link], route: Option<Route>, devices: &BTreeSet<u32>) -> Result<
     for tag in tags {
         vlan = vlan.push_inner(tag).ok_or_else(|| Problem::TooManyTags { interface: interface.clone() })?;
     }
-    let hop = Hop { vlan, ..Hop::new(base.index, [0; 6], own) };
+    let hop = Hop { ifindex: base.index, own, vlan, ..Hop::UNKNOWN };
     Ok(Way { hop, via: route.via, interface })
 }
 

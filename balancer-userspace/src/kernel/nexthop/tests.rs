@@ -40,7 +40,7 @@ fn devices() -> BTreeSet<u32> {
 #[test]
 fn plain_interface() {
     let found = resolve(&[link(1, "lan0")], through(1), neighbour(NeighbourState::Reachable), &devices());
-    let hop = Hop::new(1, MAC, [2, 0, 0, 0, 1, 1]);
+    let hop = Hop { ifindex: 1, neighbour: MAC, own: [2, 0, 0, 0, 1, 1], ..Hop::UNKNOWN };
     assert_eq!(found.hop, Ok(hop));
     assert!(!found.nudge);
 }
@@ -51,7 +51,7 @@ fn vlan_devices_become_tags_on_what_is_below() {
     let found = resolve(&links, through(11), neighbour(NeighbourState::Permanent), &devices());
     let hop = found.hop.unwrap();
     assert_eq!(hop.ifindex, 1);
-    assert_eq!(hop.own(), [2, 0, 0, 0, 1, 11], "the address of the VLAN device, which may differ");
+    assert_eq!(hop.own, [2, 0, 0, 0, 1, 11], "the address of the VLAN device, which may differ");
     assert_eq!(hop.vlan.outer(), Some(VlanTag { tpid: 0x88a8, tci: 5 }));
     assert_eq!(hop.vlan.inner(), Some(VlanTag { tpid: 0x8100, tci: 7 }));
     assert_eq!(hop.vlan.len(), VlanTags::MAX);

@@ -53,7 +53,7 @@ fn links() {
     for (name, index, hop, host) in sides {
         ip(&format!(
             "link add {name} index {index} address {} type veth peer name {name}-peer",
-            mac(hop(1).own())
+            mac(hop(1).own)
         ));
         for net in Net::BOTH {
             let length = if net == Net::V4 { "24" } else { "64 nodad" };
@@ -64,7 +64,7 @@ fn links() {
         ip(&format!("link set {name}-peer up"));
         for n in NEIGHBOURS {
             for net in Net::BOTH {
-                let (addr, mac) = (host(net, n, 0).ip(), mac(hop(n).neighbour()));
+                let (addr, mac) = (host(net, n, 0).ip(), mac(hop(n).neighbour));
                 ip(&format!("neighbour replace {addr} lladdr {mac} dev {name} nud permanent"));
             }
         }
