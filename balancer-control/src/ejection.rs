@@ -7,7 +7,7 @@
 
 use core::time::Duration;
 
-use crate::history::History;
+use crate::history::{History, Point};
 use crate::{EjectionSpec, Moment};
 
 /// Time after which a SYN without an answer has failed: clients send it again then (RFC 6298, section 2).
@@ -47,14 +47,11 @@ impl Evidence {
     pub(crate) fn since(history: &History, from: Moment) -> Self {
         let Some(last) = history.last() else { return Self::default() };
         let before = Moment(last.0.saturating_sub(PATIENCE)).max(from);
-        let (start, end) = (history.at(from), history.at(last));
-        // Zero when a counter went back.
-        let grown = |from: f64, to: f64| (to - from).max(0.0);
-        let refused = grown(start.refused, end.refused);
-        let opened = grown(start.opened, end.opened);
+        let start = history.at(from);
+        let Point { refused, opened, answered, .. } = history.at(last).since(&start);
         // A flow that was opened was answered, whoever counted what.
-        let answered = grown(start.answered, end.answered).max(opened);
-        let old_enough = grown(start.syns, history.at(before).syns);
+        let answered = answered.max(opened);
+        let old_enough = history.at(before).since(&start).syns;
         Self {
             answered,
             refused,

@@ -45,8 +45,8 @@ impl History {
         if span <= 0.0 {
             return self.live_at(to);
         }
-        let (first, end) = (self.until(from), self.0.partition_point(|(at, _)| *at < to));
-        let inner = self.0.range(first..end.max(first)).map(|(at, counts)| (*at, counts.live as f64));
+        let inner = self.0.range(self.until(from)..self.until(to));
+        let inner = inner.map(|(at, counts)| (*at, counts.live as f64));
         let points =
             core::iter::once((from, self.live_at(from))).chain(inner).chain([(to, self.live_at(to))]);
         let mut area = 0.0;
@@ -117,15 +117,23 @@ impl Point {
         }
     }
 
+    /// By how much each count grew since an earlier moment; zero where it went back.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        self.with(earlier, |now, then| (now - then).max(0.0))
+    }
+
     /// The point that is `part` of the way to another.
     fn towards(&self, to: &Self, part: f64) -> Self {
-        let between = |from: f64, to: f64| from + part * (to - from);
+        self.with(to, |from, to| from + part * (to - from))
+    }
+
+    fn with(&self, other: &Self, each: impl Fn(f64, f64) -> f64) -> Self {
         Self {
-            live: between(self.live, to.live),
-            opened: between(self.opened, to.opened),
-            syns: between(self.syns, to.syns),
-            refused: between(self.refused, to.refused),
-            answered: between(self.answered, to.answered),
+            live: each(self.live, other.live),
+            opened: each(self.opened, other.opened),
+            syns: each(self.syns, other.syns),
+            refused: each(self.refused, other.refused),
+            answered: each(self.answered, other.answered),
         }
     }
 }

@@ -110,8 +110,15 @@ struct Seen {
 #[derive(Clone, Debug)]
 struct SeenBackend {
     name: String,
-    state: BackendState,
+    /// `None` before the first look.
+    state: Option<BackendState>,
     conditions: Conditions,
+}
+
+impl SeenBackend {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), state: None, conditions: Conditions::new() }
+    }
 }
 
 /// Conditions that hold, by name, and since when.
@@ -174,21 +181,12 @@ impl Seen {
         self.forget(backends, put);
         for backend in backends {
             let name = Some(backend.name);
-            let before = self.backends.get_mut(&backend.id);
-            let from = before.as_ref().map(|seen| seen.state);
+            let seen = self.backends.entry(backend.id).or_insert_with(|| SeenBackend::new(backend.name));
+            let from = seen.state.replace(backend.state);
             if from != Some(backend.state) {
                 let (to, reason) = (backend.state, backend.reason.clone().into_owned());
                 put(name, Event::State { from, to, reason });
             }
-            let seen = match before {
-                Some(seen) => seen,
-                None => self.backends.entry(backend.id).or_insert(SeenBackend {
-                    name: backend.name.to_owned(),
-                    state: backend.state,
-                    conditions: Conditions::new(),
-                }),
-            };
-            seen.state = backend.state;
             differ(&mut seen.conditions, &backend.conditions, now, |event| put(name, event));
         }
     }

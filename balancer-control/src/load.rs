@@ -302,7 +302,7 @@ impl Load {
 
     /// Whether so many clients connect that their handshakes would be taken for load.
     fn is_storm(&mut self, from: Moment, to: Moment, gap: Duration, history: &History) -> bool {
-        let opened = (history.at(to).opened - history.at(from).opened).max(0.0);
+        let opened = history.at(to).since(&history.at(from)).opened;
         // Over less than a second a handful of connects is no rate.
         let rate = opened / gap.as_secs_f64().max(1.0);
         if self.watched.is_zero() {

@@ -175,7 +175,7 @@ impl Wish {
             candidates.iter().map(|c| f64::from(c.member.weight)).sum()
         };
         let open: Vec<&Candidate> = self.candidates.iter().filter(|candidate| candidate.open).collect();
-        let chosen = if !open.is_empty() && weight(&open) < LEAST_OPEN * weight(&held) {
+        let mut chosen = if !open.is_empty() && weight(&open) < LEAST_OPEN * weight(&held) {
             open
         } else if held.is_empty() {
             // Nobody is left to take the slots over.
@@ -183,11 +183,9 @@ impl Wish {
         } else {
             held
         };
-        let mut members: Vec<Member> = chosen.iter().map(|candidate| candidate.member).collect();
-        members.sort_by_key(|member| member.id);
-        let mut configured: Configured =
-            chosen.iter().map(|c| (c.member.id, (c.member.seed, c.configured))).collect();
-        configured.sort_by_key(|(id, _)| *id);
+        chosen.sort_by_key(|candidate| candidate.member.id);
+        let members = chosen.iter().map(|candidate| candidate.member).collect();
+        let configured = chosen.iter().map(|c| (c.member.id, (c.member.seed, c.configured))).collect();
         (members, configured)
     }
 }

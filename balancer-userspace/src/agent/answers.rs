@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use balancer_common::abi::{BackendId, ServiceId};
 use balancer_common::outcome::{Class, Outcome};
-use balancer_control::snapshot::{BackendSnapshot, BackendState};
+use balancer_control::snapshot::BackendSnapshot;
 use balancer_control::{Input, Snapshot};
 
 use super::core::{Agent, high};
@@ -330,13 +330,6 @@ impl Agent {
     pub(super) fn short_name(&self, id: BackendId) -> String {
         let found = self.registry.backends().find(|(_, _, other, ..)| *other == id);
         found.map_or_else(|| format!("#{}", id.0), |(_, _, _, name, _)| name.to_owned())
-    }
-
-    /// Backends that the controller has seen drained to the end.
-    pub(super) fn drained(&self) -> Vec<BackendId> {
-        let services = self.controller.outline(clock::now());
-        let backends = services.into_iter().flat_map(|service| service.backends);
-        backends.filter(|backend| backend.state == BackendState::Drained).map(|backend| backend.id).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use balancer_common::abi::{BackendCounts, BackendId, Hop, Score, ServiceId, clock_from_seconds};
 use balancer_control::controller::Controller;
 use balancer_control::journal::Journal;
+use balancer_control::snapshot::BackendState;
 use balancer_control::{Command, Counts, Input, Moment, ServiceSteering};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
@@ -262,11 +263,9 @@ impl Agent {
 
     /// Asks for the remains of leaving backends that have drained to the end to be removed.
     fn let_go(&mut self) {
-        if self.registry.leaving().next().is_none() {
-            return;
-        }
-        let drained = self.drained();
-        let is_ready = |id: &BackendId| drained.contains(id) && !self.purging.contains(id);
+        let is_ready = |id: &BackendId| {
+            self.controller.state(*id) == Some(BackendState::Drained) && !self.purging.contains(id)
+        };
         let ready: BTreeSet<BackendId> = self.registry.leaving().filter(is_ready).collect();
         if !ready.is_empty() && self.orders.send(Order::Purge(ready.clone())).is_ok() {
             self.purging.extend(ready);

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use balancer_common::abi::{BackendId, Room};
+use balancer_common::abi::{BackendId, Room, ServiceId};
 use balancer_control::outline::ServiceOutline;
 use balancer_control::snapshot::{Condition, ServiceSnapshot};
 use balancer_control::{Moment, Snapshot};
@@ -23,22 +23,30 @@ impl Agent {
     }
 
     fn complete(&self, service: &mut ServiceSnapshot) {
-        for backend in &mut service.backends {
-            backend.conditions.extend(self.known_of(backend.id));
-        }
-        service.conditions.extend(self.spells_of(service.id));
+        let backends = service.backends.iter_mut().map(|backend| (backend.id, &mut backend.conditions));
+        self.add_known((service.id, &mut service.conditions), backends);
     }
 
     /// What may have changed since the last tick, of all of that.
     fn outline(&self, now: Moment) -> Vec<ServiceOutline<'_>> {
         let mut services = self.controller.outline(now);
         for service in &mut services {
-            for backend in &mut service.backends {
-                backend.conditions.extend(self.known_of(backend.id));
-            }
-            service.conditions.extend(self.spells_of(service.id));
+            let backends = service.backends.iter_mut().map(|backend| (backend.id, &mut backend.conditions));
+            self.add_known((service.id, &mut service.conditions), backends);
         }
         services
+    }
+
+    /// Adds what the agent alone knows to the conditions of a service and its backends.
+    fn add_known<'a>(
+        &self,
+        (service, conditions): (ServiceId, &mut Vec<Condition>),
+        backends: impl Iterator<Item = (BackendId, &'a mut Vec<Condition>)>,
+    ) {
+        for (backend, conditions) in backends {
+            conditions.extend(self.known_of(backend));
+        }
+        conditions.extend(self.spells_of(service));
     }
 
     /// What the agent alone knows of a backend.
