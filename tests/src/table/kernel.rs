@@ -5,12 +5,13 @@
 
 mod half_open;
 mod links;
+mod object;
 mod state;
 
-use std::{env, fs, io::ErrorKind, net::SocketAddr, path::PathBuf, thread, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, thread, time::Duration};
 
 use aya::{
-    Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions, VerifierLogLevel,
+    Ebpf, Pod, TestRun as _, TestRunOptions, VerifierLogLevel,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash},
     programs::{ProgramError, ProgramInfo, Xdp},
     util::nr_cpus,
@@ -79,36 +80,12 @@ impl Kernel {
     }
 
     fn load(flows: u32, has_cookies: bool) -> Self {
-        let path = env::var_os(OBJECT_VARIABLE).map(PathBuf::from).unwrap_or_else(|| {
-            panic!("{OBJECT_VARIABLE} must name the kernel object: run this by `cargo xtask test`")
+        // The verifier takes several times as long when it writes down what it does.
+        let ebpf = object::open(flows, has_cookies, VerifierLogLevel::DISABLE).unwrap_or_else(|quiet| {
+            let refused = object::open(flows, has_cookies, VerifierLogLevel::default()).err();
+            let log = refused.map(|error| format!("{error:#}")).unwrap_or_default();
+            panic!("{quiet}: {}", object::last_lines(&log, 40))
         });
-        let bytes =
-            fs::read(&path).unwrap_or_else(|error| panic!("failed to read {}: {error}", path.display()));
-        let mut loader = EbpfLoader::new();
-        loader.verifier_log_level(VerifierLogLevel::DISABLE);
-        let has_cookies = u32::from(has_cookies);
-        loader.override_global(names::HAS_COOKIES, &has_cookies, true);
-        for (name, entries) in [
-            (names::SERVICES, SERVICES),
-            (names::SERVICE_COUNTS, SERVICES),
-            (names::SERVICE_PACES, SERVICES),
-            (names::RINGS, 2 * SERVICES),
-            (names::GENERATIONS, 1 + SERVICES),
-            (names::OUTCOMES, (1 + SERVICES) * Outcome::COUNT as u32),
-            (names::FLOWS4, flows),
-            (names::FLOWS6, flows),
-            (names::SHIELDED4, flows),
-            (names::SHIELDED6, flows),
-        ] {
-            loader.map_max_entries(name, entries);
-        }
-        let mut ebpf = loader.load(&bytes).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
-        let program: &mut Xdp = ebpf
-            .program_mut(names::PROGRAM)
-            .expect("the object has the program")
-            .try_into()
-            .expect("it is an XDP program");
-        program.load().unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
         let tags = Tags::open(&ebpf);
         Self { ebpf, tags }
     }

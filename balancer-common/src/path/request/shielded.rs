@@ -85,19 +85,25 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
 
     /// Accepts the cookie that a packet carries, in a flow that nobody knows or that is begun anew. `None` when it
     /// carries none.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn accept(&self) -> Option<Decision> {
+        Some(Decision::open(Outcome::ForwardCookie, self.cookie()?))
+    }
+
+    /// The [notes](Decision::notes) on the cookie that a packet carries. `None` when it carries none.
+    #[inline(never)]
+    fn cookie(&self) -> Option<u8> {
         let segment = &self.packet.segment;
         if !segment.any(Segment::ACK) || segment.any(Segment::SYN | Segment::RST) {
             return None;
         }
         let cookie = segment.ack.wrapping_sub(1);
         if self.tables.is_cookie(self.packet, bound(segment.seq.wrapping_sub(1)), cookie) {
-            return Some(Decision::open(Outcome::ForwardCookie, 0));
+            return Some(0);
         }
         // A probe of a closed window has the number before the next (RFC 9293 section 3.8.6.1).
         let probes = segment.payload == 0 && self.tables.is_cookie(self.packet, bound(segment.seq), cookie);
-        probes.then_some(Decision::open(Outcome::ForwardCookie, Decision::PROBES))
+        probes.then_some(Decision::PROBES)
     }
 
     /// Remembers a connection whose client has shown its cookie.
