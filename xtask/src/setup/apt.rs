@@ -80,7 +80,9 @@ fn refusal(packages: &[&str]) -> String {
     );
     format!(
         "apt cannot install {}:\n{words}\nThey are in Debian 12 with its security updates \
-         (https://security.debian.org); newer LLVM packages are also at https://apt.llvm.org",
+         (https://security.debian.org); newer LLVM packages are also at https://apt.llvm.org. \
+         What would have to be removed for them is listed above; nothing is removed here, so do that yourself if you \
+         do not need it: apt-get remove NAME",
         packages.join(" ")
     )
 }
