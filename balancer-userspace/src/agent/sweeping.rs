@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use balancer_common::abi::BackendId;
 use tokio::sync::mpsc as events;
 
+use super::core::high;
 use crate::kernel::sweep::{Report, Sweeper, Timeouts, purge};
 use crate::kernel::{self, Flows};
 
@@ -23,6 +24,12 @@ const LONG_REST: u32 = 250;
 
 /// Longest rest for that reason alone: flows that have ended take up room for as long.
 const LONGEST: Duration = Duration::from_secs(120);
+
+/// While a table fills up, a sweep is followed by this many times its own length of rest: a sixth of one core at most.
+const SHORT_REST: u32 = 5;
+
+/// A table fills up when half of the room that the last sweep left is taken, and at least one entry of so many.
+const FILLING: u64 = 32;
 
 /// A sweep is worth it that removes at least one flow of so many.
 const WORTH: u64 = 100;
@@ -68,21 +75,21 @@ fn run(
     inbox: &mpsc::Receiver<Order>,
     events: &events::Sender<SweepEvent>,
 ) {
-    // A deadline and no pause, which orders that come often would put off for ever.
-    let mut due = Instant::now() + PERIOD;
+    let mut next = Next::after(Duration::ZERO, true, &flows);
     loop {
-        let event = match inbox.recv_timeout(due.saturating_duration_since(Instant::now())) {
+        let event = match inbox.recv_timeout(next.wait()) {
             Ok(Order::Timeouts(changed)) => {
                 timeouts = changed;
                 continue;
             }
             Ok(Order::Purge(backends)) => purged(&mut flows, backends),
+            Err(RecvTimeoutError::Timeout) if !next.is_due(&flows) => continue,
             Err(RecvTimeoutError::Timeout) => {
                 let started = Instant::now();
                 let swept = sweeper.sweep(&mut flows, kernel::clock(), &timeouts);
                 let took = started.elapsed();
                 let is_worth_it = swept.as_ref().map_or(true, is_worth_it);
-                due = Instant::now() + rest(took, is_worth_it);
+                next = Next::after(took, is_worth_it, &flows);
                 match swept {
                     Ok(report) => SweepEvent::Swept(report, took),
                     Err(error) => SweepEvent::Failed(error.to_string()),
@@ -94,6 +101,48 @@ fn run(
             return;
         }
     }
+}
+
+/// When the next sweep is due: deadlines and no pauses, which orders that come often would put off for ever.
+struct Next {
+    /// At the latest.
+    due: Instant,
+    /// At the earliest, while a table fills up.
+    soonest: Instant,
+    /// Entries of the IPv4 and IPv6 table from which on it does.
+    limits: [u64; 2],
+}
+
+impl Next {
+    /// After a sweep that took so long.
+    fn after(took: Duration, is_worth_it: bool, flows: &Flows) -> Self {
+        let now = Instant::now();
+        let capacities = [flows.v4.capacity(), flows.v6.capacity()];
+        let limits = [0, 1].map(|table| limit(used(flows, table as u32), capacities[table]));
+        Self { due: now + rest(took, is_worth_it), soonest: now + PERIOD.max(took * SHORT_REST), limits }
+    }
+
+    /// Until somebody should look again.
+    fn wait(&self) -> Duration {
+        self.due.saturating_duration_since(Instant::now()).min(PERIOD)
+    }
+
+    fn is_due(&self, flows: &Flows) -> bool {
+        let now = Instant::now();
+        let is_filling = || (0..).zip(self.limits).any(|(table, limit)| used(flows, table) >= limit);
+        now >= self.due || (now >= self.soonest && is_filling())
+    }
+}
+
+/// Entries of a table. None if it cannot be read, which the next sweep will tell.
+fn used(flows: &Flows, table: u32) -> u64 {
+    flows.table_use(table).map_or(0, |(inserted, removed)| inserted.saturating_sub(removed))
+}
+
+/// Entries from which on a table fills up that has `used` ones after a sweep.
+fn limit(used: u64, capacity: u32) -> u64 {
+    let room = u64::from(high(capacity)).saturating_sub(used);
+    used + (room / 2).max(u64::from(capacity) / FILLING).max(1)
 }
 
 /// Whether another sweep is wanted soon. Flows that have ended harm nobody but by the room they take: few of them can
@@ -134,6 +183,15 @@ mod tests {
         assert!(is_worth_it(&report(9)));
         assert!(!is_worth_it(&report(8)));
         assert!(is_worth_it(&Report::default()), "an empty table costs next to nothing");
+    }
+
+    #[test]
+    fn a_table_fills_up_when_half_of_its_room_is_taken() {
+        assert_eq!(limit(0, 1_000_000), 450_000);
+        assert_eq!(limit(450_000, 1_000_000), 675_000);
+        assert_eq!(limit(890_000, 1_000_000), 921_250, "one that is nearly full is not swept for each flow");
+        assert_eq!(limit(1_000_000, 1_000_000), 1_031_250);
+        assert_eq!(limit(0, 1), 1);
     }
 
     #[test]
