@@ -9,6 +9,7 @@ mod backend;
 mod counters;
 mod endpoint;
 mod flow;
+pub mod flow_table;
 mod half_open;
 pub mod half_open_set;
 mod hop;
@@ -24,6 +25,7 @@ pub use backend::{Backend, BackendId};
 pub use counters::{BackendCounts, CpuState, Rate, Removed, TableUse, Traffic};
 pub use endpoint::{Endpoint, Endpoint4, Endpoint6, PortRoles, Role, octets};
 pub use flow::{Flow, FlowCell, FlowKey4, FlowKey6, FlowState};
+pub use flow_table::{Entered, EntryCell, FlowEntry};
 pub use half_open::{HalfOpen, HalfOpenCell};
 pub use half_open_set::{HalfOpenEntry, HalfOpenTags};
 pub use hop::{Hop, VlanTag, VlanTags};
@@ -41,7 +43,7 @@ pub use shielded::{COOKIE_LIFE, Shielded};
 pub const ABI_VERSION: u32 = if cfg!(feature = "trial-layout") { LAYOUT | TRIAL } else { LAYOUT };
 
 /// The version without what is only tried.
-const LAYOUT: u32 = 1 << 16 | 5;
+const LAYOUT: u32 = 1 << 16 | 6;
 
 /// What the entries of a version mean.
 ///
@@ -120,10 +122,15 @@ pub mod names {
     /// `Array<u32>`: entry 0 is the generation of the scores, entry `1 + service` that of the service's ring.
     /// The active half is the generation modulo two. Written by the agent.
     pub const GENERATIONS: &str = "GENERATIONS";
-    /// `Hash<FlowKey4, Flow>`, preallocated. Inserted by the program, removed by the agent.
+    /// `Array<FlowEntry>`: established IPv4 flows, see [`super::flow_table`]. Entered by the program, removed by the
+    /// agent.
     pub const FLOWS4: &str = "FLOWS4";
-    /// `Hash<FlowKey6, Flow>`, preallocated. Inserted by the program, removed by the agent.
+    /// `Array<FlowEntry>`: established IPv6 flows, as `FLOWS4`.
     pub const FLOWS6: &str = "FLOWS6";
+    /// `Array<u64>` by set: the tags of `FLOWS4`, [`super::flow_table::FlowTags`]. Written by both, atomically.
+    pub const FLOW_TAGS4: &str = "FLOW_TAGS4";
+    /// `Array<u64>` by set: the tags of `FLOWS6`.
+    pub const FLOW_TAGS6: &str = "FLOW_TAGS6";
     /// `Array<HalfOpenEntry<FlowKey4>>`: the only IPv4 state a flood can touch, found by [`HALF_OPEN_TAGS`]; see
     /// [`super::half_open_set`]. Written by the program.
     pub const HALF_OPEN4: &str = "HALF_OPEN4";

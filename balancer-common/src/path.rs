@@ -120,6 +120,12 @@ fn request<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -
         };
         decision = tables.blur(steered);
     }
+    if decision.is_proven() {
+        let Some(entered) = tables.with_parked(|packet| request::enter(tables, packet, decision)) else {
+            return End::of(Outcome::DropUnconfigured);
+        };
+        decision = tables.blur(entered);
+    }
     let end = match decision.outcome.class() {
         Class::Forward => carry_out(frame, tables, decision),
         Class::Answer => tables.with_parked(|packet| shield::answer(frame, tables, packet)),
@@ -154,18 +160,25 @@ fn carry_out<F: Family, P: Frame, T: FamilyTables<F>>(
 #[inline(always)]
 fn reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> End {
     let end = match tables.with_parked(|packet| reply::established(frame, tables, packet, false)) {
-        Some(End { outcome: Outcome::PassDirect, .. }) => {
-            match tables.with_parked(|packet| reply::others(frame, tables, packet)) {
-                Some(End { outcome: Outcome::ForwardPrompt, .. }) => {
-                    tables.with_parked(|packet| shield::reply(frame, tables, packet))
-                }
-                end => end,
-            }
-        }
+        Some(End { outcome: Outcome::PassDirect, .. }) => other_reply(frame, tables),
         Some(End { outcome: Outcome::ResetCut, .. }) => closing_reply(frame, tables),
         end => end,
     };
     end.unwrap_or(End::of(Outcome::DropUnconfigured))
+}
+
+/// A packet from a backend, of no established flow.
+#[inline(always)]
+fn other_reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> Option<End> {
+    let end = tables.with_parked(|packet| reply::half_open(frame, tables, packet))?;
+    if end.outcome == Outcome::PassDirect {
+        return tables.with_parked(|packet| reply::stateless(frame, tables, packet));
+    }
+    if end.outcome == Outcome::ForwardPrompt {
+        return tables.with_parked(|packet| shield::reply(frame, tables, packet));
+    }
+    tables.with_parked(|packet: &Packet<F>| reply::note_unproven(tables, packet))?;
+    Some(end)
 }
 
 /// A packet from a backend, of a flow that is shielded, that is closed, or that may have been chosen to be.

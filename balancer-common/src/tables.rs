@@ -2,8 +2,8 @@
 
 use crate::{
     abi::{
-        Backend, BackendId, CpuState, Endpoint, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Hop, Pace,
-        PortRoles, Room, Service, ServiceId, Settings, Shielded,
+        Backend, BackendId, CpuState, Endpoint, Entered, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell,
+        Hop, Pace, PortRoles, Room, Service, ServiceId, Settings, Shielded,
     },
     outcome::Outcome,
     packet::Family,
@@ -64,7 +64,8 @@ pub trait Tables: Steering {
     /// several have joined.
     fn blur<V: Copy>(&self, value: V) -> V;
 
-    /// Moves a flow from one state to the next; false when another CPU was faster.
+    /// Moves a flow from one state to the next; false when another CPU was faster, or the flow has been removed. What was
+    /// removed stays so: `from` [`FlowState::NONE`] moves nothing.
     #[must_use]
     fn transition(&self, flow: &FlowCell, from: FlowState, to: FlowState) -> bool;
 
@@ -75,7 +76,7 @@ pub trait Tables: Steering {
         for _ in 0..ATTEMPTS {
             let old = flow.state();
             let new = next(old);
-            if old == new {
+            if old == new || old.is_none() {
                 return false;
             }
             if self.step(service, flow, old, new) {
@@ -146,12 +147,14 @@ pub trait FamilyTables<F: Family>: Tables {
     /// An established flow.
     fn flow(&self, key: &F::Key) -> Option<&FlowCell>;
 
-    /// Remembers a flow that is not known. False when the table is full or the flow is known.
-    #[must_use]
-    fn insert_flow(&self, key: &F::Key, flow: &Flow) -> bool;
+    /// The established flow that a SYN asks to follow. As [`FamilyTables::flow`], but fast where there is none.
+    fn predecessor(&self, key: &F::Key) -> Option<&FlowCell> {
+        self.flow(key)
+    }
 
-    /// Overwrites a flow that is known.
-    fn replace_flow(&self, key: &F::Key, flow: &Flow);
+    /// Remembers a flow that was not known.
+    #[must_use]
+    fn enter(&self, key: &F::Key, flow: &Flow) -> Entered;
 
     /// A half-open flow.
     fn half_open(&self, key: &F::Key) -> Option<&HalfOpenCell>;

@@ -8,6 +8,8 @@ mod budget;
 #[cfg(target_arch = "bpf")]
 mod cookie;
 #[cfg(target_arch = "bpf")]
+mod flow_table;
+#[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod half_open;

@@ -9,12 +9,16 @@ use aya_ebpf::{
 use balancer_common::{
     abi::{
         Backend, BackendCounts, BackendPace, CLOSING, CpuState, DEFAULT_FLOWS4, DEFAULT_FLOWS6,
-        DEFAULT_SERVICES, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, HALF_OPEN, HalfOpenEntry,
-        HalfOpenTags, MAX_BACKENDS, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts,
-        ServicePace, Settings, Shielded, TableUse, Traffic, half_open_set::SETS,
+        DEFAULT_SERVICES, Endpoint, Endpoint4, Endpoint6, FlowEntry, FlowKey4, FlowKey6, HALF_OPEN,
+        HalfOpenEntry, HalfOpenTags, MAX_BACKENDS, PortRoles, Removed, Ring, ScoreTable, Service,
+        ServiceCounts, ServicePace, Settings, Shielded, TableUse, Traffic,
+        flow_table::{entries, sets},
+        half_open_set::SETS,
     },
     outcome::Outcome,
 };
+
+use crate::flow_table::Entering;
 
 const BACKENDS_LEN: u32 = MAX_BACKENDS as u32;
 const ENDPOINTS_LEN: u32 = 2 * BACKENDS_LEN;
@@ -38,13 +42,17 @@ pub(crate) static RINGS: Array<Ring> = Array::with_max_entries(2 * DEFAULT_SERVI
 pub(crate) static SCORES: Array<ScoreTable> = Array::with_max_entries(2, 0);
 #[map]
 pub(crate) static GENERATIONS: Array<u32> = Array::with_max_entries(ROWS, 0);
-/// Preallocated and not an LRU: an idle connection is never evicted to make room.
+/// No LRU: an idle connection is never evicted to make room. Mapped into memory by the agent; for that the kernel begins
+/// the values with a page, and so each entry with a line of the cache.
 #[map]
-pub(crate) static FLOWS4: HashMap<FlowKey4, Flow> = HashMap::with_max_entries(DEFAULT_FLOWS4, 0);
+pub(crate) static FLOWS4: Array<FlowEntry> = Array::with_max_entries(entries(DEFAULT_FLOWS4), BPF_F_MMAPABLE);
 #[map]
-pub(crate) static FLOWS6: HashMap<FlowKey6, Flow> = HashMap::with_max_entries(DEFAULT_FLOWS6, 0);
-/// As if to be mapped into memory: the kernel then begins the values with a page, and so each IPv4 entry, and each set of
-/// tags, with a line of the cache.
+pub(crate) static FLOWS6: Array<FlowEntry> = Array::with_max_entries(entries(DEFAULT_FLOWS6), BPF_F_MMAPABLE);
+#[map]
+pub(crate) static FLOW_TAGS4: Array<u64> = Array::with_max_entries(sets(DEFAULT_FLOWS4), BPF_F_MMAPABLE);
+#[map]
+pub(crate) static FLOW_TAGS6: Array<u64> = Array::with_max_entries(sets(DEFAULT_FLOWS6), BPF_F_MMAPABLE);
+/// As if to be mapped into memory, so that each IPv4 entry, and each set of tags, begins with a line of the cache.
 #[map]
 pub(crate) static HALF_OPEN4: Array<HalfOpenEntry<FlowKey4>> =
     Array::with_max_entries(HALF_OPEN, BPF_F_MMAPABLE);
@@ -90,5 +98,8 @@ pub(crate) static DEVICES: DevMapHash = DevMapHash::with_max_entries(64, 0);
 pub(crate) type Scratch = [u64; 24];
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+/// A flow on its way into the table.
+#[map]
+pub(crate) static ENTERING: PerCpuArray<Entering> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static BLUR: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

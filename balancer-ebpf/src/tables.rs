@@ -128,7 +128,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn transition(&self, flow: &FlowCell, from: FlowState, to: FlowState) -> bool {
-        atomic::compare_and_swap(flow.state_word(), from.0, to.0)
+        !from.is_none() && atomic::compare_and_swap(flow.state_word(), from.0, to.0)
     }
 
     #[inline(always)]

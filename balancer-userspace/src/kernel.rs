@@ -30,7 +30,9 @@ pub use datapath::{
     Attachment, Datapath, Detached, Opened, Options, PinState, detach, pin_state, plan, try_program,
 };
 pub use error::Error;
-pub use maps::{ClosingList, Counters, FlowKey, Flows, Layout, MapSource, Maps, Steering, TableUsage};
+pub use maps::{
+    ClosingList, Counters, FlowKey, FlowTable, Flows, Layout, MapSource, Maps, Steering, TableKey, TableUsage,
+};
 pub use nexthop::{Discovered, HopEvent, Targets, Watcher, discover};
 pub use notice::Notice;
 pub use object::Object;

@@ -35,6 +35,8 @@ pub mod lab;
 #[forbid(unsafe_code)]
 pub mod load;
 #[forbid(unsafe_code)]
+mod maps;
+#[forbid(unsafe_code)]
 pub mod memory;
 #[forbid(unsafe_code)]
 pub mod mqtt;

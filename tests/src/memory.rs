@@ -301,7 +301,7 @@ impl Tables for Memory {
 
     fn transition(&self, flow: &FlowCell, from: FlowState, to: FlowState) -> bool {
         let word = flow.state_word();
-        let moved = word.get() == from.0;
+        let moved = !from.is_none() && word.get() == from.0;
         if moved {
             word.set(to.0);
         }

@@ -29,5 +29,5 @@ pub use world::{
 /// Services that the maps hold.
 pub const SERVICES: u32 = 4;
 
-/// Flows of each family that the maps hold.
-pub const FLOWS: u32 = 1024;
+/// Flows of each family that the maps hold: as many as whole sets do.
+pub const FLOWS: u32 = 1025;

@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use super::{BackendId, Hop, ServiceId};
+use super::{BackendId, Hop, ServiceId, hop::HopCell};
 
 /// Key of an IPv4 flow. Eight bytes: the service stands for the VIP, the port and the protocol.
 #[repr(C, align(8))]
@@ -42,12 +42,22 @@ pub struct FlowKey6 {
 ///     +--------- data, after the operator chose it to be closed -----> + CUT + CLOSED
 /// ```
 ///
-/// Bits 0 to 15 are the flags below, 16 to 31 the backend, 32 to 63 the time (data path clock) of the promotion.
+/// Bits 0 to 15 are the flags below, 16 to 31 the backend, 32 to 63 the time (data path clock) of the promotion. All of
+/// them are 0 where there is no flow: none is promoted in the first second of a host.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowState(pub u64);
 
 impl FlowState {
+    /// No flow.
+    pub const NONE: Self = Self(0);
+
+    /// Whether there is no flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == Self::NONE.0
+    }
     /// The client sent a FIN. Anybody can claim that, so it shortens no timer by itself.
     pub const FIN_CLIENT: u64 = 1 << 0;
     /// The backend sent a FIN.
@@ -174,11 +184,33 @@ pub struct FlowCell {
     acked: Cell<u32>,
     #[cfg(feature = "trial-layout")]
     trial: Cell<u64>,
-    /// The client's next hop.
-    pub hop: Hop,
+    hop: HopCell,
 }
 
 impl FlowCell {
+    /// Writes all but the state, which comes before or after it.
+    #[inline(always)]
+    pub fn fill(&self, flow: &Flow) {
+        self.last_seen.set(flow.last_seen);
+        self.acked.set(flow.acked);
+        #[cfg(feature = "trial-layout")]
+        self.trial.set(flow.trial);
+        self.hop.set(&flow.hop);
+    }
+
+    /// The client's next hop.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hop(&self) -> &Hop {
+        self.hop.get()
+    }
+
+    /// Notes the client's next hop.
+    #[inline(always)]
+    pub fn set_hop(&self, hop: &Hop) {
+        self.hop.set(hop);
+    }
+
     /// Backend, state and age.
     #[inline(always)]
     #[must_use]
@@ -234,7 +266,7 @@ impl FlowCell {
     /// The entry as the agent reads it.
     #[must_use]
     pub const fn snapshot(&self) -> Flow {
-        Flow::new(self.state(), self.last_seen.get(), self.acked(), self.hop)
+        Flow::new(self.state(), self.last_seen.get(), self.acked(), self.hop.read())
     }
 }
 
@@ -246,7 +278,7 @@ impl From<Flow> for FlowCell {
             acked: Cell::new(flow.acked),
             #[cfg(feature = "trial-layout")]
             trial: Cell::new(flow.trial),
-            hop: flow.hop,
+            hop: HopCell::new(&flow.hop),
         }
     }
 }

@@ -1,4 +1,7 @@
 //! The next hop of a packet: interface, MAC addresses and VLAN tags.
+#![expect(unsafe_code, reason = "a hop that others may write is read in place, and written by words")]
+
+use core::{cell::Cell, mem, ptr};
 
 /// One 802.1Q or 802.1ad tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +92,7 @@ pub struct Hop {
     pub own: [u8; 6],
     /// Tags on the link.
     pub vlan: VlanTags,
-    /// Keeps the size a multiple of four.
+    /// Keeps the size a multiple of eight.
     pub reserved: u16,
 }
 
@@ -105,5 +108,50 @@ impl Hop {
     }
 }
 
+/// A [`Hop`] that one CPU may write while others read it.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(super) struct HopCell([Cell<u64>; 3]);
+
+impl HopCell {
+    /// A cell of its own.
+    #[must_use]
+    pub(super) fn new(hop: &Hop) -> Self {
+        let cell = Self(Default::default());
+        cell.set(hop);
+        cell
+    }
+
+    /// The hop in its place, for the program: a copy would take stack, of which it has too little.
+    ///
+    /// A packet that comes while another CPU writes it may go by a mixture of the two. So may those that follow when two CPUs
+    /// write it at once, until the client's next packet.
+    #[inline(always)]
+    #[must_use]
+    pub(super) const fn get(&self) -> &Hop {
+        // SAFETY: the words have a hop's size and alignment, and any bytes are one. That another CPU may write them
+        // meanwhile is left to what the compiler makes of it for BPF: loads, each of which gives some of either hop.
+        unsafe { &*ptr::from_ref(&self.0).cast::<Hop>() }
+    }
+
+    /// A copy of the hop.
+    #[must_use]
+    pub(super) const fn read(&self) -> Hop {
+        let [first, second, third] = &self.0;
+        // SAFETY: the words have a hop's size, and any bytes are one.
+        unsafe { mem::transmute::<[u64; 3], Hop>([first.get(), second.get(), third.get()]) }
+    }
+
+    /// Writes the hop.
+    #[inline(always)]
+    pub(super) fn set(&self, hop: &Hop) {
+        // SAFETY: a hop has the size and the alignment of the words, and no padding.
+        let [first, second, third] = unsafe { *ptr::from_ref(hop).cast::<[u64; 3]>() };
+        self.0[0].set(first);
+        self.0[1].set(second);
+        self.0[2].set(third);
+    }
+}
+
 const _: () = assert!(size_of::<VlanTags>() == 6);
-const _: () = assert!(size_of::<Hop>() == 24);
+const _: () = assert!(size_of::<Hop>() == 24 && size_of::<HopCell>() == 24 && align_of::<Hop>() == 8);

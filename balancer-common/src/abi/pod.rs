@@ -4,9 +4,9 @@
 use aya::Pod;
 
 use super::{
-    Backend, BackendCounts, BackendId, BackendPace, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4,
-    FlowKey6, HalfOpen, HalfOpenEntry, HalfOpenTags, PortRoles, Removed, Ring, ScoreTable, Service,
-    ServiceCounts, ServicePace, Settings, Shielded, TableUse, Traffic,
+    Backend, BackendCounts, BackendId, BackendPace, CpuState, Endpoint, Endpoint4, Endpoint6, Flow,
+    FlowEntry, FlowKey4, FlowKey6, HalfOpen, HalfOpenEntry, HalfOpenTags, PortRoles, Removed, Ring,
+    ScoreTable, Service, ServiceCounts, ServicePace, Settings, Shielded, TableUse, Traffic,
 };
 
 macro_rules! pod {
@@ -29,6 +29,7 @@ pod!(
     Flow,
     FlowKey4,
     FlowKey6,
+    FlowEntry,
     HalfOpen,
     HalfOpenEntry<FlowKey4>,
     HalfOpenEntry<FlowKey6>,

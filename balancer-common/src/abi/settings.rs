@@ -12,6 +12,12 @@ pub struct Settings {
     pub hash_key: u64,
     /// Key of the hash that half-open connections are found by. Drawn at random with the maps, and theirs for good.
     pub half_open_key: u64,
+    /// Key of the hash that flows are found by. Drawn at random with the maps, and theirs for good.
+    pub flow_key: u64,
+    /// Number of entries of `FLOW_TAGS4`.
+    pub flows4_sets: u32,
+    /// Number of entries of `FLOW_TAGS6`.
+    pub flows6_sets: u32,
     /// Entries of `FLOWS4` above which new flows are steered by the ring alone.
     pub flows4_high: u32,
     /// Entries of `FLOWS6` above which new flows are steered by the ring alone.
@@ -29,4 +35,4 @@ pub struct Settings {
     pub shield_mss6: u16,
 }
 
-const _: () = assert!(size_of::<Settings>() == 48);
+const _: () = assert!(size_of::<Settings>() == 64);

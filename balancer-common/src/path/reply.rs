@@ -5,7 +5,7 @@ use super::{
     egress::{cut_to_client, to_client},
 };
 use crate::{
-    abi::{Backend, Flow, FlowCell, FlowState, HalfOpenCell, Hop, Service},
+    abi::{Backend, Entered, Flow, FlowCell, FlowState, HalfOpenCell, Hop, Service},
     outcome::Outcome,
     packet::{Family, Frame, Segment},
     steer::{self, hash},
@@ -28,7 +28,7 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
                 return End::of(Outcome::ResetCut);
             }
             reply.known(flow);
-            to_client(frame, tables, packet, (reply.backend, &flow.hop), Outcome::ForwardReply)
+            to_client(frame, tables, packet, (reply.backend, flow.hop()), Outcome::ForwardReply)
         }
         _ => End::of(Outcome::PassDirect),
     }
@@ -64,32 +64,58 @@ pub(super) fn cut<F: Family, P: Frame, T: FamilyTables<F>>(
     {
         segment.seq = segment.seq.wrapping_sub(numbers.shift);
     }
-    cut_to_client(frame, tables, packet, (&flow.hop, &segment), Outcome::ForwardCutReply)
+    cut_to_client(frame, tables, packet, (flow.hop(), &segment), Outcome::ForwardCutReply)
 }
 
-/// Handles a packet that belongs to no established flow. [`Outcome::ForwardPrompt`], and nothing done, when it is one of a
-/// shielded flow.
+/// Notes what a packet of a half-open flow tells of it. A step of its own, behind [`half_open`]: what it takes of the stack would
+/// add up with that of a packet that is sent on.
 #[inline(never)]
-pub(super) fn others<F: Family, P: Frame, T: FamilyTables<F>>(
+pub(super) fn note_unproven<F: Family, T: FamilyTables<F>>(tables: &T, packet: &Packet<F>) {
+    if let Some(reply) = Reply::from_its_side(tables, packet)
+        && let Some(half) = tables.half_open(&reply.key)
+        && half.backend == packet.backend
+        && !half.is_shielded()
+    {
+        reply.unproven(half);
+    }
+}
+
+/// Sends on a packet of a half-open flow, of which [`note_unproven`] is to take note; [`Outcome::PassDirect`] when it belongs to
+/// none. [`Outcome::ForwardPrompt`], and nothing done, when it is one of a shielded flow.
+#[inline(never)]
+pub(super) fn half_open<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
     tables: &T,
     packet: &Packet<F>,
 ) -> End {
     let Some(reply) = Reply::from_its_side(tables, packet) else { return End::of(Outcome::PassDirect) };
-    if let Some(half) = tables.half_open(&reply.key)
-        && half.backend == packet.backend
-    {
-        if half.is_shielded() {
-            return End::of(Outcome::ForwardPrompt);
+    match tables.half_open(&reply.key) {
+        Some(half) if half.backend == packet.backend => {
+            if half.is_shielded() {
+                return End::of(Outcome::ForwardPrompt);
+            }
+            to_client(frame, tables, packet, (reply.backend, &half.hop), Outcome::ForwardHalfOpen)
         }
-        let hop = half.hop;
-        reply.unproven(half);
-        return to_client(frame, tables, packet, (reply.backend, &hop), Outcome::ForwardHalfOpen);
+        _ => End::of(Outcome::PassDirect),
     }
+}
+
+/// Sends on a packet that nothing is known of, if it may be of a flow that was steered without state;
+/// [`Outcome::PassDirect`] otherwise.
+#[inline(never)]
+pub(super) fn stateless<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+) -> End {
+    if !tables.is_adopting(tables.now()) {
+        return End::of(Outcome::PassDirect);
+    }
+    let Some(reply) = Reply::from_its_side(tables, packet) else { return End::of(Outcome::PassDirect) };
     let Some(service) = tables.service(packet.service) else {
         return End::at(packet.service, Outcome::DropUnconfigured);
     };
-    if !tables.is_adopting(tables.now()) || !reply.may_be_stateless(service) {
+    if !reply.may_be_stateless(service) {
         return End::of(Outcome::PassDirect);
     }
     let hop = match tables.route(F::narrow(&service.addr), packet.ip.destination) {
@@ -146,7 +172,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
     }
 
     /// A packet of a flow that has not proven itself.
-    #[inline(never)]
+    #[inline(always)]
     fn unproven(&self, half: &HalfOpenCell) {
         let segment = &self.packet.segment;
         if segment.any(Segment::RST) {
@@ -166,7 +192,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
         let state = half.known_by(segment.ack, now);
         let state = if segment.any(Segment::FIN) { state.with_fin(FlowState::FIN_BACKEND) } else { state };
         let flow = Flow::new(state, now, segment.ack, half.hop);
-        if self.tables.insert_flow(&self.key, &flow) {
+        if self.tables.enter(&self.key, &flow) == Entered::New {
             self.tables.count_opened(self.packet.service, self.packet.backend);
             if !state.is_live() {
                 self.tables.count_closed(self.packet.service, self.packet.backend);

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     abi::{
-        Backend, BackendId, CpuState, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, ServiceFlags,
-        ServiceId,
+        Backend, BackendId, CpuState, Entered, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell,
+        ServiceFlags, ServiceId,
     },
     outcome::{Class, Outcome},
     packet::{Family, Frame, Segment},
@@ -44,7 +44,10 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     let key = F::key(packet.ip.source, packet.segment.source, packet.service);
     let Some(flow) = tables.flow(&key) else { return OTHER };
     let state = flow.state();
-    if state.has(FlowState::SYN_PENDING) || !packet.link.is_answered_by(&flow.hop, packet.ingress) {
+    if state.is_none() || state.has(FlowState::SYN_PENDING) {
+        return OTHER;
+    }
+    if !packet.link.is_answered_by(flow.hop(), packet.ingress) {
         return OTHER;
     }
     let id = state.backend();
@@ -79,6 +82,36 @@ pub(super) fn steer<F: Family, T: FamilyTables<F>>(
 ) -> Decision {
     let request = Request::new(tables, packet);
     request.confirmed(request.open(wanted))
+}
+
+/// Remembers a flow that has [proven](Decision::is_proven) itself; what then becomes of its packet.
+///
+/// A step of its own, for the stack that it takes.
+#[inline(never)]
+pub(super) fn enter<F: Family, T: FamilyTables<F>>(
+    tables: &T,
+    packet: &Packet<F>,
+    decision: Decision,
+) -> Decision {
+    let request = Request::new(tables, packet);
+    let on = |outcome| Decision { outcome, ..decision };
+    let Some(half) = tables.half_open(&request.key) else {
+        if tables.flow(&request.key).is_some() {
+            // Another CPU has just promoted it by the same proof.
+            return on(Outcome::ForwardRequest);
+        }
+        // Others have just displaced it.
+        tables.adopt_from(request.now);
+        return on(Outcome::ForwardUntracked);
+    };
+    if half.backend != decision.backend || !(half.is_shielded() || request.is_proof(half)) {
+        // Its client has just begun anew.
+        return on(Outcome::ForwardHalfOpen);
+    }
+    if half.is_shielded() && !tables.put_shielded(&request.key, &half.numbers(request.now)) {
+        return on(Outcome::ForwardUntracked);
+    }
+    on(request.enter(half))
 }
 
 /// Sends a packet to the backend that was decided on.
@@ -154,8 +187,9 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
             return self.syn();
         }
         match self.tables.flow(&self.key) {
-            Some(flow) => self.known(flow),
-            None => self.not_established(),
+            Some(flow) if !flow.state().is_none() => self.known(flow),
+            // One that has just been removed is none.
+            _ => self.not_established(),
         }
     }
 
@@ -190,7 +224,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
             self.note_end(flow);
         }
         if !self.packet.segment.any(Segment::RST)
-            && !self.packet.link.is_answered_by(&flow.hop, self.packet.ingress)
+            && !self.packet.link.is_answered_by(flow.hop(), self.packet.ingress)
         {
             self.relearn(flow);
         }
@@ -213,8 +247,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
         if !flow.expects(self.packet.segment.seq) {
             return;
         }
-        let hop = self.packet.link.back(self.packet.ingress);
-        self.tables.replace_flow(&self.key, &Flow { hop, ..flow.snapshot() });
+        flow.set_hop(&self.packet.link.back(self.packet.ingress));
     }
 
     /// A packet, not a SYN, of a flow that is not in the flow table.
@@ -243,18 +276,31 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
         if self.usable(backend).is_none() {
             return Decision::stop(Outcome::ResetBackendGone);
         }
-        if self.tables.insert_flow(&self.key, &self.fresh(half)) {
-            self.tables.count_opened(self.service, backend);
-            self.tables.remove_half_open(&self.key);
-            return Decision::forward(backend, Outcome::ForwardPromoted);
-        }
-        if self.tables.flow(&self.key).is_some() {
+        Decision::proven(backend, 0)
+    }
+
+    /// The flow of a connection that is proven goes into the flow table.
+    #[inline(always)]
+    fn enter(&self, half: &HalfOpenCell) -> Outcome {
+        let fresh = self.fresh(half);
+        match self.tables.enter(&self.key, &fresh) {
+            Entered::New => {
+                self.tables.count_opened(self.service, fresh.state.backend());
+                self.tables.remove_half_open(&self.key);
+                Outcome::ForwardPromoted
+            }
             // Another CPU has just promoted it by the same proof.
-            return Decision::forward(backend, Outcome::ForwardRequest);
+            Entered::Known => Outcome::ForwardRequest,
+            // The half-open entry goes on for the flow, as long as the table of those has room.
+            Entered::Full => {
+                if fresh.state.any(FlowState::SHIELDED) {
+                    self.tables.remove_shielded(&self.key);
+                } else {
+                    self.tables.adopt_from(self.now);
+                }
+                Outcome::ForwardUntracked
+            }
         }
-        // The half-open entry goes on for the flow, as long as the table of those has room.
-        self.tables.adopt_from(self.now);
-        Decision::forward(backend, Outcome::ForwardUntracked)
     }
 
     /// A packet, not a SYN, of a flow that nobody knows.
@@ -316,7 +362,10 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
             return Decision::stop(Outcome::ResetBackendGone);
         }
         let old = flow.state();
-        if self.tables.transition(flow, old, FlowState::open(backend, self.now)) {
+        let fresh = self.fresh(half);
+        // First, so that nobody removes it for the silence of the flow before.
+        flow.touch(self.now);
+        if self.tables.transition(flow, old, fresh.state) {
             if old.is_live() {
                 self.tables.count_closed(self.service, old.backend());
             }
@@ -324,7 +373,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
                 self.tables.remove_shielded(&self.key);
             }
             self.tables.count_opened(self.service, backend);
-            self.tables.replace_flow(&self.key, &self.fresh(half));
+            flow.fill(&fresh);
             self.tables.remove_half_open(&self.key);
         }
         Decision::forward(backend, Outcome::ForwardPromoted)
@@ -390,6 +439,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
     #[inline(always)]
     const fn fresh(&self, half: &HalfOpenCell) -> Flow {
         let state = FlowState::open(half.backend, self.now);
+        let state = if half.is_shielded() { state.with(FlowState::SHIELDED) } else { state };
         let fin = self.packet.segment.any(Segment::FIN);
         let state = if fin { state.with_fin(FlowState::FIN_CLIENT) } else { state };
         Flow::new(state, self.now, half.first_seq(), half.hop)

@@ -121,7 +121,7 @@ pub(super) fn prompt_again<F: Family, P: Frame, T: FamilyTables<F>>(
     match (tables.flow(&key), tables.shielded(&key)) {
         (Some(flow), Some(numbers)) => {
             flow.touch(tables.now());
-            prompt_to_client(frame, tables, packet, (&flow.hop, numbers.cookie()))
+            prompt_to_client(frame, tables, packet, (flow.hop(), numbers.cookie()))
         }
         _ => End::at(packet.service, Outcome::DropUnproven),
     }

@@ -3,14 +3,15 @@
 use core::{mem, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST, bpf_fib_lookup as FibLookup},
+    bindings::{BPF_ANY, bpf_fib_lookup as FibLookup},
     helpers::bpf_fib_lookup,
     maps::{Array, HashMap},
 };
 use balancer_common::{
     abi::{
-        COOKIE_LIFE, Endpoint, Endpoint4, Endpoint6, Flow, FlowCell, FlowKey4, FlowKey6, FlowState, HalfOpen,
-        HalfOpenCell, HalfOpenEntry, Hop, Settings, Shielded, VlanTags,
+        COOKIE_LIFE, Endpoint, Endpoint4, Endpoint6, Entered, EntryCell, Flow, FlowCell, FlowKey4, FlowKey6,
+        FlowState, HalfOpen, HalfOpenCell, HalfOpenEntry, Hop, Settings, Shielded, VlanTags,
+        flow_table::{FlowOwner, OwnerKey},
     },
     packet::{Family, V4, V6},
     path::Packet,
@@ -19,20 +20,19 @@ use balancer_common::{
 
 use super::Maps;
 use crate::{
-    atomic,
     cookie::call as cookie,
+    flow_table::{call as flow_table, in_use},
     half_open::call as half_open,
     maps::{
-        CLOSING4, CLOSING6, DEVICES, ENDPOINTS4, ENDPOINTS6, FLOWS4, FLOWS6, HALF_OPEN4, HALF_OPEN6, SCRATCH,
-        SETTINGS, SHIELDED4, SHIELDED6, Scratch, TABLE_REMOVED, TABLE_USE,
+        CLOSING4, CLOSING6, DEVICES, ENDPOINTS4, ENDPOINTS6, HALF_OPEN4, HALF_OPEN6, SCRATCH, SETTINGS,
+        SHIELDED4, SHIELDED6, Scratch, TABLE_USE,
     },
 };
 
 /// What differs between the families' maps.
-trait FamilyMaps: Family {
+trait FamilyMaps: Family<Key: OwnerKey> {
     type EndpointKey: 'static;
     const ENDPOINTS: &'static HashMap<Self::EndpointKey, Endpoint>;
-    const FLOWS: &'static HashMap<Self::Key, Flow>;
     const HALF_OPEN: &'static Array<HalfOpenEntry<Self::Key>>;
     const CLOSING: &'static HashMap<Self::Key, u64>;
     const SHIELDED: &'static HashMap<Self::Key, Shielded>;
@@ -45,12 +45,14 @@ trait FamilyMaps: Family {
     fn fill(fib: &mut FibLookup, source: Self::Addr, destination: Self::Addr);
     fn cookie(isn: u32, mss: u16) -> Option<u32>;
     fn is_cookie(isn: u32, cookie: u32) -> bool;
+    fn find(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell>;
+    fn search(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell>;
+    fn enter(hash: u64, owner: &FlowOwner, flow: &Flow) -> Entered;
 }
 
 impl FamilyMaps for V4 {
     type EndpointKey = Endpoint4;
     const ENDPOINTS: &'static HashMap<Endpoint4, Endpoint> = &ENDPOINTS4;
-    const FLOWS: &'static HashMap<FlowKey4, Flow> = &FLOWS4;
     const HALF_OPEN: &'static Array<HalfOpenEntry<FlowKey4>> = &HALF_OPEN4;
     const CLOSING: &'static HashMap<FlowKey4, u64> = &CLOSING4;
     const SHIELDED: &'static HashMap<FlowKey4, Shielded> = &SHIELDED4;
@@ -89,12 +91,26 @@ impl FamilyMaps for V4 {
     fn is_cookie(isn: u32, cookie: u32) -> bool {
         cookie::check4(isn, cookie)
     }
+
+    #[inline(always)]
+    fn find(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
+        flow_table::find::<0>(hash, owner)
+    }
+
+    #[inline(always)]
+    fn search(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
+        flow_table::search::<0>(hash, owner)
+    }
+
+    #[inline(always)]
+    fn enter(hash: u64, owner: &FlowOwner, flow: &Flow) -> Entered {
+        flow_table::enter::<0>(hash, owner, flow)
+    }
 }
 
 impl FamilyMaps for V6 {
     type EndpointKey = Endpoint6;
     const ENDPOINTS: &'static HashMap<Endpoint6, Endpoint> = &ENDPOINTS6;
-    const FLOWS: &'static HashMap<FlowKey6, Flow> = &FLOWS6;
     const HALF_OPEN: &'static Array<HalfOpenEntry<FlowKey6>> = &HALF_OPEN6;
     const CLOSING: &'static HashMap<FlowKey6, u64> = &CLOSING6;
     const SHIELDED: &'static HashMap<FlowKey6, Shielded> = &SHIELDED6;
@@ -133,6 +149,21 @@ impl FamilyMaps for V6 {
     fn is_cookie(isn: u32, cookie: u32) -> bool {
         cookie::check6(isn, cookie)
     }
+
+    #[inline(always)]
+    fn find(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
+        flow_table::find::<1>(hash, owner)
+    }
+
+    #[inline(always)]
+    fn search(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
+        flow_table::search::<1>(hash, owner)
+    }
+
+    #[inline(always)]
+    fn enter(hash: u64, owner: &FlowOwner, flow: &Flow) -> Entered {
+        flow_table::enter::<1>(hash, owner, flow)
+    }
 }
 
 impl<F: FamilyMaps> FamilyTables<F> for Maps {
@@ -161,27 +192,18 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
 
     #[inline(always)]
     fn flow(&self, key: &F::Key) -> Option<&FlowCell> {
-        let flow = F::FLOWS.get_ptr(key)?;
-        // SAFETY: a FlowCell has the layout of a Flow, with atomics where it is written in place.
-        Some(unsafe { &*flow.cast::<FlowCell>() })
+        Some(&F::find(key.hash_by(SETTINGS.get(0)?.flow_key), &key.owner())?.flow)
     }
 
     #[inline(always)]
-    fn insert_flow(&self, key: &F::Key, flow: &Flow) -> bool {
-        if F::FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)).is_err() {
-            return false;
-        }
-        if let Some(table) = TABLE_USE.get_ptr(F::TABLE) {
-            // SAFETY: the pointer is to a map value; only its address is taken.
-            atomic::increment(unsafe { &raw const (*table).inserted });
-        }
-        true
+    fn predecessor(&self, key: &F::Key) -> Option<&FlowCell> {
+        Some(&F::search(key.hash_by(SETTINGS.get(0)?.flow_key), &key.owner())?.flow)
     }
 
     #[inline(always)]
-    fn replace_flow(&self, key: &F::Key, flow: &Flow) {
-        // Fails only when the agent has just removed the entry; the flow is adopted or reset at its next packet.
-        let _gone = F::FLOWS.insert(key, flow, u64::from(BPF_EXIST));
+    fn enter(&self, key: &F::Key, flow: &Flow) -> Entered {
+        let Some(settings) = SETTINGS.get(0) else { return Entered::Full };
+        F::enter(key.hash_by(settings.flow_key), &key.owner(), flow)
     }
 
     #[inline(always)]
@@ -266,12 +288,8 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
 
     #[inline(always)]
     fn is_crowded(&self) -> bool {
-        let (Some(used), Some(removed), Some(settings)) =
-            (TABLE_USE.get(F::TABLE), TABLE_REMOVED.get(F::TABLE), SETTINGS.get(0))
-        else {
-            return false;
-        };
-        used.inserted.saturating_sub(*removed) >= u64::from(F::high(settings))
+        let (Some(in_use), Some(settings)) = (in_use(F::TABLE), SETTINGS.get(0)) else { return false };
+        in_use >= i64::from(F::high(settings))
     }
 
     #[inline(always)]

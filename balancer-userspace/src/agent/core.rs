@@ -301,6 +301,12 @@ impl Agent {
                 for (backend, by) in report.corrected {
                     warn!("live count of {} was {by} too high and is corrected", self.name(backend));
                 }
+                let reclaimed: u64 = report.reclaimed.iter().sum();
+                if reclaimed > 0 {
+                    warn!(
+                        "{reclaimed} entries of flow tables, whose flows an agent that was killed had removed, are free again"
+                    );
+                }
             }
             SweepEvent::Purged(gone) => {
                 self.purging.retain(|id| !gone.contains(id));

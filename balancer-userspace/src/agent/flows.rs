@@ -83,7 +83,7 @@ impl Agent {
 }
 
 fn listed(lister: &Mutex<Flows>, wanted: &Wanted, names: &Names) -> Result<wire::Flows, ApiError> {
-    let mut flows = match lister.try_lock() {
+    let flows = match lister.try_lock() {
         Ok(flows) => flows,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => {

@@ -98,11 +98,11 @@ pub struct DatapathSection {
     /// `native` refuses to fall back.
     #[schemars(extend("default" = "auto"))]
     pub mode: Option<AttachMode>,
-    /// IPv4 flows that the flow table holds. 128 bytes of kernel memory each, 16 of them for the numbers of shielded
+    /// IPv4 flows that the flow table holds. 108 bytes of kernel memory each, 16 of them for the numbers of shielded
     /// flows, allocated at start.
     #[schemars(range(min = 1024, max = 67_108_864), extend("default" = DEFAULT_FLOWS4))]
     pub flows_v4: Option<u32>,
-    /// IPv6 flows that the flow table holds. 144 bytes of kernel memory each, 16 of them for the numbers of shielded
+    /// IPv6 flows that the flow table holds. 108 bytes of kernel memory each, 16 of them for the numbers of shielded
     /// flows, allocated at start.
     #[schemars(range(min = 1024, max = 67_108_864), extend("default" = DEFAULT_FLOWS6))]
     pub flows_v6: Option<u32>,

@@ -7,6 +7,7 @@
 
 mod closing;
 mod counters;
+mod flow_table;
 mod flows;
 mod half_open;
 mod layout;
@@ -17,6 +18,7 @@ mod table;
 
 pub use closing::ClosingList;
 pub use counters::{Counters, TableUsage};
+pub use flow_table::{FlowTable, FlowWriter};
 pub use flows::{FlowKey, Flows};
 pub use layout::Layout;
 pub(crate) use source::Devices;

@@ -4,13 +4,13 @@ use std::fmt;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapData, MapInfo};
-use balancer_common::abi::{ABI_VERSION, Settings, names};
+use aya::maps::MapData;
+use balancer_common::abi::{ABI_VERSION, FlowKey4, FlowKey6, Settings, names};
 
 use serde::Serialize;
 
 use super::records::Records;
-use super::upgrade::{LAYOUT, read_records};
+use super::upgrade::{LAYOUT, count_flows, read_records};
 use super::{Error, MapSource, Wanted, sys};
 
 /// Where the BPF file system is mounted when it is not.
@@ -225,14 +225,10 @@ impl Pins {
     }
 
     pub(crate) fn mismatch(&self, differences: Vec<Difference>) -> Error {
-        let flows = [names::FLOWS4, names::FLOWS6].map(|name| self.count(name));
-        Error::Mismatch(Mismatch { dir: self.dir.clone(), differences, flows4: flows[0], flows6: flows[1] })
-    }
-
-    fn count(&self, name: &'static str) -> Option<u64> {
-        let data = self.dir.open(name).ok()?;
-        let info: MapInfo = data.info().ok()?;
-        sys::count_keys(data.fd(), info.key_size() as usize, info.max_entries()).ok()
+        // What cannot be counted is said to be unknown.
+        let flows4 = count_flows::<FlowKey4>(&self.dir).ok();
+        let flows6 = count_flows::<FlowKey6>(&self.dir).ok();
+        Error::Mismatch(Mismatch { dir: self.dir.clone(), differences, flows4, flows6 })
     }
 }
 
@@ -255,6 +251,8 @@ pub(crate) fn names_of_maps() -> impl Iterator<Item = &'static str> {
         names::GENERATIONS,
         names::FLOWS4,
         names::FLOWS6,
+        names::FLOW_TAGS4,
+        names::FLOW_TAGS6,
         names::HALF_OPEN4,
         names::HALF_OPEN6,
         names::HALF_OPEN_TAGS,

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
+use balancer_common::abi::flow_table::FlowTags;
 use balancer_common::abi::{
-    ABI_VERSION, Backend, BackendCounts, BackendPace, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4,
-    FlowKey6, HalfOpen, HalfOpenTags, OLDEST_MEANING, PortRoles, Removed, Ring, ScoreTable, Service,
-    ServiceCounts, ServicePace, Settings, Shielded, TableUse, meaning, names,
+    ABI_VERSION, Backend, BackendCounts, BackendPace, Endpoint, Endpoint4, Endpoint6, Flow, FlowEntry,
+    FlowKey4, FlowKey6, HalfOpen, HalfOpenTags, OLDEST_MEANING, PortRoles, Removed, Ring, ScoreTable,
+    Service, ServiceCounts, ServicePace, Settings, Shielded, TableUse, meaning, names,
 };
 use serde::{Deserialize, Serialize};
 
@@ -85,8 +86,10 @@ impl Records {
             (names::RINGS, index(), whole::<Ring>("slots")),
             (names::SCORES, index(), whole::<ScoreTable>("scores")),
             (names::GENERATIONS, index(), whole::<u32>("generation")),
-            (names::FLOWS4, flow4(), flow()),
-            (names::FLOWS6, flow6(), flow()),
+            (names::FLOWS4, index(), flow_entry()),
+            (names::FLOWS6, index(), flow_entry()),
+            (names::FLOW_TAGS4, index(), whole::<FlowTags>("tags")),
+            (names::FLOW_TAGS6, index(), whole::<FlowTags>("tags")),
             (names::HALF_OPEN4, index(), keyed(flow4(), half_open())),
             (names::HALF_OPEN6, index(), keyed(flow6(), half_open())),
             (names::HALF_OPEN_TAGS, index(), whole::<HalfOpenTags>("tags")),
@@ -110,14 +113,25 @@ impl Records {
     }
 }
 
+/// An established flow.
 #[cfg(not(feature = "trial-layout"))]
-fn flow() -> Record {
+pub(crate) fn flow() -> Record {
     record!(Flow { state, last_seen, acked, hop })
 }
 
+/// An established flow.
 #[cfg(feature = "trial-layout")]
-fn flow() -> Record {
+pub(crate) fn flow() -> Record {
     record!(Flow { state, last_seen, acked, trial, hop })
+}
+
+/// Whose it is, and behind that the fields of the flow.
+fn flow_entry() -> Record {
+    let entry = record!(FlowEntry { owner, flow });
+    let flow_at = offset_of!(FlowEntry, flow);
+    let owner = entry.fields.into_iter().filter(|field| field.at < flow_at);
+    let of_flow = flow().fields.into_iter().map(|field| Field { at: flow_at + field.at, ..field });
+    Record { size: entry.size, fields: owner.chain(of_flow).collect() }
 }
 
 fn half_open() -> Record {
@@ -147,6 +161,9 @@ fn settings() -> Record {
         flood_syns,
         hash_key,
         half_open_key,
+        flow_key,
+        flows4_sets,
+        flows6_sets,
         flows4_high,
         flows6_high,
         adopt_for,
@@ -206,9 +223,11 @@ impl Translation {
         let zero = |field: &Field| {
             old.get(field.at..field.at + field.size).is_some_and(|b| b.iter().all(|b| *b == 0))
         };
-        if !self.dropped.iter().all(zero) {
-            return None;
-        }
+        if self.dropped.iter().all(zero) { self.moved(old) } else { None }
+    }
+
+    /// What of the record the other layout has room for; `None` when it is no such record.
+    pub(crate) fn moved(&self, old: &[u8]) -> Option<Vec<u8>> {
         let mut new = vec![0; self.size];
         for &(from, to, size) in &self.moves {
             new.get_mut(to..to + size)?.copy_from_slice(old.get(from..from + size)?);

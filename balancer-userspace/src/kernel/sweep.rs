@@ -1,8 +1,8 @@
 //! Forgetting flows that have ended or gone silent, and keeping the counts honest.
 //!
-//! The program inserts flows and marks what it sees of their end; it never deletes. The sweeper walks the tables, deletes
-//! what has expired and counts that: whoever deletes a live flow adds one to `REMOVED` of its backend, exactly once,
-//! because deleting hands over the flow's last state atomically. Closed flows were counted by the program already.
+//! The program enters flows and marks what it sees of their end; it never removes them. The sweeper walks the tables,
+//! removes what has expired and counts that: whoever removes a live flow adds one to `REMOVED` of its backend, exactly
+//! once, because its last state is taken atomically. Closed flows were counted by the program already.
 //!
 //! Each walk also recounts. A count that no order of events can explain is corrected.
 
@@ -12,7 +12,8 @@ mod shielded;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use balancer_common::abi::{BackendCounts, BackendId, Flow, FlowState, MAX_BACKENDS};
 
@@ -20,13 +21,13 @@ use drift::{Bounds, Suspects};
 pub use expiry::{Expiry, Timeouts};
 
 use super::Error;
-use super::maps::{Flows, Table, TableKey};
+use super::maps::{FlowTable, Flows, TableKey};
 
 /// Above this part of its capacity (in percent) a table is under pressure.
 const PRESSURE_PERCENT: u64 = 90;
 
-/// Deletions between two writes of the counts.
-const CHUNK: usize = 1024;
+/// Removals between two writes of the counts.
+const CHUNK: usize = 1 << 14;
 
 /// What one sweep did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Report {
     pub corrected: BTreeMap<BackendId, i64>,
     /// Corrections of the two tables' use; positive where too many entries were counted.
     pub corrected_use: [i64; 2],
+    /// Entries of the two tables that an agent had taken from a flow and not freed.
+    pub reclaimed: [u64; 2],
     /// Flows of which the numbers are known after the sweep, because they are shielded.
     pub shielded: u64,
 }
@@ -48,6 +51,8 @@ pub struct Report {
 pub struct Sweeper {
     live: Suspects<BackendId>,
     used: Suspects<u32>,
+    /// Entries of either table that were somebody's without a flow.
+    void: [BTreeSet<u32>; 2],
 }
 
 /// What one walk saw.
@@ -57,6 +62,14 @@ struct Walk {
     shielded: [u64; 2],
     /// Live flows by backend.
     live: Vec<u64>,
+    /// Entries of either table that are somebody's who has no flow.
+    void: [Vec<u32>; 2],
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self { entries: [0; 2], shielded: [0; 2], live: vec![0; MAX_BACKENDS], void: Default::default() }
+    }
 }
 
 impl Sweeper {
@@ -68,7 +81,7 @@ impl Sweeper {
     /// When a map cannot be read or written.
     pub fn rebuild(&mut self, flows: &mut Flows) -> Result<Report, Error> {
         let before = Counted::read(flows)?;
-        let walk = walk(flows, |_, _| {}, |_, _| {})?;
+        let walk = walk(flows, |_, _, _| {})?;
         let mut report = Report { entries: walk.entries, ..Report::default() };
         let live = before.live_bounds(flows, &walk)?;
         self.correct_live(flows, live, true, &mut report)?;
@@ -85,12 +98,8 @@ impl Sweeper {
     /// When a map cannot be read or written. What was removed until then is counted.
     pub fn sweep(&mut self, flows: &mut Flows, now: u32, timeouts: &Timeouts) -> Result<Report, Error> {
         let before = Counted::read(flows)?;
-        let (mut expired4, mut expired6) = (Candidates::default(), Candidates::default());
-        let walk = walk(
-            flows,
-            |key, flow| expired4.consider(key, flow, now, timeouts),
-            |key, flow| expired6.consider(key, flow, now, timeouts),
-        )?;
+        let mut expired = [Candidates::default(), Candidates::default()];
+        let walk = walk(flows, |table, number, flow| expired[table].consider(number, flow, now, timeouts))?;
         let mut report = Report { entries: walk.entries, ..Report::default() };
         let live = before.live_bounds(flows, &walk)?;
         let used = before.use_bounds(flows, &walk)?;
@@ -98,13 +107,15 @@ impl Sweeper {
         let pressure = [flows.v4.capacity(), flows.v6.capacity()];
         let pressure = [0, 1].map(|table| is_pressed(walk.entries[table], pressure[table]));
         let check = |pressed| move |flow: &Flow| timeouts.expiry(flow, now, pressed);
-        let keys4 = expired4.under(pressure[0]);
-        remove(flows, 0, |flows| &mut flows.v4, &keys4, check(pressure[0]), &mut report)?;
-        let keys6 = expired6.under(pressure[1]);
-        remove(flows, 1, |flows| &mut flows.v6, &keys6, check(pressure[1]), &mut report)?;
+        let [v4, v6] = expired;
+        remove(flows, |flows| &flows.v4, &v4.under(pressure[0]), check(pressure[0]), &mut report)?;
+        remove(flows, |flows| &flows.v6, &v6.under(pressure[1]), check(pressure[1]), &mut report)?;
 
         self.correct_live(flows, live, false, &mut report)?;
         self.correct_use(flows, used, false, &mut report)?;
+        let [void4, void6] = &walk.void;
+        report.reclaimed =
+            [reclaim(&flows.v4, &mut self.void[0], void4)?, reclaim(&flows.v6, &mut self.void[1], void6)?];
         report.shielded = shielded::tidy(flows, walk.shielded, now)?;
         Ok(report)
     }
@@ -138,38 +149,55 @@ impl Sweeper {
     }
 }
 
+/// Frees the entries that were nobody's flow in this walk and in the one before: whoever is about to enter or to remove a flow
+/// is done by then. Returns how many.
+fn reclaim<K: TableKey>(table: &FlowTable<K>, before: &mut BTreeSet<u32>, now: &[u32]) -> Result<u64, Error> {
+    let again: Vec<u32> = now.iter().copied().filter(|number| before.contains(number)).collect();
+    *before = now.iter().copied().collect();
+    table.reclaim(&again)
+}
+
 /// Removes all flows of a backend, so that its id can be given to another. Returns how many there were.
 ///
 /// # Errors
 ///
 /// When a map cannot be read or written. What was removed until then is counted.
 pub fn purge(flows: &mut Flows, backend: BackendId) -> Result<u64, Error> {
-    let (mut keys4, mut keys6) = (Vec::new(), Vec::new());
+    let mut numbers = [Vec::new(), Vec::new()];
     let is_theirs = |flow: &Flow| flow.state.backend() == backend;
-    flows.v4.for_each(|key, flow| keys4.extend(is_theirs(&flow).then_some(key)))?;
-    flows.v6.for_each(|key, flow| keys6.extend(is_theirs(&flow).then_some(key)))?;
+    walk(flows, |table, number, flow| numbers[table].extend(is_theirs(flow).then_some(number)))?;
     let mut report = Report::default();
     let check = |flow: &Flow| is_theirs(flow).then_some(Expiry::Purged);
-    remove(flows, 0, |flows| &mut flows.v4, &keys4, check, &mut report)?;
-    remove(flows, 1, |flows| &mut flows.v6, &keys6, check, &mut report)?;
+    remove(flows, |flows| &flows.v4, &numbers[0], check, &mut report)?;
+    remove(flows, |flows| &flows.v6, &numbers[1], check, &mut report)?;
     Ok(report.removed.values().sum())
 }
 
-fn walk(
-    flows: &mut Flows,
-    mut visit4: impl FnMut(balancer_common::abi::FlowKey4, &Flow),
-    mut visit6: impl FnMut(balancer_common::abi::FlowKey6, &Flow),
-) -> Result<Walk, Error> {
-    let mut walk = Walk { entries: [0; 2], shielded: [0; 2], live: vec![0; MAX_BACKENDS] };
-    flows.v4.for_each(|key, flow| {
-        walk.see(0, &flow);
-        visit4(key, &flow);
-    })?;
-    flows.v6.for_each(|key, flow| {
-        walk.see(1, &flow);
-        visit6(key, &flow);
-    })?;
+/// Visits all flows, with the table (0 for IPv4, 1 for IPv6) and the number of the entry that each is in.
+fn walk(flows: &Flows, mut visit: impl FnMut(usize, u32, &Flow)) -> Result<Walk, Error> {
+    let mut walk = Walk::default();
+    walk_table(&flows.v4, &mut walk, &mut visit)?;
+    walk_table(&flows.v6, &mut walk, &mut visit)?;
     Ok(walk)
+}
+
+fn walk_table<K: TableKey>(
+    table: &FlowTable<K>,
+    walk: &mut Walk,
+    visit: &mut impl FnMut(usize, u32, &Flow),
+) -> Result<(), Error> {
+    let index = K::TABLE as usize;
+    table
+        .walk_entries(|number, entry| {
+            if let Some((_, flow)) = entry.known::<K>() {
+                walk.see(index, &flow);
+                visit(index, number, &flow);
+            } else {
+                walk.void[index].push(number);
+            }
+            ControlFlow::Continue(())
+        })
+        .map(|_| ())
 }
 
 impl Walk {
@@ -188,81 +216,56 @@ const fn is_pressed(entries: u64, capacity: u32) -> bool {
     entries * 100 > capacity as u64 * PRESSURE_PERCENT
 }
 
-/// Keys that may have expired, found by a walk.
-struct Candidates<K> {
-    expired: Vec<K>,
+/// Entries whose flows may have expired, found by a walk.
+#[derive(Default)]
+struct Candidates {
+    expired: Vec<u32>,
     /// Expired only if the table turns out to be under pressure.
-    if_pressed: Vec<K>,
+    if_pressed: Vec<u32>,
 }
 
-impl<K> Default for Candidates<K> {
-    fn default() -> Self {
-        Self { expired: Vec::new(), if_pressed: Vec::new() }
-    }
-}
-
-impl<K> Candidates<K> {
-    fn consider(&mut self, key: K, flow: &Flow, now: u32, timeouts: &Timeouts) {
+impl Candidates {
+    fn consider(&mut self, number: u32, flow: &Flow, now: u32, timeouts: &Timeouts) {
         if timeouts.expiry(flow, now, false).is_some() {
-            self.expired.push(key);
+            self.expired.push(number);
         } else if timeouts.expiry(flow, now, true).is_some() {
-            self.if_pressed.push(key);
+            self.if_pressed.push(number);
         }
     }
 
-    fn under(mut self, pressed: bool) -> Vec<K> {
+    /// Their numbers, which ascend.
+    fn under(mut self, pressed: bool) -> Vec<u32> {
         if pressed {
             self.expired.append(&mut self.if_pressed);
+            self.expired.sort_unstable();
         }
         self.expired
     }
 }
 
-/// Removes those of `keys` whose flows still are what `expiry` says, and counts that.
+/// Removes those flows in the entries of these `numbers` that are what `expiry` says, and counts that.
 fn remove<K: TableKey>(
     flows: &mut Flows,
-    table: u32,
-    select: impl Fn(&mut Flows) -> &mut Table<K, Flow>,
-    keys: &[K],
+    select: impl Fn(&Flows) -> &FlowTable<K>,
+    numbers: &[u32],
     expiry: impl Fn(&Flow) -> Option<Expiry>,
     report: &mut Report,
 ) -> Result<(), Error> {
-    for keys in keys.chunks(CHUNK) {
+    for numbers in numbers.chunks(CHUNK) {
         let mut removed = 0;
         let mut live = BTreeMap::<BackendId, i64>::new();
-        let outcome: Result<(), Error> = keys.iter().try_for_each(|key| {
-            if let Some((flow, why)) = remove_one(select(flows), key, &expiry)? {
-                removed += 1;
-                *report.removed.entry(why).or_default() += 1;
-                if flow.state.is_live() {
-                    *live.entry(flow.state.backend()).or_default() += 1;
-                }
+        let outcome = select(flows).remove(numbers, &expiry, |flow, why| {
+            removed += 1;
+            *report.removed.entry(why).or_default() += 1;
+            if flow.state.is_live() {
+                *live.entry(flow.state.backend()).or_default() += 1;
             }
-            Ok(())
         });
-        flows.count_removed(table, removed)?;
+        flows.count_removed(K::TABLE, removed)?;
         live.into_iter().try_for_each(|(backend, by)| flows.adjust_live(backend, by))?;
         outcome?;
     }
     Ok(())
-}
-
-/// Removes one flow. Looks again just before; and if a packet came between that look and the removal, puts it back.
-fn remove_one<K: TableKey>(
-    table: &mut Table<K, Flow>,
-    key: &K,
-    expiry: impl Fn(&Flow) -> Option<Expiry>,
-) -> Result<Option<(Flow, Expiry)>, Error> {
-    if table.get(key)?.as_ref().and_then(&expiry).is_none() {
-        return Ok(None);
-    }
-    let Some(flow) = table.remove(key)? else { return Ok(None) };
-    match expiry(&flow) {
-        Some(why) => Ok(Some((flow, why))),
-        None if table.insert_absent(key, &flow)? => Ok(None),
-        // The program has made an entry of its own meanwhile; the one we hold is history.
-        None => Ok(Some((flow, Expiry::Superseded))),
-    }
 }
 
 /// All counts, as they were before a walk.

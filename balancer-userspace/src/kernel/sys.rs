@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "raw system calls")]
 
 pub(crate) mod bytes;
+pub(crate) mod memory;
 
 use std::ffi::CString;
 use std::io;
@@ -263,7 +264,6 @@ pub(crate) fn grace_period() -> io::Result<()> {
 }
 
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
-const MAP_GET_NEXT_KEY: libc::c_long = 4;
 
 /// Reads entry 0 of an array map whose values may have any size. Of a per-CPU map, the values of all CPUs.
 pub(crate) fn first_value(map: impl AsFd, value_size: usize) -> io::Result<Vec<u8>> {
@@ -280,30 +280,6 @@ pub(crate) fn first_value(map: impl AsFd, value_size: usize) -> io::Result<Vec<u
     };
     bpf(MAP_LOOKUP_ELEM, &mut attr)?;
     Ok(value)
-}
-
-/// Counts the entries of a hash map whose keys may have any size. Entries that come or go meanwhile may be missed.
-pub(crate) fn count_keys(map: impl AsFd, key_size: usize, limit: u32) -> io::Result<u64> {
-    let mut key: Option<Vec<u8>> = None;
-    let mut count = 0;
-    // The kernel starts again when the key it is given is gone; the limit keeps that from going on for ever.
-    while count < u64::from(limit) {
-        let mut next = vec![0_u8; key_size.next_multiple_of(8)];
-        let mut attr = ElementAttr {
-            map: raw(map.as_fd()),
-            pad: 0,
-            key: key.as_ref().map_or(0, |key| key.as_ptr() as u64),
-            value: next.as_mut_ptr() as u64,
-            flags: 0,
-        };
-        match bpf(MAP_GET_NEXT_KEY, &mut attr) {
-            Ok(_) => count += 1,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
-            Err(error) => return Err(error),
-        }
-        key = Some(next);
-    }
-    Ok(count)
 }
 
 /// Whether a path is on a BPF file system (`BPF_FS_MAGIC`).

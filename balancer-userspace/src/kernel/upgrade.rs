@@ -14,6 +14,7 @@
 //! was interrupted is begun anew, or completed, by the next start.
 
 mod copy;
+mod flows;
 mod half_open;
 mod plan;
 
@@ -27,6 +28,7 @@ use super::maps::MapSource as _;
 use super::records::Records;
 use super::{Error, sys};
 use copy::{Copies, Pause};
+pub(crate) use flows::count as count_flows;
 pub use plan::Plan;
 
 /// How long no connection is begun before the programs change: in that time whoever has begun one has gone on, or will

@@ -1,7 +1,11 @@
 //! The maps that this build and configuration want.
 
 use aya::maps::{MapInfo, MapType};
-use balancer_common::abi::{DEFAULT_FLOWS4, DEFAULT_FLOWS6, DEFAULT_SERVICES, names};
+use balancer_common::abi::{
+    DEFAULT_FLOWS4, DEFAULT_FLOWS6, DEFAULT_SERVICES,
+    flow_table::{entries, sets},
+    names,
+};
 use balancer_common::outcome::Outcome;
 
 use super::pins::{Difference, names_of_maps};
@@ -87,8 +91,12 @@ impl Sizes {
     /// Entries of a map: a matter of the configuration for some, as declared for the others.
     fn entries(self, name: &str, declared: u32) -> u32 {
         match name {
-            names::FLOWS4 | names::SHIELDED4 => self.flows4,
-            names::FLOWS6 | names::SHIELDED6 => self.flows6,
+            names::FLOWS4 => entries(self.flows4),
+            names::FLOWS6 => entries(self.flows6),
+            names::FLOW_TAGS4 => sets(self.flows4),
+            names::FLOW_TAGS6 => sets(self.flows6),
+            names::SHIELDED4 => self.flows4,
+            names::SHIELDED6 => self.flows6,
             names::SERVICES | names::SERVICE_COUNTS | names::SERVICE_PACES => self.services,
             names::RINGS => 2 * self.services,
             names::GENERATIONS => 1 + self.services,
@@ -108,7 +116,8 @@ mod tests {
         assert_eq!(sizes.entries(names::RINGS, 32), 6);
         assert_eq!(sizes.entries(names::GENERATIONS, 17), 4);
         assert_eq!(sizes.entries(names::OUTCOMES, 1), 4 * Outcome::COUNT as u32);
-        assert_eq!(sizes.entries(names::FLOWS4, 1 << 20), 1000);
+        assert_eq!(sizes.entries(names::FLOWS4, 1 << 20), 1400);
+        assert_eq!(sizes.entries(names::SHIELDED4, 1 << 20), 1000);
         assert_eq!(sizes.entries(names::COUNTS, 4096), 4096);
     }
 }

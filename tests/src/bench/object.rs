@@ -8,7 +8,10 @@ use aya::{
     maps::{HashMap, MapData},
     programs::Xdp,
 };
-use balancer_common::abi::names;
+use balancer_common::abi::{
+    flow_table::{entries, sets},
+    names,
+};
 
 /// The variable that names the generator's object.
 pub const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
@@ -61,8 +64,10 @@ pub(super) fn load(variable: &str, programs: &[&str]) -> Result<Ebpf> {
         .with_context(|| format!("{variable} names no object: run this by `cargo xtask bench`"))?;
     let bytes = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
     let mut object = EbpfLoader::new()
-        .map_max_entries(names::FLOWS4, MAX_FLOWS)
-        .map_max_entries(names::FLOWS6, MAX_FLOWS)
+        .map_max_entries(names::FLOWS4, entries(MAX_FLOWS))
+        .map_max_entries(names::FLOWS6, entries(MAX_FLOWS))
+        .map_max_entries(names::FLOW_TAGS4, sets(MAX_FLOWS))
+        .map_max_entries(names::FLOW_TAGS6, sets(MAX_FLOWS))
         .load(&bytes)
         .with_context(|| format!("failed to load {}", path.display()))?;
     for name in programs {

@@ -20,7 +20,7 @@ use balancer_common::{
     abi::{
         Backend, BackendId, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, FlowState,
         Hop, MAX_BACKENDS, PortRoles, RING_SLOTS, Ring, Role, Score, ScoreFlags, ScoreTable, Service,
-        ServiceId, Settings, Traffic, clock_from_nanos, names, octets,
+        ServiceId, Settings, Traffic, clock_from_nanos, flow_table::sets, names, octets,
     },
     outcome::Outcome,
 };
@@ -28,10 +28,12 @@ use balancer_ebpf::{Load, Target, names as generator};
 
 use super::{
     katran::Katran,
-    object::{GENERATOR_VARIABLE, OBJECT_VARIABLE, ProgramFacts, hash, load, program, program_mut},
+    object::{
+        GENERATOR_VARIABLE, MAX_FLOWS, OBJECT_VARIABLE, ProgramFacts, hash, load, program, program_mut,
+    },
     traffic::{Family, Order, Path, Policy, RECEIVER, SENDER, keys},
 };
-use crate::clock;
+use crate::{clock, maps::OfObject};
 
 const SERVICE: ServiceId = ServiceId(0);
 
@@ -115,6 +117,7 @@ impl Rig {
     }
 
     fn configure(&mut self) -> Result<()> {
+        self.settings(false)?;
         let vip = self.family.vip();
         let mut roles = Box::new(PortRoles::EMPTY);
         roles.add(vip.port(), PortRoles::SERVICE);
@@ -170,17 +173,20 @@ impl Rig {
             let state = FlowState::open(BackendId((number & mask) as u16), now);
             Flow::new(state, now, 0, CLIENT_HOP)
         };
+        let maps = OfObject(&self.balancer);
         match self.family {
             Family::V4 => {
-                let mut map = hash::<FlowKey4, Flow>(&mut self.balancer, names::FLOWS4)?;
+                let table = maps.flows::<FlowKey4>()?;
+                let table = table.writer()?;
                 for number in range {
-                    map.insert(keys(number, SERVICE).0, flow(number), 0)?;
+                    table.put(&keys(number, SERVICE).0, &flow(number))?;
                 }
             }
             Family::V6 => {
-                let mut map = hash::<FlowKey6, Flow>(&mut self.balancer, names::FLOWS6)?;
+                let table = maps.flows::<FlowKey6>()?;
+                let table = table.writer()?;
                 for number in range {
-                    map.insert(keys(number, SERVICE).1, flow(number), 0)?;
+                    table.put(&keys(number, SERVICE).1, &flow(number))?;
                 }
             }
         }
@@ -190,11 +196,23 @@ impl Rig {
 
     /// Makes the generator send the packets of a path.
     pub(super) fn aim(&mut self, path: Path, order: Order, flows: u32) -> Result<()> {
+        self.settings(path == Path::Flood)?;
+        self.forget_rates()?;
+        super::yardstick::limit(&mut self.generator, self.family, path == Path::Flood)?;
+        let load = self.family.load((path, order), flows, self.backends);
+        let map = self.generator.map_mut(generator::LOAD).context("the generator has no load")?;
+        Ok(Array::<_, Wire>::try_from(map)?.set(0, Wire(load), 0)?)
+    }
+
+    fn settings(&mut self, floods: bool) -> Result<()> {
         let settings = Settings {
             abi_version: balancer_common::abi::ABI_VERSION,
-            flood_syns: u32::from(path == Path::Flood),
+            flood_syns: u32::from(floods),
             hash_key: 0x5bd1_e995_9e37_79b9,
             half_open_key: 0xc2b2_ae3d_27d4_eb4f,
+            flow_key: 0x1656_67b1_9e37_79f9,
+            flows4_sets: sets(MAX_FLOWS),
+            flows6_sets: sets(MAX_FLOWS),
             flows4_high: u32::MAX,
             flows6_high: u32::MAX,
             // Flows without state are not adopted, so that floods do not change what becomes of unknown ones.
@@ -202,12 +220,7 @@ impl Rig {
             services: 1,
             ..Settings::default()
         };
-        self.set(names::SETTINGS, 0, settings)?;
-        self.forget_rates()?;
-        super::yardstick::limit(&mut self.generator, self.family, path == Path::Flood)?;
-        let load = self.family.load((path, order), flows, self.backends);
-        let map = self.generator.map_mut(generator::LOAD).context("the generator has no load")?;
-        Ok(Array::<_, Wire>::try_from(map)?.set(0, Wire(load), 0)?)
+        self.set(names::SETTINGS, 0, settings)
     }
 
     /// Makes the program forget what it has seen of late: RSTs are answered as if there had been none.
@@ -281,24 +294,24 @@ impl Rig {
     }
 
     /// Kernel memory of the flow table for each flow that it can hold.
-    pub(super) fn bytes_per_flow(&mut self) -> Result<f64> {
-        let name = match self.family {
-            Family::V4 => names::FLOWS4,
-            Family::V6 => names::FLOWS6,
+    pub(super) fn bytes_per_flow(&self) -> Result<f64> {
+        let maps = match self.family {
+            Family::V4 => [names::FLOWS4, names::FLOW_TAGS4],
+            Family::V6 => [names::FLOWS6, names::FLOW_TAGS6],
         };
-        let map = self.balancer.map_mut(name).with_context(|| format!("the object has no {name}"))?;
-        let aya::maps::Map::HashMap(data) = map else { bail!("{name} is no hash map") };
+        let bytes = maps.into_iter().map(|name| self.bytes_of(name)).sum::<Result<f64>>()?;
+        Ok(bytes / f64::from(MAX_FLOWS))
+    }
+
+    /// Kernel memory of an array.
+    fn bytes_of(&self, name: &str) -> Result<f64> {
+        let map = self.balancer.map(name).with_context(|| format!("the object has no {name}"))?;
+        let aya::maps::Map::Array(data) = map else { bail!("{name} is no array") };
         let fd = data.fd().as_fd().as_raw_fd();
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
-        let field = |name: &str| {
-            let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            value
-                .with_context(|| format!("the kernel does not say {name}"))?
-                .trim()
-                .parse::<f64>()
-                .context("a number")
-        };
-        Ok(field("memlock")? / field("max_entries")?)
+        let bytes = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+        let bytes = bytes.with_context(|| format!("the kernel does not say how large {name} is"))?;
+        bytes.trim().parse().context("a number")
     }
 
     pub(super) fn facts(&self) -> Result<ProgramFacts> {

@@ -9,8 +9,8 @@ use std::{
 
 use balancer_common::{
     abi::{
-        COOKIE_LIFE, Endpoint, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Settings, Shielded,
-        TableUse,
+        COOKIE_LIFE, Endpoint, Entered, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Settings,
+        Shielded, TableUse,
     },
     packet::{Family, V4, V6},
     path::Packet,
@@ -105,23 +105,16 @@ impl<F: Side> FamilyTables<F> for Memory {
         F::of(self).flows.get(key)
     }
 
-    fn insert_flow(&self, key: &F::Key, flow: &Flow) -> bool {
+    fn enter(&self, key: &F::Key, flow: &Flow) -> Entered {
         let side = F::of(self);
-        if side.flows.get(key).is_some() || side.flows.len() >= FLOWS as usize {
-            return false;
+        if side.flows.get(key).is_some() {
+            return Entered::Known;
+        }
+        if side.flows.len() >= FLOWS as usize {
+            return Entered::Full;
         }
         side.flows.put(*key, (*flow).into());
-        let mut table = side.table.get();
-        table.inserted += 1;
-        side.table.set(table);
-        !self.rival.take()
-    }
-
-    fn replace_flow(&self, key: &F::Key, flow: &Flow) {
-        let flows = &F::of(self).flows;
-        if flows.get(key).is_some() {
-            flows.put(*key, (*flow).into());
-        }
+        if self.rival.take() { Entered::Known } else { Entered::New }
     }
 
     fn half_open(&self, key: &F::Key) -> Option<&HalfOpenCell> {
@@ -181,7 +174,7 @@ impl<F: Side> FamilyTables<F> for Memory {
     }
 
     fn is_crowded(&self) -> bool {
-        F::of(self).table.get().inserted >= u64::from(F::high(&self.image.settings))
+        F::of(self).flows.len() as u64 >= u64::from(F::high(&self.image.settings))
     }
 
     fn is_adopting(&self, now: u32) -> bool {

@@ -3,10 +3,12 @@
 //! Everything happens in a network namespace of its own, with the two links of the tables as pairs of interfaces:
 //! `bpf_fib_lookup` then finds the routes and neighbours that [`super::route`] tells the host.
 
+mod flows;
 mod half_open;
 mod links;
 mod object;
 mod state;
+mod words;
 
 use std::{io::ErrorKind, net::SocketAddr, thread, time::Duration};
 
@@ -18,9 +20,9 @@ use aya::{
 };
 use balancer_common::{
     abi::{
-        Backend, BackendCounts, BackendPace, CLOCK_SHIFT, CpuState, Endpoint, Endpoint4, Endpoint6, Flow,
-        FlowKey4, FlowKey6, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace,
-        Settings, Shielded, TableUse, Traffic, clock_from_nanos, names,
+        Backend, BackendCounts, BackendPace, CLOCK_SHIFT, CpuState, Endpoint, Endpoint4, Endpoint6, FlowKey4,
+        FlowKey6, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings,
+        Shielded, TableUse, Traffic, clock_from_nanos, flow_table::sets, names,
     },
     outcome::Outcome,
     path::Action,
@@ -28,10 +30,11 @@ use balancer_common::{
 
 use super::{
     CLIENTS, Dataplane, FLOWS, Flood, Image, Observed, SERVERS, SERVICES, State,
-    host::{BACKENDS, client4, client6, flooded, key6, others},
+    host::{BACKENDS, client4, client6, flooded},
 };
 use crate::clock;
-use half_open::Tags;
+use flows::Tables;
+use words::Words;
 
 pub use links::{in_namespace, in_namespace_on};
 
@@ -41,7 +44,10 @@ pub const OBJECT_VARIABLE: &str = "BALANCER_BPF_OBJECT";
 /// The loaded program and its maps.
 pub struct Kernel {
     ebpf: Ebpf,
-    tags: Tags,
+    tags: Words,
+    tables: Tables,
+    /// Flows that each table is to hold.
+    flows: u32,
 }
 
 impl Default for Kernel {
@@ -86,8 +92,8 @@ impl Kernel {
             let log = refused.map(|error| format!("{error:#}")).unwrap_or_default();
             panic!("{quiet}: {}", object::last_lines(&log, 40))
         });
-        let tags = Tags::open(&ebpf);
-        Self { ebpf, tags }
+        let (tags, tables) = (Words::open(&ebpf, names::HALF_OPEN_TAGS), Tables::open(&ebpf));
+        Self { ebpf, tags, tables, flows }
     }
 
     /// What the kernel says of the program.
@@ -103,13 +109,12 @@ impl Kernel {
     pub fn reset(&mut self) {
         self.clear::<Endpoint4, Endpoint>(names::ENDPOINTS4);
         self.clear::<Endpoint6, Endpoint>(names::ENDPOINTS6);
-        self.clear::<FlowKey4, Flow>(names::FLOWS4);
-        self.clear::<FlowKey6, Flow>(names::FLOWS6);
+        self.tables.clear();
         self.clear::<FlowKey4, u64>(names::CLOSING4);
         self.clear::<FlowKey6, u64>(names::CLOSING6);
         self.clear::<FlowKey4, Shielded>(names::SHIELDED4);
         self.clear::<FlowKey6, Shielded>(names::SHIELDED6);
-        half_open::clear(self);
+        self.tags.clear();
         for id in 0..u32::from(BACKENDS) {
             self.set(names::COUNTS, id, BackendCounts::default());
             self.set_per_cpu(names::TRAFFIC, id, Traffic::default());
@@ -237,7 +242,9 @@ const GROWTH: usize = 8;
 impl Dataplane for Kernel {
     fn configure(&mut self, image: Image) {
         self.set_endpoints(&image);
-        self.set::<Settings>(names::SETTINGS, 0, image.settings);
+        let sets = sets(self.flows);
+        let settings = Settings { flows4_sets: sets, flows6_sets: sets, ..image.settings };
+        self.set::<Settings>(names::SETTINGS, 0, settings);
         self.set::<PortRoles>(names::PORTS, 0, *image.roles);
         for (index, service) in (0..).zip(image.services) {
             self.set::<Service>(names::SERVICES, index, service);
@@ -281,16 +288,7 @@ impl Dataplane for Kernel {
     }
 
     fn fill(&mut self) {
-        let mut flows4 = self.hash::<FlowKey4, Flow>(names::FLOWS4);
-        let there = flows4.keys().count();
-        for (key, flow) in others().skip(there) {
-            flows4.insert(key, flow, 0).expect("the table has room");
-        }
-        let mut flows6 = self.hash::<FlowKey6, Flow>(names::FLOWS6);
-        let there = flows6.keys().count();
-        for (key, flow) in others().skip(there) {
-            flows6.insert(key6(key), flow, 0).expect("the table has room");
-        }
+        flows::fill(self);
     }
 
     fn refill(&mut self, nanos: u64) {
@@ -314,12 +312,11 @@ impl Dataplane for Kernel {
     }
 
     fn close(&mut self, flow: (SocketAddr, u16)) {
-        let flows4 = self.entries::<FlowKey4, Flow>(names::FLOWS4);
+        let (flows4, flows6) = flows::read(self);
         if let Some((key, flow)) = flows4.into_iter().find(|(key, _)| client4(*key) == flow) {
             let listed = self.hash(names::CLOSING4).insert(key, flow.state.identity(), 0);
             return listed.expect("the list has room");
         }
-        let flows6 = self.entries::<FlowKey6, Flow>(names::FLOWS6);
         let known = flows6.into_iter().find(|(key, _)| client6(*key) == flow);
         let (key, flow) = known.expect("the flow is in the table");
         self.hash(names::CLOSING6).insert(key, flow.state.identity(), 0).expect("the list has room");

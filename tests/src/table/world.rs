@@ -203,6 +203,10 @@ impl World {
             flood_syns: 0,
             hash_key: 0x0123_4567_89ab_cdef,
             half_open_key: 0xfedc_ba98_7654_3210,
+            flow_key: 0x0f1e_2d3c_4b5a_6978,
+            // A matter of the maps.
+            flows4_sets: 0,
+            flows6_sets: 0,
             flows4_high: super::FLOWS,
             flows6_high: super::FLOWS,
             adopt_for: 3600,

@@ -8,7 +8,8 @@ use crate::{abi::BackendId, outcome::Outcome};
 #[derive(Clone, Copy)]
 pub(in crate::path) struct Decision {
     pub(in crate::path) outcome: Outcome,
-    /// What [`super::steer`] has to know: [`Decision::SUCCEEDS`] and [`Decision::PROBES`].
+    /// What [`super::steer`] has to know, [`Decision::SUCCEEDS`] and [`Decision::PROBES`], and whether [`super::enter`] is to
+    /// follow.
     pub(super) notes: u8,
     /// Where it goes, if it is forwarded; [`BackendId::NONE`] until it is steered.
     pub(in crate::path) backend: BackendId,
@@ -21,6 +22,8 @@ impl Decision {
     pub(super) const SUCCEEDS: u8 = 1 << 0;
     /// The packet that carries the cookie is a probe, with the number of the SYN and not the one behind it.
     pub(super) const PROBES: u8 = 1 << 1;
+    /// The packet proves a flow that is not in the flow table.
+    const IS_PROVEN: u8 = 1 << 2;
 
     #[inline(always)]
     pub(super) const fn forward(backend: BackendId, outcome: Outcome) -> Self {
@@ -36,6 +39,18 @@ impl Decision {
     #[inline(always)]
     pub(super) const fn open(outcome: Outcome, notes: u8) -> Self {
         Self { outcome, notes, backend: BackendId::NONE, shift: 0 }
+    }
+
+    /// A flow has proven itself, and is to be [entered](super::enter).
+    #[inline(always)]
+    pub(super) const fn proven(backend: BackendId, shift: u32) -> Self {
+        Self { outcome: Outcome::ForwardPromoted, notes: Self::IS_PROVEN, backend, shift }
+    }
+
+    /// Whether a flow has to be entered into the flow table.
+    #[inline(always)]
+    pub(in crate::path) const fn is_proven(&self) -> bool {
+        self.notes & Self::IS_PROVEN != 0
     }
 
     /// Whether a backend has to be chosen.

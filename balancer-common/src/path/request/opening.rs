@@ -15,7 +15,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     /// A request for a connection.
     #[inline(never)]
     pub(super) fn syn(&self) -> Decision {
-        let flow = self.tables.flow(&self.key);
+        let flow = self.tables.predecessor(&self.key);
         if let Some(half) = self.tables.half_open(&self.key)
             && half.adopted == 0
         {
@@ -37,7 +37,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         if let Some(backend) = known
             && self.takes_new(backend)
         {
-            self.remember(self.half_open(backend, 0));
+            self.remember(backend, 0);
             self.expect_successor(flow);
             return Decision::forward(backend, Outcome::ForwardSynAgain);
         }
@@ -72,9 +72,9 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     pub(super) fn open(&self, wanted: Decision) -> Decision {
         let decision = self.choose(wanted);
         if decision.outcome == Outcome::ForwardSyn {
-            self.remember(HalfOpen { steered: 1, ..self.half_open(decision.backend, 0) });
+            self.remember(decision.backend, 1);
             if wanted.notes & Decision::SUCCEEDS != 0 {
-                self.expect_successor(self.tables.flow(&self.key));
+                self.expect_successor(self.tables.predecessor(&self.key));
             }
         } else if decision.outcome == Outcome::ForwardCookie {
             self.remember_cookie(decision.backend, wanted);
@@ -159,8 +159,9 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     }
 
     /// Remembers the SYN, so that its retransmission goes the same way and its ACK proves it.
-    #[inline(always)]
-    fn remember(&self, half: HalfOpen) {
+    #[inline(never)]
+    fn remember(&self, backend: BackendId, steered: u8) {
+        let half = HalfOpen { steered, ..self.half_open(backend, 0) };
         self.tables.put_half_open(&self.key, &half);
     }
 

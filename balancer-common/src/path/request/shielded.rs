@@ -2,7 +2,7 @@
 
 use super::{Decision, Request};
 use crate::{
-    abi::{BackendId, Flow, FlowState, HalfOpen, HalfOpenCell},
+    abi::{BackendId, HalfOpen, HalfOpenCell},
     outcome::Outcome,
     packet::{Family, Segment},
     tables::FamilyTables,
@@ -39,7 +39,8 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             (true, true) => Decision::stop(Outcome::DropStrayReset),
             (true, false) => self.ask_again(half),
             (false, true) => on(Outcome::ForwardHalfOpen),
-            (false, false) => on(self.establish(half)),
+            // Its backend has answered, and its client knows the cookie.
+            (false, false) => Decision::proven(half.backend, shift),
         }
     }
 
@@ -60,27 +61,6 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         let ack = self.packet.segment.ack;
         // Another cookie of the same client can be near.
         if half.is_waiting() { ack == half.first_ack() } else { half.knows_cookie(ack) }
-    }
-
-    /// The flow goes into the flow table: its backend has answered, and its client knows the cookie.
-    #[inline(always)]
-    fn establish(&self, half: &HalfOpenCell) -> Outcome {
-        let fresh = self.fresh(half);
-        let flow = Flow { state: fresh.state.with(FlowState::SHIELDED), ..fresh };
-        if self.tables.put_shielded(&self.key, &half.numbers(self.now)) {
-            if self.tables.insert_flow(&self.key, &flow) {
-                self.tables.count_opened(self.service, half.backend);
-                self.tables.remove_half_open(&self.key);
-                return Outcome::ForwardPromoted;
-            }
-            if self.tables.flow(&self.key).is_some() {
-                // Another CPU has just promoted it by the same proof.
-                return Outcome::ForwardRequest;
-            }
-            self.tables.remove_shielded(&self.key);
-        }
-        // The half-open entry goes on for the flow, as long as the table of those has room.
-        Outcome::ForwardUntracked
     }
 
     /// Accepts the cookie that a packet carries, in a flow that nobody knows or that is begun anew. `None` when it

@@ -44,7 +44,7 @@ pub(super) fn start(pins: PathBuf, search: Search, events: mpsc::Sender<Walked>)
 }
 
 fn walk(pins: &Path, search: Search) -> Result<Found, Error> {
-    let mut flows = Flows::open(pins)?;
+    let flows = Flows::open(pins)?;
     let mut chooser = Chooser::new(search.wanted, search.before);
     flows.for_each(|key, flow| {
         if key.service() == search.service && !search.listed.contains(&key) {

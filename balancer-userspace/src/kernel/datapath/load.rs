@@ -4,6 +4,7 @@ use std::io::Read as _;
 
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
+use balancer_common::abi::flow_table::sets;
 use balancer_common::abi::{ABI_VERSION, Settings, clock_from_seconds, names};
 
 use super::Options;
@@ -66,6 +67,9 @@ fn first_settings(sizes: Sizes) -> Settings {
         flood_syns: 0,
         hash_key: random(),
         half_open_key: random(),
+        flow_key: random(),
+        flows4_sets: sets(sizes.flows4),
+        flows6_sets: sets(sizes.flows6),
         flows4_high: nine_tenths(sizes.flows4),
         flows6_high: nine_tenths(sizes.flows6),
         adopt_for: clock_from_seconds(3600),

@@ -98,7 +98,7 @@ fn another_layout_is_refused_with_what_would_be_lost() {
         options.sizes.flows4 *= 2;
         let refused = Datapath::open(&options).err().unwrap().to_string();
         assert!(
-            refused.contains("number of entries of FLOWS4: pinned is 20000, wanted is 40000"),
+            refused.contains("number of entries of FLOWS4: pinned is 28000, wanted is 56000"),
             "{refused}"
         );
         assert!(refused.contains("lose 1 IPv4 and 0 IPv6 flows"), "{refused}");

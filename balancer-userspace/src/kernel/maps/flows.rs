@@ -10,7 +10,7 @@ use balancer_common::abi::{
 
 use super::half_open::HalfOpenSets;
 use super::source::{NamedArray, NamedFront};
-use super::{MapSource, Table, TableKey};
+use super::{FlowTable, MapSource, Table, TableKey};
 use crate::kernel::Error;
 
 /// Key of a flow of either address family.
@@ -57,9 +57,9 @@ impl FlowKey {
 /// One handle at a time may write: the counts are read, changed and written back.
 pub struct Flows {
     /// Established IPv4 flows.
-    pub v4: Table<FlowKey4, Flow>,
+    pub v4: FlowTable<FlowKey4>,
     /// Established IPv6 flows.
-    pub v6: Table<FlowKey6, Flow>,
+    pub v6: FlowTable<FlowKey6>,
     /// Numbers of shielded IPv4 flows.
     pub shielded4: Table<FlowKey4, Shielded>,
     /// Numbers of shielded IPv6 flows.
@@ -79,8 +79,8 @@ impl Flows {
     /// When a map is missing or has another layout than this build's.
     pub fn open(source: &(impl MapSource + ?Sized)) -> Result<Self, Error> {
         Ok(Self {
-            v4: Table::open(source, names::FLOWS4)?,
-            v6: Table::open(source, names::FLOWS6)?,
+            v4: FlowTable::open(source)?,
+            v6: FlowTable::open(source)?,
             shielded4: Table::open(source, names::SHIELDED4)?,
             shielded6: Table::open(source, names::SHIELDED6)?,
             half_open: HalfOpenSets::open(source)?,
@@ -91,23 +91,23 @@ impl Flows {
         })
     }
 
-    /// Visits every established flow, as [`Table::for_each`].
+    /// Visits every established flow, as [`FlowTable::for_each`].
     ///
     /// # Errors
     ///
     /// When a table cannot be walked.
-    pub fn for_each(&mut self, mut visit: impl FnMut(FlowKey, Flow)) -> Result<(), Error> {
+    pub fn for_each(&self, mut visit: impl FnMut(FlowKey, Flow)) -> Result<(), Error> {
         self.v4.for_each(|key, flow| visit(FlowKey::V4(key), flow))?;
         self.v6.for_each(|key, flow| visit(FlowKey::V6(key), flow))
     }
 
-    /// Visits established flows until `visit` breaks, as [`Table::walk`]. Says whether it has.
+    /// Visits established flows until `visit` breaks, as [`FlowTable::walk`]. Says whether it has.
     ///
     /// # Errors
     ///
     /// When a table cannot be walked.
     pub fn walk(
-        &mut self,
+        &self,
         mut visit: impl FnMut(FlowKey, Flow) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Error> {
         if self.v4.walk(|key, flow| visit(FlowKey::V4(key), flow))?.is_break() {
@@ -135,27 +135,6 @@ impl Flows {
     /// When the table cannot be read.
     pub fn half_open(&self, key: &FlowKey) -> Result<Option<HalfOpen>, Error> {
         self.half_open.get(key)
-    }
-
-    /// Removes one established flow and counts that. `None` when it was gone already.
-    ///
-    /// The client of a live flow is reset with its next packet, unless its service adopts unknown flows.
-    ///
-    /// # Errors
-    ///
-    /// When a map cannot be written.
-    pub fn remove(&mut self, key: &FlowKey) -> Result<Option<Flow>, Error> {
-        let (flow, table) = match key {
-            FlowKey::V4(key) => (self.v4.remove(key)?, 0),
-            FlowKey::V6(key) => (self.v6.remove(key)?, 1),
-        };
-        if let Some(flow) = flow {
-            self.count_removed(table, 1)?;
-            if flow.state.is_live() {
-                self.adjust_live(flow.state.backend(), 1)?;
-            }
-        }
-        Ok(flow)
     }
 
     /// The program's counts of every backend, by id, and the agent's own.

@@ -81,8 +81,8 @@ impl Steering {
         self.settings.get(0)
     }
 
-    /// Changes settings. What describes the maps themselves (`abi_version`, `services`, `half_open_key`) stays as
-    /// it is.
+    /// Changes settings. What describes the maps themselves (their version, sizes and the keys of their hashes)
+    /// stays as it is.
     ///
     /// # Errors
     ///
@@ -92,7 +92,8 @@ impl Steering {
         let mut after = before;
         change(&mut after);
         (after.abi_version, after.services) = (before.abi_version, before.services);
-        after.half_open_key = before.half_open_key;
+        (after.half_open_key, after.flow_key) = (before.half_open_key, before.flow_key);
+        (after.flows4_sets, after.flows6_sets) = (before.flows4_sets, before.flows6_sets);
         if after == before { Ok(()) } else { self.settings.set(0, &after) }
     }
 

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use aya::Pod;
 use aya::maps::{HashMap, MapData, MapError};
+use balancer_common::abi::flow_table::OwnerKey;
 use balancer_common::abi::{FlowKey4, FlowKey6, ServiceId};
 
 use super::{MapSource, source};
@@ -15,7 +16,10 @@ use crate::kernel::{Error, sys};
 const BATCH: usize = 4096;
 
 /// A key of a flow table.
-pub trait TableKey: Pod + Eq + std::hash::Hash + std::fmt::Debug + Send + 'static {
+pub trait TableKey: OwnerKey + Pod + Eq + std::hash::Hash + std::fmt::Debug + Send + 'static {
+    /// Index of the family in `TABLE_USE` and `TABLE_REMOVED`.
+    const TABLE: u32;
+
     /// The client's address and port.
     fn client(&self) -> SocketAddr;
     /// The service the client talks to.
@@ -23,6 +27,8 @@ pub trait TableKey: Pod + Eq + std::hash::Hash + std::fmt::Debug + Send + 'stati
 }
 
 impl TableKey for FlowKey4 {
+    const TABLE: u32 = 0;
+
     fn client(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::from(self.client), u16::from_be_bytes(self.port))
     }
@@ -33,6 +39,8 @@ impl TableKey for FlowKey4 {
 }
 
 impl TableKey for FlowKey6 {
+    const TABLE: u32 = 1;
+
     fn client(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::from(self.client), u16::from_be_bytes(self.port))
     }

@@ -17,8 +17,6 @@ pub enum Expiry {
     UnprovenReset,
     /// Its backend is no more.
     Purged,
-    /// The program had put another flow in its place.
-    Superseded,
 }
 
 impl Expiry {
@@ -31,7 +29,6 @@ impl Expiry {
             Self::Idle => "idle",
             Self::UnprovenReset => "unproven_reset",
             Self::Purged => "purged",
-            Self::Superseded => "superseded",
         }
     }
 }

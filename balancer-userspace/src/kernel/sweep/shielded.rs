@@ -1,9 +1,9 @@
 //! Forgetting the numbers of shielded flows that are gone.
 
-use balancer_common::abi::{Flow, FlowState, Shielded, clock_from_seconds};
+use balancer_common::abi::{FlowState, Shielded, clock_from_seconds};
 
 use crate::kernel::Error;
-use crate::kernel::maps::{Flows, Table, TableKey};
+use crate::kernel::maps::{FlowTable, Flows, Table, TableKey};
 
 /// The program writes the numbers a moment before the flow.
 const FRESH: u32 = clock_from_seconds(5);
@@ -17,7 +17,7 @@ pub(super) fn tidy(flows: &mut Flows, seen: [u64; 2], now: u32) -> Result<u64, E
 
 fn tidy_table<K: TableKey>(
     shielded: &mut Table<K, Shielded>,
-    flows: &Table<K, Flow>,
+    flows: &FlowTable<K>,
     seen: u64,
     now: u32,
 ) -> Result<u64, Error> {

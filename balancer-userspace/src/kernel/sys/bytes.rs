@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use aya::Pod;
+
 use super::{Cursor, ElementAttr, MAP_LOOKUP_ELEM, bpf, c_path, raw, step};
 
 const MAP_UPDATE_ELEM: libc::c_long = 2;
@@ -52,6 +54,12 @@ pub(crate) fn lookup(map: impl AsFd, key: &[u8], value_size: usize) -> io::Resul
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The value that these bytes are; `None` when there are too few or too many.
+pub(crate) fn value<V: Pod>(bytes: &[u8]) -> Option<V> {
+    // SAFETY: any bytes are a value, and there are as many as it has.
+    (bytes.len() == size_of::<V>()).then(|| unsafe { bytes.as_ptr().cast::<V>().read_unaligned() })
 }
 
 /// Writes one entry. Key and value must have the map's sizes.

@@ -3,28 +3,26 @@
 use std::path::Path;
 
 use aya::maps::MapData;
-use balancer_common::abi::{Settings, names};
+use balancer_common::abi::{FlowKey4, FlowKey6, Settings, names};
 use tracing::warn;
 
 use super::Copied;
+use super::flows::Stored;
 use super::half_open::{self, HalfOpenPairs};
 use crate::kernel::Error;
-use crate::kernel::maps::{Devices, MapSource as _};
+use crate::kernel::maps::{Devices, FlowTable, MapSource as _, TableKey};
 use crate::kernel::records::{Record, Records, Translation};
 use crate::kernel::sys::bytes::{self, ANY};
 
 /// Entries that are read at a time.
 const BATCH: usize = 4096;
 
-/// Flow tables: every version must be able to carry what is in them.
-const FLOWS: [&str; 2] = [names::FLOWS4, names::FLOWS6];
-
 /// Numbers of shielded flows. Versions whose flows are not shielded have no such maps.
 const NUMBERS: [&str; 2] = [names::SHIELDED4, names::SHIELDED6];
 
-/// What flows of a version are made of, in the order of copying: no flow comes before its numbers.
-pub(super) fn flow_maps(theirs: &Records) -> impl Iterator<Item = &'static str> {
-    NUMBERS.into_iter().filter(|name| theirs.maps.contains_key(*name)).chain(FLOWS)
+/// The maps of numbers that a version has.
+pub(super) fn number_maps(theirs: &Records) -> impl Iterator<Item = &'static str> {
+    NUMBERS.into_iter().filter(|name| theirs.maps.contains_key(*name))
 }
 
 /// Which ids services and backends have: flows name them by these.
@@ -63,7 +61,9 @@ pub(super) struct Pair {
 pub(super) struct Copies {
     arrays: Vec<Pair>,
     endpoints: Vec<Pair>,
-    flows: Vec<Pair>,
+    numbers: Vec<Pair>,
+    flows4: (Stored<FlowKey4>, FlowTable<FlowKey4>),
+    flows6: (Stored<FlowKey6>, FlowTable<FlowKey6>),
     /// `None` when those of the old maps are kept in another way.
     half_open: Option<HalfOpenPairs>,
     settings: Pair,
@@ -92,7 +92,9 @@ impl Copies {
         Ok(Self {
             arrays,
             endpoints: ENDPOINTS.into_iter().map(pair).collect::<Result<_, _>>()?,
-            flows: flow_maps(theirs).map(pair).collect::<Result<_, _>>()?,
+            numbers: number_maps(theirs).map(pair).collect::<Result<_, _>>()?,
+            flows4: (Stored::open(old, theirs)?, FlowTable::open(new)?),
+            flows6: (Stored::open(old, theirs)?, FlowTable::open(new)?),
             half_open,
             settings: pair(names::SETTINGS)?,
             paces: old.open(names::SERVICE_PACES)?,
@@ -145,18 +147,17 @@ impl Copies {
 
     /// Established flows, and the numbers of those that are shielded. Half-open ones too as long as nobody uses the new maps.
     pub(super) fn flows(&self, flags: u64) -> Result<Copied, Error> {
-        let mut copied = Copied::default();
         // First: one that becomes a flow meanwhile is then a flow in the new maps, and does not vanish between the two.
         if let Some(half_open) = self.half_open.as_ref().filter(|_| flags == ANY) {
             half_open.copy()?;
         }
-        for pair in &self.flows {
-            let one = pair.copy_all(flags)?;
-            if matches!(pair.name, names::FLOWS4 | names::FLOWS6) {
-                copied.flows += one.flows;
-                copied.left += one.left;
-            }
+        // Then the numbers: no flow comes before its own.
+        for pair in &self.numbers {
+            pair.copy_all(flags)?;
         }
+        let mut copied = Copied::default();
+        copy_flows(&self.flows4, flags, &mut copied)?;
+        copy_flows(&self.flows6, flags, &mut copied)?;
         Ok(copied)
     }
 
@@ -179,6 +180,22 @@ impl Copies {
         }
         Ok(pause)
     }
+}
+
+fn copy_flows<K: TableKey>(
+    (from, to): &(Stored<K>, FlowTable<K>),
+    flags: u64,
+    copied: &mut Copied,
+) -> Result<(), Error> {
+    let writer = to.writer()?;
+    from.walk(|key, flow| {
+        let Some(flow) = flow else {
+            copied.left += 1;
+            return Ok(());
+        };
+        copied.flows += 1;
+        if flags == ANY { writer.put(&key, &flow) } else { writer.enter(&key, &flow) }
+    })
 }
 
 /// What one connection is charged while none shall be begun, in nanoseconds: one may be, and that pays for hours.
@@ -243,22 +260,12 @@ impl Pair {
         }
     }
 
-    /// Copies all entries of a hash map.
-    fn copy_all(&self, flags: u64) -> Result<Copied, Error> {
-        let mut copied = Copied::default();
-        walk(self.name, &self.old, (self.key, self.value), |key, value| {
-            match self.translation.carry(value) {
-                Some(value) => {
-                    copied.flows += 1;
-                    self.write(key, &value, flags)
-                }
-                None => {
-                    copied.left += 1;
-                    Ok(())
-                }
-            }
-        })?;
-        Ok(copied)
+    /// Copies all entries of a hash map that both have room for.
+    fn copy_all(&self, flags: u64) -> Result<(), Error> {
+        walk(self.name, &self.old, (self.key, self.value), |key, value| match self.translation.carry(value) {
+            Some(value) => self.write(key, &value, flags),
+            None => Ok(()),
+        })
     }
 }
 

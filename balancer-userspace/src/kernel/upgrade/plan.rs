@@ -3,12 +3,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use balancer_common::abi::{ABI_VERSION, names};
+use balancer_common::abi::flow_table::{WAYS, capacity};
+use balancer_common::abi::{ABI_VERSION, FlowKey4, FlowKey6, names};
 use serde::Serialize;
 
-use super::copy::{ENDPOINTS, flow_maps, translation, walk};
+use super::copy::{ENDPOINTS, number_maps, translation, walk};
+use super::flows::Stored;
 use super::half_open;
-use crate::kernel::maps::MapSource as _;
+use crate::kernel::maps::{MapSource as _, TableKey};
 use crate::kernel::pins::{Difference, Mismatch, Pins};
 use crate::kernel::records::Records;
 use crate::kernel::{Error, Wanted};
@@ -62,17 +64,39 @@ impl Plan {
                 plan.obstacles.push(error.to_string());
             }
         }
-        for name in flow_maps(theirs) {
-            plan.count(pins, name, (theirs, &ours), wanted)?;
+        for name in number_maps(theirs) {
+            plan.count_numbers(pins, name, (theirs, &ours), wanted)?;
         }
+        plan.flows4 = plan.count::<FlowKey4>(pins, theirs, wanted)?;
+        plan.flows6 = plan.count::<FlowKey6>(pins, theirs, wanted)?;
         if half_open::are_alike(pins.dir(), theirs)? {
             plan.half_open = Some(half_open::count(pins.dir())?);
         }
         Ok(plan)
     }
 
-    /// Counts what is carried of one map of flows, and what cannot be.
-    fn count(
+    /// Counts the flows of one family that are carried, and notes why others cannot be.
+    fn count<K: TableKey>(&mut self, pins: &Pins, theirs: &Records, wanted: &[Wanted]) -> Result<u64, Error> {
+        let stored = match Stored::<K>::open(pins.dir(), theirs) {
+            Ok(stored) => stored,
+            Err(error @ Error::Layout { .. }) => {
+                self.obstacles.push(error.to_string());
+                return Ok(0);
+            }
+            Err(error) => return Err(error),
+        };
+        let (mut carried, mut left) = (0, 0);
+        stored.walk(|_, flow| {
+            *(if flow.is_some() { &mut carried } else { &mut left }) += 1;
+            Ok(())
+        })?;
+        let room = capacity(entries(stored.name, wanted) / WAYS);
+        self.judge(stored.name, (carried, room), (left, &stored.dropped()));
+        Ok(carried)
+    }
+
+    /// Looks at the numbers of shielded flows.
+    fn count_numbers(
         &mut self,
         pins: &Pins,
         name: &'static str,
@@ -93,25 +117,24 @@ impl Plan {
             *(if translation.carry(value).is_some() { &mut carried } else { &mut left }) += 1;
             Ok(())
         })?;
-        let room = wanted.iter().find(|map| map.name == name).map_or(0, |map| u64::from(map.max_entries));
+        let fields: Vec<&str> = translation.dropped().collect();
+        self.judge(name, (carried, entries(name, wanted)), (left, &fields));
+        Ok(())
+    }
+
+    /// Notes what cannot be carried of a map: what is `left` because of fields, and what there is no room for.
+    fn judge(&mut self, name: &str, (carried, room): (u64, u32), (left, fields): (u64, &[&str])) {
         if left > 0 {
-            let fields: Vec<&str> = translation.dropped().collect();
             self.obstacles.push(format!(
                 "{left} flows in {name} use {}, which this version does not know: they would break",
                 fields.join(", ")
             ));
         }
-        if carried > room {
+        if carried > u64::from(room) {
             self.obstacles.push(format!(
                 "{name} holds {carried} flows, and would have room for {room}: raise datapath.flows_v4 or flows_v6"
             ));
         }
-        match name {
-            names::FLOWS4 => self.flows4 = carried,
-            names::FLOWS6 => self.flows6 = carried,
-            _ => {}
-        }
-        Ok(())
     }
 
     /// Why it cannot be done, as an error that says what is lost otherwise.
@@ -124,6 +147,11 @@ impl Plan {
         differences.extend(self.obstacles.iter().map(|why| Difference::new("flows", why, "flows as before")));
         Some(Error::Mismatch(Mismatch { dir: self.dir.clone(), differences, flows4, flows6 }))
     }
+}
+
+/// How many entries a map is to have.
+fn entries(name: &str, wanted: &[Wanted]) -> u32 {
+    wanted.iter().find(|map| map.name == name).map_or(0, |map| map.max_entries)
 }
 
 impl fmt::Display for Plan {

@@ -118,7 +118,8 @@ pub(super) fn fill(pins: &Path, flows: u32) -> Result<()> {
         .map(|(_, endpoint)| (endpoint.service, endpoint.backend))
         .collect();
     ensure!(!backends.is_empty(), "the maps have no backends");
-    let mut table = Flows::open(pins)?;
+    let tables = Flows::open(pins)?;
+    let table = tables.v4.writer()?;
     let now = kernel::clock();
     for number in 0..flows {
         let (service, backend) = backends[number as usize % backends.len()];
@@ -126,8 +127,7 @@ pub(super) fn fill(pins: &Path, flows: u32) -> Result<()> {
         let port = (20_000 + (number % 4) as u16).to_be_bytes();
         let flow = Flow { state: FlowState::open(backend, now), last_seen: now, acked: 0, hop: Hop::UNKNOWN };
         table
-            .v4
-            .insert(&FlowKey4 { client: client.octets(), port, service }, &flow)
+            .put(&FlowKey4 { client: client.octets(), port, service }, &flow)
             .with_context(|| format!("flow {number} of {flows}"))?;
         if number.is_multiple_of(1 << 16) {
             interrupt::check()?;

@@ -53,16 +53,17 @@ pub(super) fn idle(stage: &mut Stage<'_>) -> Result<()> {
     let status = stage.status()?;
     let service = status.services.iter().find(|service| service.name == CROWD);
     ensure!(service.is_some_and(|one| one.live == IDLE as u64), "{service:?} counts another number");
-    let mut flows = Flows::open(&stage.agent.pins()).context("failed to open the flow tables")?;
+    let flows = Flows::open(&stage.agent.pins()).context("failed to open the flow tables")?;
     let crowd: Vec<_> = stage.agent.control.flows()?.flows;
     let ports: Vec<u16> =
         crowd.iter().filter(|flow| flow.service == CROWD).map(|flow| flow.client.port()).collect();
     let mut entries = Vec::new();
     flows.v4.for_each(|key, flow| entries.push((key, flow)))?;
     entries.retain(|(key, flow)| ports.contains(&u16::from_be_bytes(key.port)) && flow.state.is_live());
+    let table = flows.v4.writer()?;
     for (key, mut flow) in entries {
         flow.last_seen = clock().wrapping_sub(clock_from_seconds(SILENT.as_secs()));
-        flows.v4.insert(&key, &flow)?;
+        table.put(&key, &flow)?;
     }
     let longest = stage.agent.control.flows()?.flows.iter().map(|flow| flow.idle_seconds).fold(0.0, f64::max);
     ensure!(longest >= SILENT.as_secs_f64() - 2.0, "the longest silence is only {longest} s");

@@ -4,7 +4,13 @@ use std::{env, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, programs::Xdp};
-use balancer_common::{abi::names, outcome::Outcome};
+use balancer_common::{
+    abi::{
+        flow_table::{entries, sets},
+        names,
+    },
+    outcome::Outcome,
+};
 
 use super::OBJECT_VARIABLE;
 use crate::table::SERVICES;
@@ -26,8 +32,10 @@ pub(super) fn open(flows: u32, has_cookies: bool, log: VerifierLogLevel) -> Resu
         (names::RINGS, 2 * SERVICES),
         (names::GENERATIONS, 1 + SERVICES),
         (names::OUTCOMES, (1 + SERVICES) * Outcome::COUNT as u32),
-        (names::FLOWS4, flows),
-        (names::FLOWS6, flows),
+        (names::FLOWS4, entries(flows)),
+        (names::FLOWS6, entries(flows)),
+        (names::FLOW_TAGS4, sets(flows)),
+        (names::FLOW_TAGS6, sets(flows)),
         (names::SHIELDED4, flows),
         (names::SHIELDED6, flows),
     ] {

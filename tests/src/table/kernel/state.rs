@@ -1,11 +1,11 @@
 //! Everything that the program writes, as it is in the maps.
 
 use balancer_common::{
-    abi::{BackendCounts, Flow, FlowKey4, FlowKey6, ServiceCounts, Shielded, Traffic, names},
+    abi::{BackendCounts, FlowKey4, FlowKey6, ServiceCounts, Shielded, Traffic, names},
     outcome::Outcome,
 };
 
-use super::{Kernel, half_open};
+use super::{Kernel, flows, half_open};
 use crate::table::{
     SERVICES, State,
     host::{BACKENDS, client4, client6},
@@ -51,8 +51,7 @@ pub(super) fn read(kernel: &mut Kernel) -> State {
             state.services.insert(id as u16, counts);
         }
     }
-    let flows4 = kernel.entries::<FlowKey4, Flow>(names::FLOWS4);
-    let flows6 = kernel.entries::<FlowKey6, Flow>(names::FLOWS6);
+    let (flows4, flows6) = flows::read(kernel);
     let (half4, half6) = half_open::read(kernel);
     state.flows = flows4.into_iter().map(|(key, flow)| (client4(key), flow.into())).collect();
     state.flows.extend(flows6.into_iter().map(|(key, flow)| (client6(key), flow.into())));
