@@ -121,7 +121,13 @@ fn every_reason_is_told_and_remembered() {
         assert_eq!(told.candidates.iter().filter(|candidate| candidate.chosen).count(), 1, "{told:?}");
     }
 
-    let then = agent.control.json::<Log>(&["log"]).unwrap().now;
+    // The log is as of the last tick, an answer as of now.
+    let then = until_ok("the log to have every reason", PATIENCE, || {
+        let now = agent.control.json::<Log>(&["log"])?.now;
+        check_told(&explain(&agent, &["tcp4", "--at", &now])?)?;
+        Ok(now)
+    })
+    .unwrap();
     agent.control.run(&["backend", "undrain", "tcp4/broker0"]).unwrap();
     servers[2] = Some(server(&lab.brokers[2]));
     sources.insert(1, Source::new(&lab, 1));
