@@ -15,7 +15,7 @@ use crate::{
     maps::{ENTERING, FLOW_TAGS4, FLOW_TAGS6, FLOWS4, FLOWS6, SETTINGS, TABLE_REMOVED, TABLE_USE},
 };
 
-/// No entry.
+/// No entry, or nothing.
 const NONE: u32 = u32::MAX;
 
 /// The atomic operations of the program.
@@ -99,16 +99,17 @@ impl<const N: u32> Table<N> {
     /// What keeps the flow of [`ENTERING`] out of a set.
     #[inline(always)]
     fn rival(self, set: u32, tags: u64) -> Option<Claimed> {
-        let desk = Desk(ENTERING.get_ptr_mut(0)?);
-        Some(flow_table::rival(self, desk.owner(), desk.probes().tag(), set, FlowTags(tags)))
+        let Some(desk) = ENTERING.get_ptr_mut(0).map(Desk) else { return Some(Claimed::Busy) };
+        flow_table::rival(self, desk.owner(), desk.probes().tag(), set, FlowTags(tags))
     }
 
     #[inline(always)]
-    fn rival_by(set: u32, tags: FlowTags) -> Claimed {
+    fn rival_by(set: u32, tags: FlowTags) -> Option<Claimed> {
+        const KNOWN: u32 = Claimed::Known as u32;
         match if N == 0 { flow4_rival(set, tags.0) } else { flow6_rival(set, tags.0) } {
-            0 => Claimed::Entry,
-            1 => Claimed::Known,
-            _ => Claimed::Busy,
+            NONE => None,
+            KNOWN => Some(Claimed::Known),
+            _ => Some(Claimed::Busy),
         }
     }
 }
@@ -193,11 +194,11 @@ macro_rules! table {
             Table::<$table>.search(hash, &FlowOwner { client: [a, b], rest }).unwrap_or(NONE)
         }
 
-        /// What keeps the flow of [`ENTERING`] out of a set with these tags: a [`Claimed`] as a number.
+        /// What keeps the flow of [`ENTERING`] out of a set with these tags: a [`Claimed`] as a number, or [`NONE`].
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $rival(set: u32, tags: u64) -> u32 {
-            Table::<$table>.rival(set, tags).unwrap_or(Claimed::Busy) as u32
+            Table::<$table>.rival(set, tags).map_or(NONE, |found| found as u32)
         }
 
         /// Enters the flow of [`ENTERING`], which has this hash: an [`Entered`] as a number.
@@ -212,36 +213,43 @@ macro_rules! table {
 table!(0, flow4_find, flow4_search, flow4_rival, flow4_enter);
 table!(1, flow6_find, flow6_search, flow6_rival, flow6_enter);
 
-/// The functions as the packet path calls them.
+/// The functions as the packet path calls them, for a family's `table`.
 pub(crate) mod call {
     use super::*;
 
-    const NEW: u32 = Entered::New as u32;
-    const KNOWN: u32 = Entered::Known as u32;
-
     /// The entry of a flow that is unlikely to be there.
     #[inline(always)]
-    pub(crate) fn search<const N: u32>(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
-        Table::<N>.entry(Table::<N>::search_by(hash, owner))
+    pub(crate) fn search(table: u32, hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
+        if table == 0 {
+            Table::<0>.entry(Table::<0>::search_by(hash, owner))
+        } else {
+            Table::<1>.entry(Table::<1>::search_by(hash, owner))
+        }
     }
 
     /// The entry of a flow that is likely to be there.
     #[inline(always)]
-    pub(crate) fn find<const N: u32>(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
+    pub(crate) fn find(table: u32, hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
         let ([a, b], rest) = (owner.client, owner.rest);
-        Table::<N>.entry(if N == 0 { flow4_find(hash, a, b, rest) } else { flow6_find(hash, a, b, rest) })
+        if table == 0 {
+            Table::<0>.entry(flow4_find(hash, a, b, rest))
+        } else {
+            Table::<1>.entry(flow6_find(hash, a, b, rest))
+        }
     }
 
     /// Enters a flow that was not in the table.
     #[inline(always)]
-    pub(crate) fn enter<const N: u32>(hash: u64, owner: &FlowOwner, flow: &Flow) -> Entered {
+    pub(crate) fn enter(table: u32, hash: u64, owner: &FlowOwner, flow: &Flow) -> Entered {
+        const NEW: u32 = Entered::New as u32;
+        const KNOWN: u32 = Entered::Known as u32;
         let Some(entering) = ENTERING.get_ptr_mut(0) else { return Entered::Full };
         // SAFETY: the pointer is to a map value that is this CPU's own.
         unsafe {
             (&raw mut (*entering).owner).write(*owner);
             (&raw mut (*entering).flow).write(*flow);
         }
-        match if N == 0 { flow4_enter(hash) } else { flow6_enter(hash) } {
+        match if table == 0 { flow4_enter(hash) } else { flow6_enter(hash) } {
             NEW => Entered::New,
             KNOWN => Entered::Known,
             _ => Entered::Full,

@@ -134,8 +134,8 @@ const VERIFIED: u32 = 380_000;
 /// address family; what grows it is inlined code.
 const TRANSLATED: u32 = 235_000;
 
-/// Bytes of stack of the deepest chain of calls, frames rounded up as older kernels do. It takes all of the 512 that
-/// there are: one variable more on that chain, and they refuse the program.
+/// Bytes of stack of the deepest chain of calls, frames rounded up as older kernels do. Those refuse a program that takes
+/// more than these; it takes 480.
 const STACK: u32 = 512;
 
 /// Told that there are no helpers for SYN cookies, the kernel does not look at what calls them: it removes that code.

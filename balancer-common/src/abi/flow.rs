@@ -51,13 +51,6 @@ pub struct FlowState(pub u64);
 impl FlowState {
     /// No flow.
     pub const NONE: Self = Self(0);
-
-    /// Whether there is no flow.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_none(self) -> bool {
-        self.0 == Self::NONE.0
-    }
     /// The client sent a FIN. Anybody can claim that, so it shortens no timer by itself.
     pub const FIN_CLIENT: u64 = 1 << 0;
     /// The backend sent a FIN.
@@ -72,6 +65,13 @@ impl FlowState {
     pub const CUT: u64 = 1 << 5;
     /// Opened by a cookie: its numbers are translated, see [`super::Shielded`].
     pub const SHIELDED: u64 = 1 << 6;
+
+    /// Whether there is no flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == Self::NONE.0
+    }
 
     /// A fresh flow of `backend`, promoted at `now`.
     #[must_use]

@@ -77,18 +77,24 @@ pub struct FlowOwner {
 
 /// A key of flows.
 pub trait OwnerKey: Copy {
-    /// The hash that a flow is found by.
-    fn hash_by(&self, key: u64) -> u64;
+    /// What is hashed.
+    fn to_words(&self) -> [u64; 3];
     /// The key, to be compared.
     fn owner(&self) -> FlowOwner;
     /// The key of an entry that has a flow.
     fn of_owner(owner: &FlowOwner) -> Self;
+
+    /// The hash that a flow is found by.
+    #[inline(always)]
+    fn hash_by(&self, key: u64) -> u64 {
+        hash::flow(self.to_words(), key)
+    }
 }
 
 impl OwnerKey for FlowKey4 {
     #[inline(always)]
-    fn hash_by(&self, key: u64) -> u64 {
-        hash::flow(self.words(), key)
+    fn to_words(&self) -> [u64; 3] {
+        self.words()
     }
 
     #[inline(always)]
@@ -104,8 +110,8 @@ impl OwnerKey for FlowKey4 {
 
 impl OwnerKey for FlowKey6 {
     #[inline(always)]
-    fn hash_by(&self, key: u64) -> u64 {
-        hash::flow(self.words(), key)
+    fn to_words(&self) -> [u64; 3] {
+        self.words()
     }
 
     #[inline(always)]
@@ -227,23 +233,28 @@ pub fn find<'a>(maps: impl FlowMaps<'a>, owner: &FlowOwner, probes: &Probes) -> 
     None
 }
 
-/// What keeps a flow from being entered into a set with these tags, by the entries that have its tag: [`Claimed::Entry`] for
-/// nothing.
+/// What keeps a flow from being entered into a set with these tags, by the entries that have its tag.
 #[inline(always)]
-pub fn rival<'a>(maps: impl FlowMaps<'a>, owner: &FlowOwner, tag: u64, set: u32, tags: FlowTags) -> Claimed {
+pub fn rival<'a>(
+    maps: impl FlowMaps<'a>,
+    owner: &FlowOwner,
+    tag: u64,
+    set: u32,
+    tags: FlowTags,
+) -> Option<Claimed> {
     let mut matches = tags.matching(tag);
     for _ in 0..WAYS {
         let Some(way) = matches.first() else { break };
         let Some(entry) = maps.entry(set * WAYS + way) else { break };
         if entry.flow.state().is_none() {
-            return Claimed::Busy;
+            return Some(Claimed::Busy);
         }
         if entry.holds(owner) {
-            return Claimed::Known;
+            return Some(Claimed::Known);
         }
         matches = matches.behind();
     }
-    Claimed::Entry
+    None
 }
 
 /// Attempts at a word that others have just written.
@@ -257,18 +268,17 @@ const ATTEMPTS: usize = 3;
 pub fn claim<'a, W: Swap>(
     maps: impl FlowMaps<'a>,
     probes: impl Fn() -> Probes,
-    rival: impl Fn(u32, FlowTags) -> Claimed,
+    rival: impl Fn(u32, FlowTags) -> Option<Claimed>,
 ) -> (Claimed, u32, u32) {
     'sets: for tried in 0..PROBES {
         let set = probes().set(tried);
         let Some(word) = maps.tags(set) else { return (Claimed::Full, 0, tried) };
         for _ in 0..ATTEMPTS {
             let tags = FlowTags(word.get());
-            if tags.matching(probes().tag()).first().is_some() {
-                let found = rival(set, tags);
-                if found != Claimed::Entry {
-                    return (found, 0, tried);
-                }
+            if tags.matching(probes().tag()).first().is_some()
+                && let Some(found) = rival(set, tags)
+            {
+                return (found, 0, tried);
             }
             match tags.vacant(probes().way()) {
                 Some(way) if W::swap(word, tags.0, tags.taken(way, probes().tag()).0) => {

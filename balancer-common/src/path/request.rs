@@ -2,9 +2,11 @@
 
 mod decision;
 mod opening;
+mod promotion;
 mod shielded;
 
 pub(super) use decision::Decision;
+pub(super) use promotion::enter;
 pub(super) use shielded::bound;
 
 use super::{
@@ -13,8 +15,7 @@ use super::{
 };
 use crate::{
     abi::{
-        Backend, BackendId, CpuState, Entered, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell,
-        ServiceFlags, ServiceId,
+        Backend, BackendId, CpuState, FlowCell, FlowState, HalfOpen, HalfOpenCell, ServiceFlags, ServiceId,
     },
     outcome::{Class, Outcome},
     packet::{Family, Frame, Segment},
@@ -82,36 +83,6 @@ pub(super) fn steer<F: Family, T: FamilyTables<F>>(
 ) -> Decision {
     let request = Request::new(tables, packet);
     request.confirmed(request.open(wanted))
-}
-
-/// Remembers a flow that has [proven](Decision::is_proven) itself; what then becomes of its packet.
-///
-/// A step of its own, for the stack that it takes.
-#[inline(never)]
-pub(super) fn enter<F: Family, T: FamilyTables<F>>(
-    tables: &T,
-    packet: &Packet<F>,
-    decision: Decision,
-) -> Decision {
-    let request = Request::new(tables, packet);
-    let on = |outcome| Decision { outcome, ..decision };
-    let Some(half) = tables.half_open(&request.key) else {
-        if tables.flow(&request.key).is_some() {
-            // Another CPU has just promoted it by the same proof.
-            return on(Outcome::ForwardRequest);
-        }
-        // Others have just displaced it.
-        tables.adopt_from(request.now);
-        return on(Outcome::ForwardUntracked);
-    };
-    if half.backend != decision.backend || !(half.is_shielded() || request.is_proof(half)) {
-        // Its client has just begun anew.
-        return on(Outcome::ForwardHalfOpen);
-    }
-    if half.is_shielded() && !tables.put_shielded(&request.key, &half.numbers(request.now)) {
-        return on(Outcome::ForwardUntracked);
-    }
-    on(request.enter(half))
 }
 
 /// Sends a packet to the backend that was decided on.
@@ -279,30 +250,6 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
         Decision::proven(backend, 0)
     }
 
-    /// The flow of a connection that is proven goes into the flow table.
-    #[inline(always)]
-    fn enter(&self, half: &HalfOpenCell) -> Outcome {
-        let fresh = self.fresh(half);
-        match self.tables.enter(&self.key, &fresh) {
-            Entered::New => {
-                self.tables.count_opened(self.service, fresh.state.backend());
-                self.tables.remove_half_open(&self.key);
-                Outcome::ForwardPromoted
-            }
-            // Another CPU has just promoted it by the same proof.
-            Entered::Known => Outcome::ForwardRequest,
-            // The half-open entry goes on for the flow, as long as the table of those has room.
-            Entered::Full => {
-                if fresh.state.any(FlowState::SHIELDED) {
-                    self.tables.remove_shielded(&self.key);
-                } else {
-                    self.tables.adopt_from(self.now);
-                }
-                Outcome::ForwardUntracked
-            }
-        }
-    }
-
     /// A packet, not a SYN, of a flow that nobody knows.
     #[inline(always)]
     fn unknown(&self) -> Decision {
@@ -352,31 +299,6 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
         } else {
             Outcome::ResetUnknownFlow
         })
-    }
-
-    /// The connection on the tuple of `flow` is over: its proven successor takes the entry.
-    #[inline(never)]
-    fn succeed(&self, flow: &FlowCell, half: &HalfOpenCell) -> Decision {
-        let backend = half.backend;
-        if self.usable(backend).is_none() {
-            return Decision::stop(Outcome::ResetBackendGone);
-        }
-        let old = flow.state();
-        let fresh = self.fresh(half);
-        // First, so that nobody removes it for the silence of the flow before.
-        flow.touch(self.now);
-        if self.tables.transition(flow, old, fresh.state) {
-            if old.is_live() {
-                self.tables.count_closed(self.service, old.backend());
-            }
-            if old.any(FlowState::SHIELDED) {
-                self.tables.remove_shielded(&self.key);
-            }
-            self.tables.count_opened(self.service, backend);
-            flow.fill(&fresh);
-            self.tables.remove_half_open(&self.key);
-        }
-        Decision::forward(backend, Outcome::ForwardPromoted)
     }
 
     /// Notes the client's FIN or RST, unless its number cannot be the client's: its backend takes no notice either.
@@ -434,14 +356,5 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
             hop: self.packet.link.back(self.packet.ingress),
             ..HalfOpen::default()
         }
-    }
-
-    #[inline(always)]
-    const fn fresh(&self, half: &HalfOpenCell) -> Flow {
-        let state = FlowState::open(half.backend, self.now);
-        let state = if half.is_shielded() { state.with(FlowState::SHIELDED) } else { state };
-        let fin = self.packet.segment.any(Segment::FIN);
-        let state = if fin { state.with_fin(FlowState::FIN_CLIENT) } else { state };
-        Flow::new(state, self.now, half.first_seq(), half.hop)
     }
 }

@@ -9,9 +9,8 @@ use aya_ebpf::{
 };
 use balancer_common::{
     abi::{
-        COOKIE_LIFE, Endpoint, Endpoint4, Endpoint6, Entered, EntryCell, Flow, FlowCell, FlowKey4, FlowKey6,
-        FlowState, HalfOpen, HalfOpenCell, HalfOpenEntry, Hop, Settings, Shielded, VlanTags,
-        flow_table::{FlowOwner, OwnerKey},
+        COOKIE_LIFE, Endpoint, Endpoint4, Endpoint6, Entered, Flow, FlowCell, FlowKey4, FlowKey6, FlowState,
+        HalfOpen, HalfOpenCell, HalfOpenEntry, Hop, Settings, Shielded, VlanTags, flow_table::OwnerKey,
     },
     packet::{Family, V4, V6},
     path::Packet,
@@ -40,14 +39,10 @@ trait FamilyMaps: Family<Key: OwnerKey> {
     const TABLE: u32;
 
     fn endpoint_key(addr: Self::Addr, port: [u8; 2]) -> Self::EndpointKey;
-    fn key_words(key: &Self::Key) -> [u64; 3];
     fn high(settings: &Settings) -> u32;
     fn fill(fib: &mut FibLookup, source: Self::Addr, destination: Self::Addr);
     fn cookie(isn: u32, mss: u16) -> Option<u32>;
     fn is_cookie(isn: u32, cookie: u32) -> bool;
-    fn find(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell>;
-    fn search(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell>;
-    fn enter(hash: u64, owner: &FlowOwner, flow: &Flow) -> Entered;
 }
 
 impl FamilyMaps for V4 {
@@ -61,11 +56,6 @@ impl FamilyMaps for V4 {
     #[inline(always)]
     fn endpoint_key(addr: [u8; 4], port: [u8; 2]) -> Endpoint4 {
         Endpoint4 { addr, port, reserved: [0; 2] }
-    }
-
-    #[inline(always)]
-    fn key_words(key: &FlowKey4) -> [u64; 3] {
-        key.words()
     }
 
     #[inline(always)]
@@ -91,21 +81,6 @@ impl FamilyMaps for V4 {
     fn is_cookie(isn: u32, cookie: u32) -> bool {
         cookie::check4(isn, cookie)
     }
-
-    #[inline(always)]
-    fn find(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
-        flow_table::find::<0>(hash, owner)
-    }
-
-    #[inline(always)]
-    fn search(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
-        flow_table::search::<0>(hash, owner)
-    }
-
-    #[inline(always)]
-    fn enter(hash: u64, owner: &FlowOwner, flow: &Flow) -> Entered {
-        flow_table::enter::<0>(hash, owner, flow)
-    }
 }
 
 impl FamilyMaps for V6 {
@@ -119,11 +94,6 @@ impl FamilyMaps for V6 {
     #[inline(always)]
     fn endpoint_key(addr: [u8; 16], port: [u8; 2]) -> Endpoint6 {
         Endpoint6 { addr, port, reserved: [0; 6] }
-    }
-
-    #[inline(always)]
-    fn key_words(key: &FlowKey6) -> [u64; 3] {
-        key.words()
     }
 
     #[inline(always)]
@@ -148,21 +118,6 @@ impl FamilyMaps for V6 {
     #[inline(always)]
     fn is_cookie(isn: u32, cookie: u32) -> bool {
         cookie::check6(isn, cookie)
-    }
-
-    #[inline(always)]
-    fn find(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
-        flow_table::find::<1>(hash, owner)
-    }
-
-    #[inline(always)]
-    fn search(hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
-        flow_table::search::<1>(hash, owner)
-    }
-
-    #[inline(always)]
-    fn enter(hash: u64, owner: &FlowOwner, flow: &Flow) -> Entered {
-        flow_table::enter::<1>(hash, owner, flow)
     }
 }
 
@@ -192,23 +147,23 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
 
     #[inline(always)]
     fn flow(&self, key: &F::Key) -> Option<&FlowCell> {
-        Some(&F::find(key.hash_by(SETTINGS.get(0)?.flow_key), &key.owner())?.flow)
+        Some(&flow_table::find(F::TABLE, hash(key)?, &key.owner())?.flow)
     }
 
     #[inline(always)]
     fn predecessor(&self, key: &F::Key) -> Option<&FlowCell> {
-        Some(&F::search(key.hash_by(SETTINGS.get(0)?.flow_key), &key.owner())?.flow)
+        Some(&flow_table::search(F::TABLE, hash(key)?, &key.owner())?.flow)
     }
 
     #[inline(always)]
     fn enter(&self, key: &F::Key, flow: &Flow) -> Entered {
-        let Some(settings) = SETTINGS.get(0) else { return Entered::Full };
-        F::enter(key.hash_by(settings.flow_key), &key.owner(), flow)
+        let Some(hash) = hash(key) else { return Entered::Full };
+        flow_table::enter(F::TABLE, hash, &key.owner(), flow)
     }
 
     #[inline(always)]
     fn half_open(&self, key: &F::Key) -> Option<&HalfOpenCell> {
-        let entry = F::HALF_OPEN.get_ptr(half_open::find(F::TABLE, F::key_words(key))?)?;
+        let entry = F::HALF_OPEN.get_ptr(half_open::find(F::TABLE, key.to_words())?)?;
         // SAFETY: the pointer is to a map value, and a HalfOpenCell has the layout of a HalfOpen, with atomics where it is
         // written in place. Another CPU may give the entry to another connection meanwhile: both are then at worst steered
         // by a mixture of the two, for the few nanoseconds in which packets of both are handled.
@@ -218,7 +173,7 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     #[inline(always)]
     fn put_half_open(&self, key: &F::Key, half: &HalfOpen) {
         // Other CPUs want the same way: the client's SYN comes again.
-        let Some(index) = half_open::claim(F::TABLE, F::key_words(key)) else { return };
+        let Some(index) = half_open::claim(F::TABLE, key.to_words()) else { return };
         let Some(entry) = F::HALF_OPEN.get_ptr_mut(index) else { return };
         // SAFETY: the pointer is to a map value; who reads it meanwhile, see above.
         unsafe { (&raw mut (*entry).half).write(*half) };
@@ -226,7 +181,7 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
 
     #[inline(always)]
     fn remove_half_open(&self, key: &F::Key) {
-        half_open::release(F::TABLE, F::key_words(key));
+        half_open::release(F::TABLE, key.to_words());
     }
 
     #[inline(always)]
@@ -337,6 +292,12 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
             _ => Route::Stack,
         }
     }
+}
+
+/// What a flow is found by.
+#[inline(always)]
+fn hash(key: &impl OwnerKey) -> Option<u64> {
+    Some(key.hash_by(SETTINGS.get(0)?.flow_key))
 }
 
 /// For the stack, where the verifier wants merged stores to be aligned.

@@ -136,7 +136,7 @@ impl Next {
 
 /// Entries of a table. None if it cannot be read, which the next sweep will tell.
 fn used(flows: &Flows, table: u32) -> u64 {
-    flows.table_use(table).map_or(0, |(inserted, removed)| inserted.saturating_sub(removed))
+    flows.table_use(table).map_or(0, |usage| usage.used())
 }
 
 /// Entries from which on a table fills up that has `used` ones after a sweep.

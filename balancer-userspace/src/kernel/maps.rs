@@ -15,9 +15,10 @@ mod paces;
 mod source;
 mod steering;
 mod table;
+mod table_use;
 
 pub use closing::ClosingList;
-pub use counters::{Counters, TableUsage};
+pub use counters::Counters;
 pub use flow_table::{FlowTable, FlowWriter};
 pub use flows::{FlowKey, Flows};
 pub use layout::Layout;
@@ -25,6 +26,7 @@ pub(crate) use source::Devices;
 pub use source::MapSource;
 pub use steering::Steering;
 pub use table::{Entry, Table, TableKey};
+pub use table_use::TableUsage;
 
 use super::Error;
 

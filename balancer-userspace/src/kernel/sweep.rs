@@ -21,7 +21,7 @@ use drift::{Bounds, Suspects};
 pub use expiry::{Expiry, Timeouts};
 
 use super::Error;
-use super::maps::{FlowTable, Flows, TableKey};
+use super::maps::{FlowTable, Flows, TableKey, TableUsage};
 
 /// Above this part of its capacity (in percent) a table is under pressure.
 const PRESSURE_PERCENT: u64 = 90;
@@ -271,7 +271,7 @@ fn remove<K: TableKey>(
 /// All counts, as they were before a walk.
 struct Counted {
     backends: Vec<(BackendCounts, i64)>,
-    used: [(u64, u64); 2],
+    used: [TableUsage; 2],
 }
 
 impl Counted {
@@ -302,8 +302,8 @@ impl Counted {
         [0_u32, 1]
             .into_iter()
             .map(|table| {
-                let (inserted, removed) = self.used[table as usize];
-                let (after, _) = flows.table_use(table)?;
+                let TableUsage { inserted, removed, .. } = self.used[table as usize];
+                let after = flows.table_use(table)?.inserted;
                 let used = inserted.wrapping_sub(removed).cast_signed();
                 let excess = used.wrapping_sub(walk.entries[table as usize].cast_signed());
                 Ok((table, Bounds::new(excess, 0, after.wrapping_sub(inserted).cast_signed())))

@@ -12,7 +12,7 @@ use super::{Site, chain, in_namespace, programs};
 use crate::config::AttachMode;
 use crate::kernel::pins::Pins;
 use crate::kernel::records::{Field, Records};
-use crate::kernel::upgrade::{LAYOUT, write_text};
+use crate::kernel::upgrade::{LAYOUT, Plan, write_text};
 use crate::kernel::{Datapath, FlowKey, Notice, Opened, PinState, pin_state, plan, sys};
 
 fn one() -> Vec<String> {
@@ -215,6 +215,18 @@ fn flows_of_a_version_that_knows_more_are_carried_unless_they_use_it() {
     });
 }
 
+/// Upgrades maps of another version, whose flows are these. Returns what was planned.
+fn carry_over(site: &Site, expected: &[(FlowKey4, Flow)]) -> Plan {
+    let mut options = site.options();
+    options.upgrade = true;
+    let planned = plan(&options).unwrap().unwrap();
+    let mut new = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    new.datapath.attach(&one(), AttachMode::Native).unwrap();
+    assert_eq!(flows(&mut new), expected);
+    assert_eq!(pin_state(&site.pin_dir).unwrap(), PinState::Ours { interfaces: 1 });
+    planned
+}
+
 /// What versions before 6 made.
 #[test]
 #[ignore = "needs root and BPF"]
@@ -226,14 +238,8 @@ fn flows_of_a_hash_map_are_carried() {
         let flow =
             Flow { hop: Hop { ifindex: 7, neighbour: [1; 6], own: [2; 6], ..Hop::default() }, ..flow(3) };
         with_hash_maps(&site.pin_dir, WITH_HASH_MAPS, &[(key(1), flow)], |_| {});
-        let mut options = site.options();
-        options.upgrade = true;
-        let planned = plan(&options).unwrap().unwrap();
+        let planned = carry_over(&site, &[(key(1), flow)]);
         assert_eq!((planned.flows4, planned.flows6, planned.obstacles.len()), (1, 0, 0), "{planned}");
-        let mut new = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
-        new.datapath.attach(&one(), AttachMode::Native).unwrap();
-        assert_eq!(flows(&mut new), [(key(1), flow)]);
-        assert_eq!(pin_state(&site.pin_dir).unwrap(), PinState::Ours { interfaces: 1 });
     });
 }
 
@@ -251,14 +257,8 @@ fn flows_of_a_version_without_a_shield_are_carried() {
         with_hash_maps(&site.pin_dir, WITHOUT_SHIELD, &[(key(1), flow(3))], |records| {
             records.maps.retain(|name, _| !name.starts_with("SHIELDED"));
         });
-        let mut options = site.options();
-        options.upgrade = true;
-        let planned = plan(&options).unwrap().unwrap();
+        let planned = carry_over(&site, &[(key(1), flow(3))]);
         assert_eq!((planned.flows4, planned.obstacles.len()), (1, 0));
-        let mut new = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
-        new.datapath.attach(&one(), AttachMode::Native).unwrap();
-        assert_eq!(flows(&mut new), [(key(1), flow(3))]);
-        assert_eq!(pin_state(&site.pin_dir).unwrap(), PinState::Ours { interfaces: 1 });
     });
 }
 
@@ -276,15 +276,9 @@ fn half_open_flows_of_a_version_that_keeps_them_otherwise_are_left() {
             let key = records.maps[names::FLOWS4].0.clone();
             records.maps.get_mut(names::HALF_OPEN4).unwrap().0 = key;
         });
-        let mut options = site.options();
-        options.upgrade = true;
-        let planned = plan(&options).unwrap().unwrap();
+        let planned = carry_over(&site, &[(key(1), flow(3))]);
         assert_eq!((planned.flows4, planned.half_open, planned.obstacles.len()), (1, None, 0));
         assert!(planned.to_string().contains("no half-open ones (they begin again;"), "{planned}");
-        let mut new = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
-        new.datapath.attach(&one(), AttachMode::Native).unwrap();
-        assert_eq!(flows(&mut new), [(key(1), flow(3))]);
-        assert_eq!(pin_state(&site.pin_dir).unwrap(), PinState::Ours { interfaces: 1 });
     });
 }
 

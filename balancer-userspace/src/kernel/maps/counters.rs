@@ -1,12 +1,11 @@
 //! What the program counts.
 
-use balancer_common::abi::{
-    BackendCounts, BackendId, Removed, ServiceCounts, ServiceId, TableUse, Traffic, names,
-};
+use balancer_common::abi::{BackendCounts, BackendId, Removed, ServiceCounts, ServiceId, Traffic, names};
 use balancer_common::outcome::Outcome;
 
 use super::MapSource;
 use super::source::{NamedArray, NamedFront, NamedPerCpu};
+use super::table_use::{TableCounts, TableUsage};
 use crate::kernel::Error;
 
 /// Reads of all counters. Sums over CPUs are not one moment's: each CPU goes on counting while they are read.
@@ -16,27 +15,7 @@ pub struct Counters {
     removed: NamedFront<Removed>,
     traffic: NamedPerCpu<Traffic>,
     outcomes: NamedPerCpu<u64>,
-    table_use: NamedArray<TableUse>,
-    table_removed: NamedArray<u64>,
-}
-
-/// Use of one flow table, from the counts of both sides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TableUsage {
-    /// Entries inserted by the program since the maps were made.
-    pub inserted: u64,
-    /// Entries removed by the agent since the maps were made.
-    pub removed: u64,
-    /// Until when (data path clock) packets of unknown flows are adopted; 0 is never.
-    pub adopt_until: u64,
-}
-
-impl TableUsage {
-    /// Entries in the table.
-    #[must_use]
-    pub const fn used(&self) -> u64 {
-        self.inserted.saturating_sub(self.removed)
-    }
+    tables: TableCounts,
 }
 
 impl Counters {
@@ -52,8 +31,7 @@ impl Counters {
             removed: NamedFront::open(source, names::REMOVED)?,
             traffic: NamedPerCpu::open(source, names::TRAFFIC)?,
             outcomes: NamedPerCpu::open(source, names::OUTCOMES)?,
-            table_use: NamedArray::open(source, names::TABLE_USE)?,
-            table_removed: NamedArray::open(source, names::TABLE_REMOVED)?,
+            tables: TableCounts::open(source)?,
         })
     }
 
@@ -141,13 +119,6 @@ impl Counters {
     ///
     /// When a map cannot be read.
     pub fn tables(&self) -> Result<[TableUsage; 2], Error> {
-        Ok([self.table(0)?, self.table(1)?])
-    }
-
-    fn table(&self, index: u32) -> Result<TableUsage, Error> {
-        // `removed` first: an entry inserted and removed between the two reads must not make the use negative.
-        let removed = self.table_removed.get(index)?;
-        let TableUse { inserted, adopt_until, .. } = self.table_use.get(index)?;
-        Ok(TableUsage { inserted, removed, adopt_until })
+        Ok([self.tables.of(0)?, self.tables.of(1)?])
     }
 }

@@ -63,11 +63,9 @@ impl<K: TableKey> FlowTable<K> {
     ///
     /// When one is missing, or has another layout than this build's.
     pub fn open(source: &(impl MapSource + ?Sized)) -> Result<Self, Error> {
-        let names = [(names::FLOWS4, names::FLOW_TAGS4), (names::FLOWS6, names::FLOW_TAGS6)];
-        let (entries, tags) = names[K::TABLE as usize];
         let settings: NamedArray<Settings> = NamedArray::open(source, names::SETTINGS)?;
         let hash_key = settings.get(0)?.flow_key;
-        let (entries, tags) = (Handles::open(source, entries)?, Handles::open(source, tags)?);
+        let (entries, tags) = (Handles::open(source, K::FLOWS)?, Handles::open(source, K::FLOW_TAGS)?);
         Ok(Self { entries, tags, hash_key, _keys: PhantomData })
     }
 

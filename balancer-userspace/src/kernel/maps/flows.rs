@@ -5,11 +5,12 @@ use std::ops::ControlFlow;
 
 use balancer_common::abi::{
     BackendCounts, BackendId, Flow, FlowKey4, FlowKey6, HalfOpen, MAX_BACKENDS, Removed, ServiceId, Shielded,
-    TableUse, names,
+    names,
 };
 
 use super::half_open::HalfOpenSets;
-use super::source::{NamedArray, NamedFront};
+use super::source::NamedFront;
+use super::table_use::{TableCounts, TableUsage};
 use super::{FlowTable, MapSource, Table, TableKey};
 use crate::kernel::Error;
 
@@ -67,8 +68,7 @@ pub struct Flows {
     half_open: HalfOpenSets,
     counts: NamedFront<BackendCounts>,
     removed: NamedFront<Removed>,
-    table_use: NamedArray<TableUse>,
-    table_removed: NamedArray<u64>,
+    tables: TableCounts,
 }
 
 impl Flows {
@@ -86,8 +86,7 @@ impl Flows {
             half_open: HalfOpenSets::open(source)?,
             counts: NamedFront::open(source, names::COUNTS)?,
             removed: NamedFront::open(source, names::REMOVED)?,
-            table_use: NamedArray::open(source, names::TABLE_USE)?,
-            table_removed: NamedArray::open(source, names::TABLE_REMOVED)?,
+            tables: TableCounts::open(source)?,
         })
     }
 
@@ -144,10 +143,9 @@ impl Flows {
         Ok(counts.into_iter().zip(removed.into_iter().map(|Removed(removed)| removed)).collect())
     }
 
-    /// Entries inserted into and removed from table 0 (IPv4) or 1 (IPv6).
-    pub(crate) fn table_use(&self, table: u32) -> Result<(u64, u64), Error> {
-        let removed = self.table_removed.get(table)?;
-        Ok((self.table_use.get(table)?.inserted, removed))
+    /// Use of table 0 (IPv4) or 1 (IPv6).
+    pub(crate) fn table_use(&self, table: u32) -> Result<TableUsage, Error> {
+        self.tables.of(table)
     }
 
     /// Takes `by` flows out of the live count of a backend; a negative number puts some back.
@@ -163,10 +161,6 @@ impl Flows {
 
     /// Counts entries removed from table 0 (IPv4) or 1 (IPv6); a negative number corrects.
     pub(crate) fn count_removed(&mut self, table: u32, by: i64) -> Result<(), Error> {
-        if by == 0 {
-            return Ok(());
-        }
-        let removed = self.table_removed.get(table)?;
-        self.table_removed.set(table, &removed.wrapping_add_signed(by))
+        self.tables.remove(table, by)
     }
 }

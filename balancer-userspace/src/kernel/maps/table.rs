@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use aya::Pod;
 use aya::maps::{HashMap, MapData, MapError};
 use balancer_common::abi::flow_table::OwnerKey;
-use balancer_common::abi::{FlowKey4, FlowKey6, ServiceId};
+use balancer_common::abi::{FlowKey4, FlowKey6, ServiceId, names};
 
 use super::{MapSource, source};
 use crate::kernel::{Error, sys};
@@ -19,6 +19,12 @@ const BATCH: usize = 4096;
 pub trait TableKey: OwnerKey + Pod + Eq + std::hash::Hash + std::fmt::Debug + Send + 'static {
     /// Index of the family in `TABLE_USE` and `TABLE_REMOVED`.
     const TABLE: u32;
+    /// Name of the map of established flows.
+    const FLOWS: &'static str;
+    /// Name of the map of their tags.
+    const FLOW_TAGS: &'static str;
+    /// Name of the map of the numbers of shielded flows.
+    const SHIELDED: &'static str;
 
     /// The client's address and port.
     fn client(&self) -> SocketAddr;
@@ -28,6 +34,9 @@ pub trait TableKey: OwnerKey + Pod + Eq + std::hash::Hash + std::fmt::Debug + Se
 
 impl TableKey for FlowKey4 {
     const TABLE: u32 = 0;
+    const FLOWS: &'static str = names::FLOWS4;
+    const FLOW_TAGS: &'static str = names::FLOW_TAGS4;
+    const SHIELDED: &'static str = names::SHIELDED4;
 
     fn client(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::from(self.client), u16::from_be_bytes(self.port))
@@ -40,6 +49,9 @@ impl TableKey for FlowKey4 {
 
 impl TableKey for FlowKey6 {
     const TABLE: u32 = 1;
+    const FLOWS: &'static str = names::FLOWS6;
+    const FLOW_TAGS: &'static str = names::FLOW_TAGS6;
+    const SHIELDED: &'static str = names::SHIELDED6;
 
     fn client(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::from(self.client), u16::from_be_bytes(self.port))

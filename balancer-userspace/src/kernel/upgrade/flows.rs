@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aya::maps::MapData;
-use balancer_common::abi::{Flow, FlowEntry, names};
+use balancer_common::abi::{Flow, FlowEntry};
 
 use super::copy::walk;
 use super::{LAYOUT, read_records};
@@ -17,7 +17,6 @@ const RECENT: u32 = 2;
 
 /// The flow table of one address family.
 pub(super) struct Stored<K> {
-    pub(super) name: &'static str,
     map: MapData,
     sizes: (usize, usize),
     kind: Kind,
@@ -57,14 +56,14 @@ impl<K: TableKey> Stored<K> {
     ///
     /// When it is missing, or keeps flows in a way that is not known.
     pub(super) fn open(dir: &Path, theirs: &Records) -> Result<Self, Error> {
-        let name = [names::FLOWS4, names::FLOWS6][K::TABLE as usize];
+        let name = K::FLOWS;
         let ours = Records::ours();
         let differ = |fields: Vec<String>| Error::Layout { name, fields: fields.join(", ") };
         let of_key = || differ(vec!["key".to_owned()]);
         let (key, theirs) = theirs.maps.get(name).ok_or_else(of_key)?;
         let (index, entry) = &ours.maps[name];
         // Numbers are kept by the keys of their flows.
-        let (flow_key, _) = &ours.maps[[names::SHIELDED4, names::SHIELDED6][K::TABLE as usize]];
+        let (flow_key, _) = &ours.maps[K::SHIELDED];
         let (kind, translation) = if key == index {
             (Kind::Entries, Translation::between(theirs, entry))
         } else if key == flow_key {
@@ -76,7 +75,7 @@ impl<K: TableKey> Stored<K> {
         let map = dir.open(name)?;
         let info = map.info().map_err(Error::map(name, "examination"))?;
         let sizes = (info.key_size() as usize, info.value_size() as usize);
-        Ok(Self { name, map, sizes, kind, translation, _keys: std::marker::PhantomData })
+        Ok(Self { map, sizes, kind, translation, _keys: std::marker::PhantomData })
     }
 
     /// Visits every flow; without what it is when this version has no room for all that it says.
@@ -85,7 +84,7 @@ impl<K: TableKey> Stored<K> {
         mut visit: impl FnMut(K, Option<Flow>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let recent = clock().saturating_sub(RECENT);
-        walk(self.name, &self.map, self.sizes, |key, bytes| {
+        walk(K::FLOWS, &self.map, self.sizes, |key, bytes| {
             let known = match self.kind {
                 Kind::Hash => value(key).zip(self.translation.moved(bytes).and_then(|flow| value(&flow))),
                 Kind::Entries => self.entry(bytes).and_then(|entry| entry.known()),
@@ -105,7 +104,7 @@ impl<K: TableKey> Stored<K> {
     /// Whether an entry still is what was read: the program may have been entering a flow just then, and what was read may be
     /// some of that and some of the flow that was there before. The next walk finds what has come of it.
     fn is_steady(&self, key: &[u8], bytes: &[u8]) -> Result<bool, Error> {
-        let again = lookup(self.map.fd(), key, self.sizes.1).map_err(Error::call(self.name, "read"))?;
+        let again = lookup(self.map.fd(), key, self.sizes.1).map_err(Error::call(K::FLOWS, "read"))?;
         let what = |bytes: &[u8]| self.entry(bytes).map(|entry| (entry.owner, entry.flow.state));
         Ok(again.is_some_and(|again| what(&again) == what(bytes)))
     }

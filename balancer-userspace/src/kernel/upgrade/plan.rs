@@ -90,8 +90,8 @@ impl Plan {
             *(if flow.is_some() { &mut carried } else { &mut left }) += 1;
             Ok(())
         })?;
-        let room = capacity(entries(stored.name, wanted) / WAYS);
-        self.judge(stored.name, (carried, room), (left, &stored.dropped()));
+        let room = capacity(entries(K::FLOWS, wanted) / WAYS);
+        self.judge(K::FLOWS, (carried, room), (left, &stored.dropped()));
         Ok(carried)
     }
 

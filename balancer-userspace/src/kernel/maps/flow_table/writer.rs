@@ -67,7 +67,7 @@ impl<'a, K: TableKey> FlowWriter<'a, K> {
             }
             let rival = |set, tags| {
                 let found = flow_table::rival(&self.maps, &owner, probes.tag(), set, tags);
-                if found == Claimed::Busy && turn >= PATIENCE { Claimed::Entry } else { found }
+                found.filter(|found| *found != Claimed::Busy || turn < PATIENCE)
             };
             let (claimed, entry, tried) = flow_table::claim::<Atomic>(&self.maps, || probes, rival);
             if claimed == Claimed::Entry
