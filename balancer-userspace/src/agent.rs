@@ -81,6 +81,7 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
             _ = steps.tick(), if agent.closing.is_busy() => agent.step_runs(),
             Some(event) = inputs.discoveries.recv() => agent.discovered(event),
             Some(event) = inputs.hops.recv() => agent.hopped(event, &mut inputs.hops),
+            Some(()) = inputs.links.recv() => agent.interfaces_changed(),
             swept = inputs.sweeps.recv() => match swept {
                 Some(event) => agent.swept(event),
                 None => bail!("the sweeper has ended, and nobody would forget flows; start the agent again"),

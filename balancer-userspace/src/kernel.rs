@@ -1,5 +1,6 @@
 //! The kernel side as the agent sees it. Nothing else in the agent knows of aya or netlink.
 //!
+//! - `announcements`: what the kernel announces of interfaces, routes and neighbours.
 //! - [`cookies`]: whether SYNs can be answered with cookies.
 //! - [`datapath`]: loading, attaching, pinning and adopting the program.
 //! - [`maps`]: typed handles to its maps.
@@ -7,6 +8,7 @@
 //! - [`net`]: interfaces, routes and neighbours.
 //! - [`nexthop`]: the next hop of every backend.
 
+pub(crate) mod announcements;
 pub mod cookies;
 pub mod datapath;
 pub mod device;

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::closing::Closing;
 use super::discovery::Discoveries;
+use super::interfaces::Lost;
 use super::overrides::Overrides;
 use super::registry::Registry;
 use super::shield::Segments;
@@ -46,8 +47,8 @@ pub(super) struct Agent {
     pub(super) adopted: bool,
     /// Interfaces that the program should run on.
     pub(super) interfaces: Vec<String>,
-    /// What is wrong with them, for people.
-    pub(super) lost: Option<String>,
+    /// What is wrong with them.
+    pub(super) lost: Option<Lost>,
     /// What is wrong with the pins, for people.
     pub(super) unpinned: Option<String>,
     pub(super) steering: Steering,

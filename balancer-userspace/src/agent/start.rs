@@ -21,12 +21,13 @@ use super::registry::Registry;
 use super::spells::Spells;
 use super::sweeping::{self, SweepEvent};
 use super::watchers::Watchers;
-use super::{Options, blocking, clock};
+use super::{Options, blocking, clock, interfaces};
 use crate::api::{self, CALL_QUEUE, Call};
 use crate::config::{Checked, Config};
 use crate::discovery::DiscoveryEvent;
 use crate::doctor::shortcomings;
 use crate::history::History;
+use crate::kernel::announcements::Announcements;
 use crate::kernel::net::Net;
 use crate::kernel::sweep::Sweeper;
 use crate::kernel::{
@@ -40,7 +41,7 @@ use crate::telemetry::TelemetryEvent;
 /// Events that wait for the event loop before their senders do.
 const QUEUE: usize = 1024;
 
-/// Time after which next hops are followed again when that has failed.
+/// Time after which something is followed again when that has failed.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// What the event loop listens to.
@@ -50,6 +51,7 @@ pub(super) struct Inputs {
     pub(super) samples: mpsc::Receiver<TelemetryEvent>,
     pub(super) discoveries: mpsc::Receiver<DiscoveryEvent>,
     pub(super) hops: mpsc::Receiver<HopEvent>,
+    pub(super) links: mpsc::Receiver<()>,
     pub(super) sweeps: mpsc::Receiver<SweepEvent>,
     pub(super) walks: mpsc::Receiver<Walked>,
 }
@@ -73,6 +75,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     let (probes, probe_inbox) = mpsc::channel(QUEUE);
     let (samples, sample_inbox) = mpsc::channel(QUEUE);
     let (hops, hop_inbox) = mpsc::channel(QUEUE);
+    let (links, link_inbox) = mpsc::channel(1);
     let (sweeps, sweep_inbox) = mpsc::channel(QUEUE);
     let (walks, walk_inbox) = mpsc::channel(QUEUE);
     let (targets, target_inbox) = watch::channel(Targets::default());
@@ -136,8 +139,10 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     agent.history.started(agent.adopted, clock::stamp());
     let watcher =
         Watcher::new(target_inbox.clone(), hops.clone()).context("failed to watch routes and neighbours")?;
+    let announcements = Announcements::of_links().context("failed to watch interfaces")?;
     agent.begin()?;
     tokio::spawn(follow_hops(watcher, target_inbox, hops));
+    tokio::spawn(follow_links(announcements, links));
     tokio::spawn(api::server::run(socket, calls.clone()));
     if let Some(listener) = listener {
         tokio::spawn(metrics::run(listener, calls));
@@ -148,24 +153,43 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         samples: sample_inbox,
         discoveries: discovery_inbox,
         hops: hop_inbox,
+        links: link_inbox,
         sweeps: sweep_inbox,
         walks: walk_inbox,
     };
     Ok((agent, inputs))
 }
 
-/// Follows next hops for as long as the agent runs. A watcher that fails is followed by another: until then hops stay
-/// as they are.
-async fn follow_hops(first: Watcher, targets: watch::Receiver<Targets>, hops: mpsc::Sender<HopEvent>) {
-    let mut failed = first.run().await;
-    while let Err(error) = failed {
-        warn!("next hops are not followed for {} s: {error}", AGAIN.as_secs());
+/// Follows something for as long as the agent runs. What fails is begun anew.
+async fn keep_following<F>(what: &str, mut follow: impl FnMut() -> F)
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    while let Err(error) = follow().await {
+        warn!("{what} are not followed for {} s: {error}", AGAIN.as_secs());
         tokio::time::sleep(AGAIN).await;
-        failed = match Watcher::new(targets.clone(), hops.clone()) {
-            Ok(watcher) => watcher.run().await,
-            Err(error) => Err(error),
-        };
     }
+}
+
+/// Follows next hops. Until a failure is over they stay as they are.
+async fn follow_hops(first: Watcher, targets: watch::Receiver<Targets>, hops: mpsc::Sender<HopEvent>) {
+    let mut first = Some(first);
+    keep_following("next hops", || {
+        let watcher = first.take().map_or_else(|| Watcher::new(targets.clone(), hops.clone()), Ok);
+        async { watcher?.run().await }
+    })
+    .await;
+}
+
+/// Follows interfaces. Until a failure is over, ticks find what has changed.
+async fn follow_links(first: Announcements, links: mpsc::Sender<()>) {
+    let mut first = Some(first);
+    keep_following("interfaces", || {
+        let announcements = first.take().map_or_else(Announcements::of_links, Ok);
+        let links = links.clone();
+        async { interfaces::follow(announcements?, links).await }
+    })
+    .await;
 }
 
 impl Agent {

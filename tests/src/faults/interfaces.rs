@@ -46,15 +46,17 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault::live(
         "lan-recreated",
         "the brokers' interface is deleted and made again under its name",
-        "the agent says that it is gone, and attaches the program when it is back",
+        "the agent says that it is gone, and attaches the program as soon as it is back",
         lan_recreated,
-    ),
+    )
+    .in_tests(),
     Fault::live(
         "wan-recreated",
         "the clients' interface is deleted and made again under its name, with another MAC address",
         "the same; flows learn where their clients are",
         wan_recreated,
-    ),
+    )
+    .in_tests(),
     Fault::live(
         "native-refused",
         "the driver of the brokers' interface refuses the program (the MTU of its peer is too large); then the agent is killed and started",

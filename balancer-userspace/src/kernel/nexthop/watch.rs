@@ -1,19 +1,17 @@
 //! Following the kernel's announcements.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use balancer_common::abi::{BackendId, Hop};
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{HopEvent, Problem, Targets, resolve};
 use crate::kernel::Error;
+use crate::kernel::announcements::Announcements;
 use crate::kernel::net::{Net, match_neighbour};
 
 /// Time from one look-up of everything to the next. Below the kernel's `gc_stale_time` of 60 s, so that no neighbour is
@@ -39,7 +37,7 @@ const GROUPS: [u32; 6] = [
 /// Follows the next hops of the targets.
 pub struct Watcher {
     net: Net,
-    announcements: TokioSocket,
+    announcements: Announcements,
     targets: watch::Receiver<Targets>,
     events: mpsc::Sender<HopEvent>,
     /// What was sent last.
@@ -56,18 +54,10 @@ impl Watcher {
     ///
     /// When the kernel refuses a netlink socket.
     pub fn new(targets: watch::Receiver<Targets>, events: mpsc::Sender<HopEvent>) -> Result<Self, Error> {
-        // The groups are joined before the first look-up, so that no change falls between the two.
-        let subscribe = || {
-            let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-            socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
-            GROUPS.iter().try_for_each(|&group| socket.socket_mut().add_membership(group))?;
-            Ok(socket)
-        };
-        let announcements =
-            subscribe().map_err(|source| Error::Netlink { what: "announcements of changes", source })?;
         Ok(Self {
+            // Before the first look-up, so that no change falls between the two.
+            announcements: Announcements::of(&GROUPS)?,
             net: Net::open()?,
-            announcements,
             targets,
             events,
             known: BTreeMap::new(),
@@ -96,8 +86,8 @@ impl Watcher {
                         return Ok(());
                     }
                 }
-                announced = self.announcements.recv_from_full() => {
-                    if self.matters(announced)? && due.is_none() {
+                announced = self.announcements.next() => {
+                    if self.matters(announced?) && due.is_none() {
                         due = Some(Instant::now() + SETTLE);
                     }
                     continue;
@@ -110,30 +100,13 @@ impl Watcher {
         }
     }
 
-    /// Whether an announcement may change a hop.
-    fn matters(&self, announced: io::Result<(Vec<u8>, SocketAddr)>) -> Result<bool, Error> {
-        let datagram = match announced {
-            Ok((datagram, _)) => datagram,
-            // More was announced than the socket could hold: anything may have changed.
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(true),
-            Err(source) => return Err(Error::Netlink { what: "announcements of changes", source }),
-        };
-        let mut rest = datagram.as_slice();
-        while !rest.is_empty() {
-            // What cannot be parsed is taken for a change.
-            let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) else {
-                return Ok(true);
-            };
-            rest = rest.get((message.header.length as usize).next_multiple_of(4)..).unwrap_or_default();
-            if let NetlinkPayload::InnerMessage(inner) = message.payload {
-                let other = match_neighbour(&inner)
-                    .is_some_and(|(ifindex, address, _)| !self.followed.contains(&(ifindex, address)));
-                if !other {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
+    /// Whether what was announced may change a hop.
+    fn matters(&self, announced: Option<Vec<RouteNetlinkMessage>>) -> bool {
+        let Some(messages) = announced else { return true };
+        messages.iter().any(|message| {
+            match_neighbour(message)
+                .is_none_or(|(ifindex, address, _)| self.followed.contains(&(ifindex, address)))
+        })
     }
 
     /// Looks every backend up and sends what changed. Says whether anybody still listens.
