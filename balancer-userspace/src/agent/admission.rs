@@ -45,11 +45,10 @@ impl Agent {
     }
 
     fn correct_service(&mut self, id: ServiceId) -> Result<(), Error> {
+        let own = self.registry.backends().filter(|(service, ..)| *service == id);
+        let backends: Vec<BackendId> = own.map(|(_, _, backend, ..)| backend).collect();
         let before = self.counters.service(id)?;
-        let mut live: u64 = 0;
-        for (_, _, backend, ..) in self.registry.backends().filter(|(service, ..)| *service == id) {
-            live += self.counters.live(backend)?;
-        }
+        let live: u64 = self.counters.of(&backends)?.into_iter().map(|(.., live)| live).sum();
         let after = self.counters.service(id)?;
         let counted = after.opened.wrapping_sub(after.closed).cast_signed();
         let removed = counted.wrapping_sub(live.cast_signed());

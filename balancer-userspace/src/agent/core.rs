@@ -130,18 +130,26 @@ impl Agent {
         self.mind_dead();
     }
 
+    /// Ids of all backends.
+    fn ids(&self) -> Vec<BackendId> {
+        self.registry.backends().map(|(_, _, id, ..)| id).collect()
+    }
+
+    /// Live connections of all backends, as the program has counted them.
+    pub(super) fn live(&self) -> Result<BTreeMap<BackendId, u64>, Error> {
+        let counted = self.counters.of(&self.ids())?;
+        Ok(counted.into_iter().map(|(id, _, live)| (id, live)).collect())
+    }
+
     /// Tells the controller what the program has counted.
     pub(super) fn count(&mut self) {
-        let ids: Vec<BackendId> = self.registry.backends().map(|(_, _, id, ..)| id).collect();
-        let number = ids.iter().max().map_or(0, |id| u32::from(id.0) + 1);
-        let counts = |all: &[(BackendCounts, u64)], id: BackendId| {
-            let (BackendCounts { opened, syns, refused, answered, .. }, live) =
-                *all.get(usize::from(id.0))?;
-            Some((id, Counts { live, opened, syns, refused, answered }))
+        let counts = |(id, counts, live)| {
+            let BackendCounts { opened, syns, refused, answered, .. } = counts;
+            (id, Counts { live, opened, syns, refused, answered })
         };
-        match self.counters.backends(number) {
+        match self.counters.of(&self.ids()) {
             Ok(all) => {
-                let all = ids.into_iter().filter_map(|id| counts(&all, id)).collect();
+                let all = all.into_iter().map(counts).collect();
                 self.controller.handle(Input::Counts(all), clock::now());
             }
             Err(error) => error!("counters cannot be read: {error}; scores rest on the last ones"),

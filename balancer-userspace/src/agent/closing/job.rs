@@ -281,8 +281,7 @@ impl Agent {
 
     /// The backends of a service by their counts of this moment.
     pub(super) fn seats(&self, service: ServiceId) -> Result<Option<Vec<Seat>>, Error> {
-        let counts = self.registry.backends().map(|(_, _, id, ..)| Ok((id, self.counters.live(id)?)));
-        let live: BTreeMap<BackendId, u64> = counts.collect::<Result<_, Error>>()?;
+        let live = self.live()?;
         Ok(self.controller.seats(service, |id| live.get(&id).copied().unwrap_or(0)))
     }
 }

@@ -220,11 +220,10 @@ impl Agent {
 
     /// The maps that decide about a service's new flows.
     fn frozen(&self, id: ServiceId) -> Result<Frozen, Error> {
-        let live = self.registry.backends().map(|(_, _, id, ..)| Ok((id, self.counters.live(id)?)));
         Ok(Frozen {
             ring: self.steering.ring(id)?,
             scores: self.steering.scores()?,
-            live: live.collect::<Result<_, Error>>()?,
+            live: self.live()?,
             spent: self.without_budget()?,
             room: self.room(id)?,
             refuses: self.steering.service_pace(id)?.refuse != 0,

@@ -56,6 +56,17 @@ impl Counters {
         Ok(counts.into_iter().zip(removed).map(|(counts, removed)| (counts, counts.live(removed))).collect())
     }
 
+    /// The same of some backends, by as many system calls as of one.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn of(&self, ids: &[BackendId]) -> Result<Vec<(BackendId, BackendCounts, u64)>, Error> {
+        let all = self.backends(ids.iter().max().map_or(0, |id| u32::from(id.0) + 1))?;
+        let row = |id: &BackendId| all.get(usize::from(id.0)).map(|&(counts, live)| (*id, counts, live));
+        Ok(ids.iter().filter_map(row).collect())
+    }
+
     /// The program's counts of one service.
     ///
     /// # Errors
