@@ -78,6 +78,9 @@ pub enum Outcome {
     /// On the tuple of a shielded flow that is not established, with numbers that are not the flow's; or of a shielded flow
     /// whose numbers are lost.
     DropUnproven,
+    /// From the address and port of a known flow's backend, but not by the interface that the backend is reached by. Its
+    /// backend sends it again, when that is known; anybody else's is none of the flow.
+    DropOtherSide,
     /// A SYN that finds no budget of new connections left for the moment: the client's TCP sends it again later.
     DropOverBudget,
     /// No hop left.
@@ -145,6 +148,7 @@ impl Outcome {
         Self::DropStrayReset,
         Self::DropUnknownFlow,
         Self::DropUnproven,
+        Self::DropOtherSide,
         Self::DropOverBudget,
         Self::DropHopLimit,
         Self::DropRewrite,
@@ -191,6 +195,7 @@ impl Outcome {
             Self::DropStrayReset
             | Self::DropUnknownFlow
             | Self::DropUnproven
+            | Self::DropOtherSide
             | Self::DropOverBudget
             | Self::DropHopLimit
             | Self::DropRewrite
@@ -238,6 +243,7 @@ impl Outcome {
             Self::DropStrayReset => "drop_stray_reset",
             Self::DropUnknownFlow => "drop_unknown_flow",
             Self::DropUnproven => "drop_unproven",
+            Self::DropOtherSide => "drop_other_side",
             Self::DropOverBudget => "drop_over_budget",
             Self::DropHopLimit => "drop_hop_limit",
             Self::DropRewrite => "drop_rewrite",

@@ -172,7 +172,11 @@ fn reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> 
 fn other_reply<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T) -> Option<End> {
     let end = tables.with_parked(|packet| reply::half_open(frame, tables, packet))?;
     if end.outcome == Outcome::PassDirect {
-        return tables.with_parked(|packet| reply::stateless(frame, tables, packet));
+        let end = tables.with_parked(|packet| reply::stateless(frame, tables, packet))?;
+        if end.outcome != Outcome::PassDirect {
+            return Some(end);
+        }
+        return tables.with_parked(|packet| reply::other_side(tables, packet));
     }
     if end.outcome == Outcome::ForwardPrompt {
         return tables.with_parked(|packet| shield::reply(frame, tables, packet));

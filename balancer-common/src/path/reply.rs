@@ -100,6 +100,19 @@ pub(super) fn half_open<F: Family, P: Frame, T: FamilyTables<F>>(
     }
 }
 
+/// A packet of no flow: passed on, unless it is not from [its side](Reply::from_its_side) and could otherwise be of one. The
+/// host would send it to the client with the backend's address, and the client's RST would end the flow.
+#[inline(never)]
+pub(super) fn other_side<F: Family, T: FamilyTables<F>>(tables: &T, packet: &Packet<F>) -> End {
+    if Reply::from_its_side(tables, packet).is_some() {
+        return End::of(Outcome::PassDirect);
+    }
+    let key = F::key(packet.ip.destination, packet.segment.destination, packet.service);
+    let is_known = tables.flow(&key).is_some_and(|flow| flow.state().backend() == packet.backend)
+        || tables.half_open(&key).is_some_and(|half| half.backend == packet.backend);
+    if is_known { End::at(packet.service, Outcome::DropOtherSide) } else { End::of(Outcome::PassDirect) }
+}
+
 /// Sends on a packet that nothing is known of, if it may be of a flow that was steered without state;
 /// [`Outcome::PassDirect`] otherwise.
 #[inline(never)]

@@ -227,13 +227,28 @@ impl Scenario {
 
     /// A packet of ours is discarded.
     pub fn dropped(&mut self, talk: &Talk, note: &str, packet: &Packet, outcome: Outcome) -> &mut Row {
-        assert_eq!(outcome.class(), Class::Drop, "{note}");
         let ingress = if packet.destination == talk.vip { talk.client_hop } else { talk.reply_hop() }.ifindex;
+        self.discarded(talk.service, note, (packet, ingress), outcome)
+    }
+
+    /// A packet from a backend's address on the clients' link is dropped, because there is a flow that it could be of.
+    pub fn wrong_side(&mut self, talk: &Talk, note: &str, tcp: Tcp) -> &mut Row {
+        self.discarded(talk.service, note, (&talk.reply(tcp), CLIENTS), Outcome::DropOtherSide)
+    }
+
+    fn discarded(
+        &mut self,
+        service: u16,
+        note: &str,
+        (packet, ingress): (&Packet, u32),
+        outcome: Outcome,
+    ) -> &mut Row {
+        assert_eq!(outcome.class(), Class::Drop, "{note}");
         let expect = Expect {
             outcome,
             action: Action::Drop,
             output: Output::Discarded,
-            service: Some(talk.service),
+            service: Some(service),
             traffic: None,
             counts: BTreeMap::new(),
         };

@@ -83,15 +83,17 @@ fn wrong_side(net: Net) -> Scenario {
     let world = World::new(net, 1);
     let talk = world.talk(40000, 0);
     let mut s = Scenario::new(format!("{net:?}: a backend's address on the clients' link"), world);
+    s.passed("of no flow", talk.reply(Tcp::syn_ack(6000, 1001)).bytes(), Outcome::PassDirect);
     s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
-    s.passed("forged SYN-ACK", talk.reply(Tcp::syn_ack(6000, 1001)).bytes(), Outcome::PassDirect);
+    s.wrong_side(&talk, "forged SYN-ACK", Tcp::syn_ack(6000, 1001));
     s.half_open(&talk, 1000, None);
     s.request(&talk, "proof by it", Tcp::ack(1001, 6001), Outcome::ForwardHalfOpen);
     s.no_flow(&talk);
     s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
     s.request(&talk, "ACK", Tcp::ack(1001, 5001), Outcome::ForwardPromoted);
-    s.passed("forged RST", talk.reply(Tcp::rst(5001)).bytes(), Outcome::PassDirect);
+    s.wrong_side(&talk, "forged RST", Tcp::rst(5001));
     s.flow(&talk, 0, 1001);
+    s.reply(&talk, "data", Tcp::data(5001, 1001, b"by the way to it"), Outcome::ForwardReply);
     s
 }
 
