@@ -44,10 +44,12 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     #[inline(always)]
     fn promote(&self, half: &HalfOpenCell) -> Outcome {
         let fresh = self.fresh(half);
-        let shielded = if half.is_shielded() { FlowState::SHIELDED } else { 0 };
+        // Asked once: others may be given the half-open entry meanwhile.
+        let is_shielded = half.is_shielded();
+        let shielded = if is_shielded { FlowState::SHIELDED } else { 0 };
         match self.tables.enter(&self.key, &Flow { state: fresh.state.with(shielded), ..fresh }) {
             Entered::New => {
-                self.tables.count_opened(self.service, half.backend);
+                self.tables.count_opened(self.service, fresh.state.backend());
                 self.tables.remove_half_open(&self.key);
                 Outcome::ForwardPromoted
             }
@@ -55,7 +57,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             Entered::Known => Outcome::ForwardRequest,
             // The half-open entry goes on for the flow, as long as the table of those has room.
             Entered::Full => {
-                if half.is_shielded() {
+                if is_shielded {
                     self.tables.remove_shielded(&self.key);
                 } else {
                     self.tables.adopt_from(self.now);
@@ -65,7 +67,8 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         }
     }
 
-    /// The connection on the tuple of `flow` is over: its proven successor takes the entry.
+    /// The connection on the tuple of `flow` is over: its proven successor takes the entry. It is never shielded: a SYN on
+    /// a flow's tuple is not answered with a cookie.
     #[inline(never)]
     pub(super) fn succeed(&self, flow: &FlowCell, half: &HalfOpenCell) -> Decision {
         let backend = half.backend;
