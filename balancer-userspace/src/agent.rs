@@ -3,7 +3,8 @@
 //! ```text
 //!  probes, telemetry ──┐                          ┌── Steering (maps)
 //!  hops, sweeps ───────┤──► Agent ── Controller ──┤
-//!  API calls, SIGHUP ──┘                          └── answers, metrics
+//!  interfaces ─────────┤                          └── answers, metrics
+//!  API calls, SIGHUP ──┘
 //! ```
 //!
 //! The packet path needs none of this to run: maps, program and links are pinned.
@@ -81,7 +82,7 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
             _ = steps.tick(), if agent.closing.is_busy() => agent.step_runs(),
             Some(event) = inputs.discoveries.recv() => agent.discovered(event),
             Some(event) = inputs.hops.recv() => agent.hopped(event, &mut inputs.hops),
-            Some(()) = inputs.links.recv() => agent.interfaces_changed(),
+            Some(()) = inputs.interfaces.recv() => agent.interfaces_changed(),
             swept = inputs.sweeps.recv() => match swept {
                 Some(event) => agent.swept(event),
                 None => bail!("the sweeper has ended, and nobody would forget flows; start the agent again"),

@@ -51,7 +51,7 @@ pub(super) struct Inputs {
     pub(super) samples: mpsc::Receiver<TelemetryEvent>,
     pub(super) discoveries: mpsc::Receiver<DiscoveryEvent>,
     pub(super) hops: mpsc::Receiver<HopEvent>,
-    pub(super) links: mpsc::Receiver<()>,
+    pub(super) interfaces: mpsc::Receiver<()>,
     pub(super) sweeps: mpsc::Receiver<SweepEvent>,
     pub(super) walks: mpsc::Receiver<Walked>,
 }
@@ -75,7 +75,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     let (probes, probe_inbox) = mpsc::channel(QUEUE);
     let (samples, sample_inbox) = mpsc::channel(QUEUE);
     let (hops, hop_inbox) = mpsc::channel(QUEUE);
-    let (links, link_inbox) = mpsc::channel(1);
+    let (interfaces, interface_inbox) = mpsc::channel(1);
     let (sweeps, sweep_inbox) = mpsc::channel(QUEUE);
     let (walks, walk_inbox) = mpsc::channel(QUEUE);
     let (targets, target_inbox) = watch::channel(Targets::default());
@@ -139,10 +139,10 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     agent.history.started(agent.adopted, clock::stamp());
     let watcher =
         Watcher::new(target_inbox.clone(), hops.clone()).context("failed to watch routes and neighbours")?;
-    let announcements = Announcements::of_links().context("failed to watch interfaces")?;
+    let announcements = Announcements::of_interfaces().context("failed to watch interfaces")?;
     agent.begin()?;
     tokio::spawn(follow_hops(watcher, target_inbox, hops));
-    tokio::spawn(follow_links(announcements, links));
+    tokio::spawn(follow_interfaces(announcements, interfaces));
     tokio::spawn(api::server::run(socket, calls.clone()));
     if let Some(listener) = listener {
         tokio::spawn(metrics::run(listener, calls));
@@ -153,7 +153,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         samples: sample_inbox,
         discoveries: discovery_inbox,
         hops: hop_inbox,
-        links: link_inbox,
+        interfaces: interface_inbox,
         sweeps: sweep_inbox,
         walks: walk_inbox,
     };
@@ -182,12 +182,12 @@ async fn follow_hops(first: Watcher, targets: watch::Receiver<Targets>, hops: mp
 }
 
 /// Follows interfaces. Until a failure is over, ticks find what has changed.
-async fn follow_links(first: Announcements, links: mpsc::Sender<()>) {
+async fn follow_interfaces(first: Announcements, changed: mpsc::Sender<()>) {
     let mut first = Some(first);
     keep_following("interfaces", || {
-        let announcements = first.take().map_or_else(Announcements::of_links, Ok);
-        let links = links.clone();
-        async { interfaces::follow(announcements?, links).await }
+        let announcements = first.take().map_or_else(Announcements::of_interfaces, Ok);
+        let changed = changed.clone();
+        async { interfaces::follow(announcements?, changed).await }
     })
     .await;
 }

@@ -92,7 +92,7 @@ pub struct AgentSection {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatapathSection {
-    /// Interfaces to attach to. Without it: those that have a VIP, and those that backends are routed through.
+    /// Interfaces to attach to. Without it: those that have a VIP, and those that backends are routed through, as found at a start and at each reload.
     pub interfaces: Option<Vec<String>>,
     /// How to attach. `auto` takes the driver's mode and falls back to the generic one, which is slower, with a warning.
     /// `native` refuses to fall back.

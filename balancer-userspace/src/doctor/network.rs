@@ -86,7 +86,7 @@ fn describe(check: String, address: IpAddr, problem: &Problem) -> Finding {
         Problem::NoNeighbour { .. } => Finding::warn(check, what)
             .because("it is switched off, or its address or network is wrong"),
         Problem::NotAttached { interface } => Finding::warn(check, what)
-            .because("packets go there by the network stack, which is slower")
+            .because("packets go there by the network stack, and what comes back by it reaches clients untranslated")
             .fix(format!("add \"{interface}\" to datapath.interfaces")),
         Problem::Bridged { .. } => Finding::ok(check, what),
         Problem::NotEthernet { .. } | Problem::TooManyTags { .. } => {

@@ -33,7 +33,7 @@ impl Announcements {
     /// # Errors
     ///
     /// As [`Self::of`].
-    pub(crate) fn of_links() -> Result<Self, Error> {
+    pub(crate) fn of_interfaces() -> Result<Self, Error> {
         Self::of(&[libc::RTNLGRP_LINK])
     }
 
@@ -63,4 +63,47 @@ fn messages(datagram: &[u8]) -> Option<Vec<RouteNetlinkMessage>> {
         }
     }
     Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::NetlinkHeader;
+    use netlink_packet_route::link::LinkMessage;
+
+    use super::*;
+
+    fn announcement(index: u32) -> Vec<u8> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        let payload = NetlinkPayload::from(RouteNetlinkMessage::NewLink(link));
+        let mut message = NetlinkMessage::new(NetlinkHeader::default(), payload);
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    }
+
+    fn indices(datagram: &[u8]) -> Option<Vec<u32>> {
+        let index = |message| {
+            let RouteNetlinkMessage::NewLink(link) = message else { panic!("{message:?}") };
+            link.header.index
+        };
+        Some(messages(datagram)?.into_iter().map(index).collect())
+    }
+
+    #[test]
+    fn every_message_of_a_datagram_is_read() {
+        assert_eq!(indices(&[announcement(4), announcement(5)].concat()), Some(vec![4, 5]));
+        assert_eq!(indices(&[]), Some(Vec::new()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_message() {
+        let whole = announcement(4);
+        assert_eq!(indices(&whole[..whole.len() - 1]), None, "cut short");
+        for length in [0_u32, 15, u32::MAX] {
+            let bytes = [&whole[..], &length.to_ne_bytes(), &[0; 12]].concat();
+            assert_eq!(indices(&bytes), None, "a length of {length}");
+        }
+    }
 }

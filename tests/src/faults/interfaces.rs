@@ -16,7 +16,7 @@ use crate::{
 pub(super) const FAULTS: &[Fault] = &[
     Fault::live(
         "lan-down-up",
-        "the brokers' interface of the gateway goes down for two seconds, three times",
+        "the brokers' interface of the gateway goes down for two seconds, three times; there is a default route by the clients'",
         "the program stays attached",
         lan_down_up,
     )
@@ -45,7 +45,7 @@ pub(super) const FAULTS: &[Fault] = &[
     .in_soak(),
     Fault::live(
         "lan-recreated",
-        "the brokers' interface is deleted and made again under its name",
+        "the brokers' interface is deleted and made again under its name; there is a default route by the clients'",
         "the agent says that it is gone, and attaches the program as soon as it is back",
         lan_recreated,
     )
@@ -92,7 +92,16 @@ fn runs_on(stage: &Stage<'_>, interface: &str) -> Result<()> {
 }
 
 fn lan_down_up(stage: &mut Stage<'_>) -> Result<()> {
-    down_up(stage, "lan0")
+    with_default_route(stage, |stage| down_up(stage, "lan0"))
+}
+
+/// As on most gateways: while the brokers' interface is away, the route to them is the default one.
+fn with_default_route(stage: &mut Stage<'_>, act: impl FnOnce(&mut Stage<'_>) -> Result<()>) -> Result<()> {
+    let router = stage.lab.clients[0].v4;
+    stage.lab.gateway.ip(&[format!("route add default via {router} dev wan0")])?;
+    let result = act(stage);
+    stage.lab.gateway.ip(&[format!("route del default via {router} dev wan0")])?;
+    result
 }
 
 fn wan_down_up(stage: &mut Stage<'_>) -> Result<()> {
@@ -120,6 +129,10 @@ fn neighbours_gone(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn lan_recreated(stage: &mut Stage<'_>) -> Result<()> {
+    with_default_route(stage, recreate_lan)
+}
+
+fn recreate_lan(stage: &mut Stage<'_>) -> Result<()> {
     let before = index(stage, "lan0").context("the program runs on lan0")?;
     stage.lab.gateway.ip(&["link del lan0".to_owned()])?;
     let said = stage.wait_said("interface lan0 is gone");

@@ -161,6 +161,6 @@ impl Flows {
 
     /// Counts entries removed from table 0 (IPv4) or 1 (IPv6); a negative number corrects.
     pub(crate) fn count_removed(&mut self, table: u32, by: i64) -> Result<(), Error> {
-        self.tables.remove(table, by)
+        self.tables.count_removed(table, by)
     }
 }

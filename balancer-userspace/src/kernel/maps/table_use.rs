@@ -47,7 +47,7 @@ impl TableCounts {
     }
 
     /// Counts entries removed; a negative number corrects.
-    pub(super) fn remove(&mut self, table: u32, by: i64) -> Result<(), Error> {
+    pub(super) fn count_removed(&mut self, table: u32, by: i64) -> Result<(), Error> {
         if by == 0 {
             return Ok(());
         }

@@ -18,7 +18,7 @@ use crate::kernel::net::{Net, match_neighbour};
 /// forgotten between two.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Announcements come in bursts; they are answered together.
+/// Least time between two look-ups: announcements come in bursts, of which all but the first are answered together.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Least time between two requests to resolve the same neighbour: the kernel tries for 3 s itself.
@@ -75,6 +75,7 @@ impl Watcher {
         let mut period = interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due: Option<Instant> = None;
+        let mut looked_up = Instant::now();
         loop {
             let later = due.unwrap_or_else(|| Instant::now() + PERIOD);
             tokio::select! {
@@ -88,7 +89,8 @@ impl Watcher {
                 }
                 announced = self.announcements.next() => {
                     if self.matters(announced?) && due.is_none() {
-                        due = Some(Instant::now() + SETTLE);
+                        // The first at once: until the program knows of it, packets go where a backend is not any more.
+                        due = Some(looked_up + SETTLE);
                     }
                     continue;
                 }
@@ -97,6 +99,7 @@ impl Watcher {
             if !self.look_up().await? {
                 return Ok(());
             }
+            looked_up = Instant::now();
         }
     }
 
