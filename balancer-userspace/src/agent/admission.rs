@@ -1,8 +1,8 @@
 //! Budgets of new connections and caps of services, as the agent looks after them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use balancer_common::abi::{BackendId, Removed, Room, ServiceId};
+use balancer_common::abi::{BackendId, Removed, Room, ServiceCounts, ServiceId};
 use balancer_common::outcome::Outcome;
 use balancer_control::snapshot::BudgetSnapshot;
 use tracing::error;
@@ -37,18 +37,29 @@ impl Agent {
         let capped = self.config.services.iter().filter(|service| service.max_connections.is_some());
         let ids: Vec<ServiceId> =
             capped.filter_map(|service| self.registry.service_id(service.vip)).collect();
-        for id in ids {
-            if let Err(error) = self.correct_service(id) {
-                error!("the cap of a service rests on old counts: {error}");
-            }
+        if let Err(error) = self.correct(&ids) {
+            error!("the caps of services rest on old counts: {error}");
         }
     }
 
-    fn correct_service(&mut self, id: ServiceId) -> Result<(), Error> {
-        let own = self.registry.backends().filter(|(service, ..)| *service == id);
-        let backends: Vec<BackendId> = own.map(|(_, _, backend, ..)| backend).collect();
-        let before = self.counters.service(id)?;
-        let live: u64 = self.counters.of(&backends)?.into_iter().map(|(.., live)| live).sum();
+    fn correct(&mut self, ids: &[ServiceId]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let before = ids.iter().map(|id| self.counters.service(*id)).collect::<Result<Vec<_>, _>>()?;
+        let counted = self.live()?;
+        let mut live: BTreeMap<ServiceId, u64> = BTreeMap::new();
+        for (service, _, backend, ..) in self.registry.backends() {
+            *live.entry(service).or_default() += counted.get(&backend).copied().unwrap_or(0);
+        }
+        for (id, before) in ids.iter().zip(before) {
+            self.correct_service(*id, &before, live.get(id).copied().unwrap_or(0))?;
+        }
+        Ok(())
+    }
+
+    /// `before` is what the program had counted of a service before its backends were read, which have `live` connections.
+    fn correct_service(&mut self, id: ServiceId, before: &ServiceCounts, live: u64) -> Result<(), Error> {
         let after = self.counters.service(id)?;
         let counted = after.opened.wrapping_sub(after.closed).cast_signed();
         let removed = counted.wrapping_sub(live.cast_signed());

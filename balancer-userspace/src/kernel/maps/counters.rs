@@ -56,7 +56,7 @@ impl Counters {
         Ok(counts.into_iter().zip(removed).map(|(counts, removed)| (counts, counts.live(removed))).collect())
     }
 
-    /// The same of some backends, by as many system calls as of one.
+    /// The same of some backends. All up to the highest of their ids are read, by two system calls.
     ///
     /// # Errors
     ///
