@@ -71,12 +71,12 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     /// a flow's tuple is not answered with a cookie.
     #[inline(never)]
     pub(super) fn succeed(&self, flow: &FlowCell, half: &HalfOpenCell) -> Decision {
-        let backend = half.backend;
+        let fresh = self.fresh(half);
+        let backend = fresh.state.backend();
         if self.usable(backend).is_none() {
             return Decision::stop(Outcome::ResetBackendGone);
         }
         let old = flow.state();
-        let fresh = self.fresh(half);
         // First, so that nobody removes it for the silence of the flow before.
         flow.touch(self.now);
         if self.tables.transition(flow, old, fresh.state) {
