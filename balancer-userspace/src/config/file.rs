@@ -95,7 +95,7 @@ pub struct DatapathSection {
     /// Interfaces to attach to. Without it: those that have a VIP, and those that backends are routed through, as found at a start and at each reload.
     pub interfaces: Option<Vec<String>>,
     /// How to attach. `auto` takes the driver's mode and falls back to the generic one, which is slower, with a warning.
-    /// `native` refuses to fall back.
+    /// Where only the clients' interface falls back, replies do not get out: write `generic`. `native` refuses to fall back.
     #[schemars(extend("default" = "auto"))]
     pub mode: Option<AttachMode>,
     /// IPv4 flows that the flow table holds. 108 bytes of kernel memory each, 16 of them for the numbers of shielded
