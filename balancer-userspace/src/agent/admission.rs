@@ -35,27 +35,30 @@ impl Agent {
     /// sweeper what it removes by backend.
     pub(super) fn correct_services(&mut self) {
         let capped = self.config.services.iter().filter(|service| service.max_connections.is_some());
-        let ids: Vec<ServiceId> =
-            capped.filter_map(|service| self.registry.service_id(service.vip)).collect();
-        if let Err(error) = self.correct(&ids) {
-            error!("the caps of services rest on old counts: {error}");
+        let ids = capped.filter_map(|service| self.registry.service_id(service.vip));
+        let before: Vec<_> = ids.map(|id| (id, self.counters.service(id))).collect();
+        if before.is_empty() {
+            return;
+        }
+        let live = match self.live_by_service() {
+            Ok(live) => live,
+            Err(error) => return error!("the caps of services rest on old counts: {error}"),
+        };
+        for (id, before) in before {
+            let live = live.get(&id).copied().unwrap_or(0);
+            if let Err(error) = before.and_then(|before| self.correct_service(id, &before, live)) {
+                error!("the cap of a service rests on old counts: {error}");
+            }
         }
     }
 
-    fn correct(&mut self, ids: &[ServiceId]) -> Result<(), Error> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let before = ids.iter().map(|id| self.counters.service(*id)).collect::<Result<Vec<_>, _>>()?;
+    fn live_by_service(&self) -> Result<BTreeMap<ServiceId, u64>, Error> {
         let counted = self.live()?;
-        let mut live: BTreeMap<ServiceId, u64> = BTreeMap::new();
+        let mut live = BTreeMap::new();
         for (service, _, backend, ..) in self.registry.backends() {
             *live.entry(service).or_default() += counted.get(&backend).copied().unwrap_or(0);
         }
-        for (id, before) in ids.iter().zip(before) {
-            self.correct_service(*id, &before, live.get(id).copied().unwrap_or(0))?;
-        }
-        Ok(())
+        Ok(live)
     }
 
     /// `before` is what the program had counted of a service before its backends were read, which have `live` connections.

@@ -78,6 +78,8 @@ impl Agent {
     pub(super) fn interfaces_changed(&mut self) {
         let census = self.census();
         if census.is_news(self.lost.as_ref()) {
+            // As with each tick: the link of another interface may have lost its pin, which tells it from somebody else's.
+            self.mind_pins();
             let configured = self.config.datapath.mode;
             let is_native = self.datapath.attached().iter().all(|one| one.native);
             let waits = configured == AttachMode::Auto && is_native;
@@ -106,8 +108,6 @@ impl Agent {
     }
 
     fn attach_anew(&mut self, census: &Census, mode: AttachMode) {
-        // The link of another interface may have lost its pin, which tells it from somebody else's.
-        self.mind_pins();
         let names: Vec<String> = census.here.iter().map(|(name, _)| name.clone()).collect();
         let lost = match blocking(|| self.attach_again(&names, mode)) {
             Ok(()) => {
