@@ -41,6 +41,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use self::core::Agent;
+use self::interfaces::Occasion;
 pub use self::start::{datapath_options, lock_path};
 use crate::config::Checked;
 
@@ -82,14 +83,14 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
             _ = steps.tick(), if agent.closing.is_busy() => agent.step_runs(),
             Some(event) = inputs.discoveries.recv() => agent.discovered(event),
             Some(event) = inputs.hops.recv() => agent.hopped(event, &mut inputs.hops),
-            Some(()) = inputs.interfaces.recv() => agent.interfaces_changed(),
+            Some(()) = inputs.interfaces.recv() => agent.mind_interfaces(Occasion::Announcement),
             swept = inputs.sweeps.recv() => match swept {
                 Some(event) => agent.swept(event),
                 None => bail!("the sweeper has ended, and nobody would forget flows; start the agent again"),
             },
             _ = ticks.tick() => {
                 agent.mind_pins();
-                agent.mind_interfaces();
+                agent.mind_interfaces(Occasion::Tick);
                 agent.tick();
                 agent.history.settle(clock::stamp());
             }

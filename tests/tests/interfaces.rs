@@ -10,6 +10,7 @@ use balancer_tests::{
     tcp::{Connection, EchoServer, tally},
     wait::{PATIENCE, until_ok},
 };
+use balancer_userspace::api::wire::XdpMode;
 
 const FLOWS: usize = 12;
 
@@ -87,24 +88,10 @@ fn the_brokers_interface_goes_and_comes_back() {
     echo(&old);
 }
 
-#[test]
-#[ignore = "needs root and network namespaces: cargo xtask test"]
-fn the_clients_interface_goes_and_comes_back() {
-    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
-    let agent = Agent::start(&lab, &Plan::tcp(&lab, "round-robin")).unwrap();
-    open(&lab);
-    let problems = agent.control.status().unwrap().problems;
-    let before = index(&agent, "wan0").unwrap();
-
-    lab.gateway.ip(&["link del wan0".to_owned()]).unwrap();
-    wait_gone(&agent, "wan0");
-
+/// Gives both ends of the clients' link what they had.
+fn set_up_clients(lab: &Lab) {
     let client = &lab.clients[0];
-    let peer = client.netns.name();
-    lab.gateway.ip(&[format!("link add wan0 type veth peer name eth0 netns {peer}")]).unwrap();
     client.netns.run("ethtool", &["-K", "eth0", "tx", "off"]).unwrap();
-    let _pass = Pass::attach(&client.netns, "eth0").unwrap();
     lab.gateway
         .ip(&[
             format!("addr add {GATEWAY4}/24 dev wan0"),
@@ -120,6 +107,25 @@ fn the_clients_interface_goes_and_comes_back() {
             format!("route add default via {GATEWAY4} dev eth0"),
         ])
         .unwrap();
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn the_clients_interface_goes_and_comes_back() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    let agent = Agent::start(&lab, &Plan::tcp(&lab, "round-robin")).unwrap();
+    open(&lab);
+    let problems = agent.control.status().unwrap().problems;
+    let before = index(&agent, "wan0").unwrap();
+
+    lab.gateway.ip(&["link del wan0".to_owned()]).unwrap();
+    wait_gone(&agent, "wan0");
+
+    let client = &lab.clients[0].netns;
+    lab.gateway.ip(&[format!("link add wan0 type veth peer name eth0 netns {}", client.name())]).unwrap();
+    let _pass = Pass::attach(client, "eth0").unwrap();
+    set_up_clients(&lab);
     wait_well(&agent, &problems);
     let after = index(&agent, "wan0").expect("the program runs on wan0 again");
     assert_ne!(after, before, "the interface was not made anew");
@@ -184,4 +190,74 @@ fn a_reload_changes_interfaces_under_flows_that_go_on() {
     agent.reload(&on(&["wan0", "lan0"])).unwrap();
     wait_well(&agent, &[]);
     open(&lab);
+}
+
+/// Waits until the program runs in generic mode on both interfaces, and a connection is made and answered.
+fn wait_generic(lab: &Lab, agent: &Agent<'_>) {
+    until_ok("the program to run in no driver", PATIENCE, || {
+        let status = agent.control.status()?;
+        let all = status.interfaces.len() == 2
+            && status.interfaces.iter().all(|interface| interface.mode == XdpMode::Generic);
+        anyhow::ensure!(all, "{:?} {:?}", status.interfaces, status.problems);
+        Ok(())
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", agent.log()));
+    wait_well(agent, &[]);
+    open(lab);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn either_driver_may_refuse_the_program() {
+    for clients in [true, false] {
+        let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+        let _servers = servers(&lab);
+        let mut plan = Plan::tcp(&lab, "round-robin");
+        plan.datapath.mode = "auto";
+        let (peer, line) = if clients {
+            (&lab.clients[0].netns, "link set eth0 mtu 9000")
+        } else {
+            (&lab.switch, "link set gw0 mtu 9000")
+        };
+        // A veth device refuses a program when its peer sends more than fits a page.
+        peer.ip(&[line.to_owned()]).unwrap();
+        let agent = Agent::start(&lab, &plan).unwrap();
+        wait_generic(&lab, &agent);
+    }
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_driver_that_refuses_the_program_under_the_agent_takes_it_from_the_others() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    let mut plan = Plan::tcp(&lab, "round-robin");
+    plan.datapath.mode = "auto";
+    let agent = Agent::start(&lab, &plan).unwrap();
+    let flows = open(&lab);
+
+    // Not for the sake of an interface that is new.
+    lab.gateway.ip(&["link add br0 type bridge".to_owned(), "link set br0 up".to_owned()]).unwrap();
+    let mut more = Plan::tcp(&lab, "round-robin");
+    (more.datapath.mode, more.datapath.interfaces) = ("auto", Some(vec!["wan0", "lan0", "br0"]));
+    let error = format!("{:#}", agent.reload(&more).unwrap_err());
+    assert!(error.contains("cannot attach to interface br0 in native mode"), "{error}");
+    let interfaces = agent.control.status().unwrap().interfaces;
+    assert!(
+        interfaces.len() == 2 && interfaces.iter().all(|one| one.mode == XdpMode::Native),
+        "{interfaces:?}"
+    );
+    echo(&flows);
+
+    lab.gateway.ip(&["link del wan0".to_owned()]).unwrap();
+    wait_gone(&agent, "wan0");
+    let client = &lab.clients[0].netns;
+    lab.gateway
+        .ip(&[format!("link add wan0 type veth peer name eth0 mtu 9000 netns {}", client.name())])
+        .unwrap();
+    set_up_clients(&lab);
+    wait_generic(&lab, &agent);
+    assert!(agent.log().contains("took the program out of the driver of lan0"), "{}", agent.log());
+    // Flows from before go on, too.
+    echo(&flows);
 }

@@ -1,33 +1,77 @@
 //! Interfaces that go and come back while the agent runs: a driver is loaded again, a modem is plugged in anew. The
 //! program goes with the interface, and nobody but the agent puts it back.
 
+use std::fmt;
+use std::time::Duration;
+
+use balancer_control::Moment;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::core::Agent;
-use super::{blocking, start};
+use super::{blocking, clock, start};
 use crate::config::AttachMode;
 use crate::kernel::announcements::Announcements;
 use crate::kernel::{Attachment, Error, interface_index};
 
-/// What keeps the program off an interface that it should run on.
-#[derive(Debug, PartialEq, Eq)]
+/// Time for which a driver may refuse the program before the network stack runs it: an interface that is being set up may
+/// refuse what it does not refuse in a moment.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What keeps the program off interfaces that it should run on.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Lost {
+    /// Interfaces that do not exist.
+    gone: Vec<String>,
+    refusal: Option<Refusal>,
+}
+
+/// An interface that is there does not take the program.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
     /// For people.
-    pub(super) problem: String,
-    /// Interfaces that were there when one of them refused the program.
-    refused: Vec<(String, u32)>,
+    problem: String,
+    /// The interfaces that were there.
+    here: Vec<(String, u32)>,
+    /// When these first refused.
+    since: Moment,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.gone.is_empty() {
+            write!(
+                f,
+                "interface {} is gone: nothing is steered there until it is back, or datapath.interfaces is corrected",
+                self.gone.join(", ")
+            )?;
+        }
+        if let Some(refusal) = &self.refusal {
+            let and = if self.gone.is_empty() { "" } else { "; " };
+            write!(f, "{and}an interface is back, but the program cannot be attached: {}", refusal.problem)?;
+        }
+        Ok(())
+    }
 }
 
 /// Tells the agent of changes of interfaces as soon as the kernel announces them. Packets that arrive by an interface that
 /// was made anew, before the program is there, are the kernel's, which knows none of their connections.
 pub(super) async fn follow(mut announcements: Announcements, changed: mpsc::Sender<()>) -> Result<(), Error> {
     while !changed.is_closed() {
-        announcements.next().await?;
+        announcements.any().await?;
         // One that waits already stands for this one too.
         let _ = changed.try_send(());
     }
     Ok(())
+}
+
+/// Why interfaces are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// The kernel has announced a change of some interface.
+    Announcement,
+    /// It is time.
+    Tick,
 }
 
 /// How the interfaces that the program should run on compare with those that it runs on.
@@ -55,90 +99,84 @@ impl Census {
         census
     }
 
-    fn lost(&self) -> Option<Lost> {
-        (!self.gone.is_empty()).then(|| {
-            let problem = format!(
-                "interface {} is gone: nothing is steered there until it is back, or datapath.interfaces is corrected",
-                self.gone.join(", ")
-            );
-            Lost { problem, refused: Vec::new() }
-        })
+    /// What is lost when `refusal` keeps the program off some of those that exist.
+    fn lost(&self, refusal: Option<Refusal>) -> Option<Lost> {
+        let lost = Lost { gone: self.gone.clone(), refusal };
+        (lost != Lost::default()).then_some(lost)
     }
 
-    /// Whether an announcement is a reason to attach. What was refused is tried again with the next tick alone: an attempt
-    /// may be announced itself.
-    fn is_news(&self, lost: Option<&Lost>) -> bool {
-        self.anew && lost.is_none_or(|lost| lost.refused != self.here)
+    /// Whether to attach. What was refused is tried again with the next tick alone: an attempt may be announced itself.
+    fn is_reason(&self, occasion: Occasion, refused: Option<&Refusal>) -> bool {
+        match occasion {
+            Occasion::Announcement => self.anew && refused.is_none_or(|refused| refused.here != self.here),
+            Occasion::Tick => self.anew || refused.is_some(),
+        }
+    }
+
+    /// Since when these refuse, if they refuse now.
+    fn refused_since(&self, refused: Option<&Refusal>, now: Moment) -> Moment {
+        refused.filter(|refused| refused.here == self.here).map_or(now, |refused| refused.since)
     }
 }
 
 impl Agent {
-    /// The kernel has announced a change of some interface. One that is not set up yet may refuse what it will not refuse in
-    /// a moment, so with `mode = "auto"` it is left to the next tick to give in.
-    pub(super) fn interfaces_changed(&mut self) {
-        let census = self.census();
-        if census.is_news(self.lost.as_ref()) {
-            // As with each tick: the link of another interface may have lost its pin, which tells it from somebody else's.
-            self.mind_pins();
-            let configured = self.config.datapath.mode;
-            let is_native = self.datapath.attached().iter().all(|one| one.native);
-            let waits = configured == AttachMode::Auto && is_native;
-            self.attach_anew(&census, if waits { AttachMode::Native } else { configured });
-        } else if !self.is_refused() {
-            self.note_lost(census.lost());
-        }
-    }
-
     /// Attaches the program again where an interface was made anew under its name.
-    pub(super) fn mind_interfaces(&mut self) {
-        let census = self.census();
-        if census.anew || self.is_refused() {
-            self.attach_anew(&census, self.config.datapath.mode);
-        } else {
-            self.note_lost(census.lost());
+    pub(super) fn mind_interfaces(&mut self, occasion: Occasion) {
+        let census = Census::take(&self.interfaces, self.datapath.attached(), interface_index);
+        let refused = self.lost.as_ref().and_then(|lost| lost.refusal.as_ref());
+        if census.is_reason(occasion, refused) {
+            self.attach_anew(&census);
+        } else if refused.is_none() {
+            self.note_lost(census.lost(None));
         }
     }
 
-    fn is_refused(&self) -> bool {
-        self.lost.as_ref().is_some_and(|lost| !lost.refused.is_empty())
-    }
-
-    fn census(&self) -> Census {
-        Census::take(&self.interfaces, self.datapath.attached(), interface_index)
-    }
-
-    fn attach_anew(&mut self, census: &Census, mode: AttachMode) {
+    fn attach_anew(&mut self, census: &Census) {
+        // The link of another interface may have lost its pin, which tells it from somebody else's.
+        self.mind_pins();
+        let now = clock::now();
+        let refused = self.lost.as_ref().and_then(|lost| lost.refusal.as_ref());
+        let since = census.refused_since(refused, now);
+        let configured = self.config.datapath.mode;
+        let mode =
+            if now.0.saturating_sub(since.0) < GRACE { self.without_swap(configured) } else { configured };
         let names: Vec<String> = census.here.iter().map(|(name, _)| name.clone()).collect();
-        let lost = match blocking(|| self.attach_again(&names, mode)) {
+        let refusal = match self.run_on(&names, mode) {
             Ok(()) => {
                 info!("attached again to {}", names.join(", "));
-                census.lost()
+                None
             }
-            Err(error) => {
-                let problem = format!("an interface is back, but the program cannot be attached: {error}");
-                Some(Lost { problem, refused: census.here.clone() })
-            }
+            Err(error) => Some(Refusal { problem: error.to_string(), here: census.here.clone(), since }),
         };
-        self.note_lost(lost);
+        // Next hops may lead by another index.
+        self.watch();
+        self.note_lost(census.lost(refusal));
     }
 
     fn note_lost(&mut self, lost: Option<Lost>) {
         if lost != self.lost {
             match &lost {
-                Some(Lost { problem, .. }) => warn!("{problem}"),
+                Some(lost) => warn!("{lost}"),
                 None => info!("the program runs on all its interfaces again"),
             }
             self.lost = lost;
         }
     }
 
-    fn attach_again(&mut self, here: &[String], mode: AttachMode) -> Result<(), Error> {
-        let notices = self.datapath.attach(here, mode)?;
+    /// Makes the program run on exactly these interfaces, and has packets leave by those that it runs on, whether or not
+    /// one of them refuses.
+    pub(super) fn run_on(&mut self, names: &[String], mode: AttachMode) -> Result<(), Error> {
+        let mut notices = Vec::new();
+        let attached = blocking(|| self.datapath.attach(names, mode, &mut notices));
         notices.iter().for_each(start::log);
-        self.steering.sync_devices(&self.datapath.redirect_targets())?;
-        // Next hops may lead by another index.
-        self.watch();
-        Ok(())
+        let targets = self.datapath.redirect_targets();
+        attached.and(blocking(|| self.steering.sync_devices(&targets)))
+    }
+
+    /// The mode in which no driver loses the program to the network stack because another one refuses it.
+    pub(super) fn without_swap(&self, mode: AttachMode) -> AttachMode {
+        let is_native = self.datapath.attached().iter().all(|one| one.native);
+        if mode == AttachMode::Auto && is_native { AttachMode::Native } else { mode }
     }
 }
 
@@ -157,26 +195,44 @@ mod tests {
     #[test]
     fn nothing_has_changed() {
         let census = census(&[("wan0", 4), ("lan0", 5)]);
-        assert!(!census.anew);
-        assert_eq!(census.lost(), None);
+        assert!(!census.is_reason(Occasion::Announcement, None) && !census.is_reason(Occasion::Tick, None));
+        assert_eq!(census.lost(None), None);
     }
 
     #[test]
     fn one_is_gone_and_comes_back_as_another() {
         let gone = census(&[("wan0", 4)]);
-        assert!(!gone.anew, "there is nothing to attach to");
-        assert!(gone.lost().unwrap().problem.starts_with("interface lan0 is gone"));
+        assert!(!gone.is_reason(Occasion::Tick, None), "there is nothing to attach to");
+        assert!(gone.lost(None).unwrap().to_string().starts_with("interface lan0 is gone"));
         let back = census(&[("wan0", 4), ("lan0", 9)]);
-        assert!(back.anew && back.here == [("wan0".to_owned(), 4), ("lan0".to_owned(), 9)]);
-        assert_eq!(back.lost(), None);
+        assert!(back.is_reason(Occasion::Announcement, None) && back.is_reason(Occasion::Tick, None));
+        assert_eq!(back.here, [("wan0".to_owned(), 4), ("lan0".to_owned(), 9)]);
+        assert_eq!(back.lost(None), None);
     }
 
     #[test]
-    fn what_was_refused_is_tried_again_when_it_is_another() {
+    fn what_was_refused_is_tried_again_with_ticks_or_when_it_is_another() {
         let (back, other) = (census(&[("wan0", 4), ("lan0", 9)]), census(&[("wan0", 4), ("lan0", 10)]));
-        let refused = Lost { problem: "no".to_owned(), refused: back.here.clone() };
-        assert!(back.is_news(None) && back.is_news(census(&[("wan0", 4)]).lost().as_ref()));
-        assert!(!back.is_news(Some(&refused)) && other.is_news(Some(&refused)));
-        assert!(!census(&[("wan0", 4), ("lan0", 5)]).is_news(None), "it runs there");
+        let since = Moment(Duration::from_secs(5));
+        let refused = Refusal { problem: "no".to_owned(), here: back.here.clone(), since };
+        let refused = Some(&refused);
+        assert!(!back.is_reason(Occasion::Announcement, refused) && back.is_reason(Occasion::Tick, refused));
+        assert!(other.is_reason(Occasion::Announcement, refused));
+        let now = Moment(Duration::from_secs(7));
+        assert_eq!(back.refused_since(refused, now), since);
+        assert_eq!(other.refused_since(refused, now), now, "another one has its own time");
+        assert_eq!(back.refused_since(None, now), now);
+    }
+
+    #[test]
+    fn what_is_lost_is_told_whole() {
+        let gone = census(&[("wan0", 4)]);
+        let refusal =
+            Refusal { problem: "busy".to_owned(), here: gone.here.clone(), since: Moment::default() };
+        let told = gone.lost(Some(refusal)).unwrap().to_string();
+        assert!(
+            told.contains("lan0 is gone")
+                && told.ends_with("; an interface is back, but the program cannot be attached: busy")
+        );
     }
 }

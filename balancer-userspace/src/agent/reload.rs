@@ -9,7 +9,7 @@ use balancer_control::Input;
 
 use super::core::{Agent, timeouts};
 use super::sweeping::Order;
-use super::{blocking, clock, start};
+use super::{blocking, clock};
 use crate::api::Peer;
 use crate::api::wire::{ApiError, ErrorCode, Reload};
 use crate::config::{self, Checked, Config, LoadError};
@@ -114,7 +114,9 @@ impl Agent {
         let interfaces = self.choose_interfaces(config)?;
         let here = present(&interfaces, &self.interfaces, interface_index)?;
         let (now, mode) = (self.attached_names(), config.datapath.mode);
-        if here == now && mode == self.config.datapath.mode {
+        // What is still to be attached to those from before is for ticks.
+        let same = here == now || interfaces == self.interfaces;
+        if same && mode == self.config.datapath.mode {
             self.interfaces = interfaces;
             return Ok(());
         }
@@ -129,31 +131,24 @@ impl Agent {
         };
         let hops: Vec<(BackendId, Hop)> = self.hops.iter().filter_map(by_gone).collect();
         let unknown: Vec<(BackendId, Hop)> = hops.iter().map(|(id, _)| (*id, Hop::UNKNOWN)).collect();
-        let moved = blocking(|| {
+        let left = blocking(|| {
             self.steering.put_hops(&unknown)?;
-            self.steering.sync_devices(&stay)?;
-            self.datapath.attach(&here, mode)
+            self.steering.sync_devices(&stay)
         });
-        match moved {
-            Ok(notices) => {
-                notices.iter().for_each(start::log);
-                self.interfaces = interfaces;
-                self.hops.retain(|id, _| !hops.iter().any(|(other, _)| other == id));
+        // Flows are not given to the host's stack for a moment for the sake of an interface that is new.
+        let moved = left.and_then(|()| self.run_on(&here, self.without_swap(mode)));
+        if let Err(error) = moved {
+            let still = now.into_iter().filter(|name| interface_index(name).is_some());
+            let back = self
+                .run_on(&still.collect::<Vec<_>>(), self.config.datapath.mode)
+                .and_then(|()| blocking(|| self.steering.put_hops(&hops)));
+            if let Err(again) = back {
+                warn!("interfaces could not be taken back: {again}");
             }
-            Err(error) => {
-                let still = now.into_iter().filter(|name| interface_index(name).is_some());
-                let back = blocking(|| {
-                    self.datapath.attach(&still.collect::<Vec<_>>(), self.config.datapath.mode)?;
-                    self.steering.sync_devices(&self.datapath.redirect_targets())?;
-                    self.steering.put_hops(&hops)
-                });
-                if let Err(again) = back {
-                    warn!("interfaces could not be taken back: {again}");
-                }
-                return Err(error.into());
-            }
+            return Err(error.into());
         }
-        blocking(|| self.steering.sync_devices(&self.datapath.redirect_targets()))?;
+        self.interfaces = interfaces;
+        self.hops.retain(|id, _| !hops.iter().any(|(other, _)| other == id));
         Ok(())
     }
 

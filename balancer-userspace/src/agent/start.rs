@@ -211,9 +211,7 @@ impl Agent {
             return Err(anyhow!("failed to fill the maps: {problem}"));
         }
         let mode = self.config.datapath.mode;
-        let notices = blocking(|| self.datapath.attach(&interfaces, mode))?;
-        notices.iter().for_each(log);
-        blocking(|| self.steering.sync_devices(&self.datapath.redirect_targets()))?;
+        self.run_on(&interfaces, mode)?;
         self.watch();
         info!("steering {} services on {}", self.config.services.len(), interfaces.join(", "));
         Ok(())

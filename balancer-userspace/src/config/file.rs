@@ -94,8 +94,9 @@ pub struct AgentSection {
 pub struct DatapathSection {
     /// Interfaces to attach to. Without it: those that have a VIP, and those that backends are routed through, as found at a start and at each reload.
     pub interfaces: Option<Vec<String>>,
-    /// How to attach. `auto` takes the driver's mode and falls back to the generic one, which is slower, with a warning.
-    /// Where only the clients' interface falls back, replies do not get out: write `generic`. `native` refuses to fall back.
+    /// How to attach. `auto` has the drivers run the program; where one of them refuses it, the network stack runs it on
+    /// all interfaces (generic mode), which is slower, with a warning. What runs stays as it is, as a change of mode leaves
+    /// a gap: `balancer detach` and a start decide anew. `native` and `generic` refuse anything else.
     #[schemars(extend("default" = "auto"))]
     pub mode: Option<AttachMode>,
     /// IPv4 flows that the flow table holds. 108 bytes of kernel memory each, 16 of them for the numbers of shielded

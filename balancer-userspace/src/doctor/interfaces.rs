@@ -11,12 +11,14 @@ use crate::kernel::net::Link;
 const LARGEST_MTU: u32 = 3498;
 
 pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], report: &mut Report) {
-    for link in chosen {
+    let asked: Vec<_> = chosen.iter().map(|link| (*link, XdpFeatures::of(link.index))).collect();
+    let unable = asked.iter().find(|(_, xdp)| is_unable(xdp)).map(|(link, _)| link.name.clone());
+    let mode = Mode { configured: config.datapath.mode, unable };
+    let generic = mode.is_generic();
+    for (link, xdp) in asked {
         let features = Features::of(&link.name).unwrap_or_default();
         state(link, &features, report);
-        let xdp = XdpFeatures::of(link.index);
-        let generic = is_generic(config.datapath.mode, &xdp);
-        native(config.datapath.mode, link, &features, xdp, report);
+        native(&mode, link, &features, xdp, report);
         offloads(link, links, &features, report);
         merging(link, &features, generic).into_iter().for_each(|finding| report.add(finding));
         placement::examine(link, generic).into_iter().for_each(|finding| report.add(finding));
@@ -43,10 +45,27 @@ fn state(link: &Link, features: &Features, report: &mut Report) {
     });
 }
 
-/// Whether the program will run in the network stack. A kernel that does not say what drivers can do is trusted.
-fn is_generic(mode: AttachMode, xdp: &std::io::Result<Option<XdpFeatures>>) -> bool {
-    let unable = matches!(xdp, Ok(Some(xdp)) if !(xdp.is_native() && xdp.redirects()));
-    mode == AttachMode::Generic || (mode == AttachMode::Auto && unable)
+/// How the program will be attached to all interfaces.
+struct Mode {
+    configured: AttachMode,
+    /// An interface whose driver does not run the program, so that with `auto` none does.
+    unable: Option<String>,
+}
+
+impl Mode {
+    /// Whether the program will run in the network stack.
+    const fn is_generic(&self) -> bool {
+        match self.configured {
+            AttachMode::Generic => true,
+            AttachMode::Auto => self.unable.is_some(),
+            AttachMode::Native => false,
+        }
+    }
+}
+
+/// Whether a driver has no native mode. A kernel that does not say what drivers can do is trusted.
+const fn is_unable(xdp: &std::io::Result<Option<XdpFeatures>>) -> bool {
+    matches!(xdp, Ok(Some(xdp)) if !(xdp.is_native() && xdp.redirects()))
 }
 
 /// Packets that are merged before the program sees them.
@@ -62,7 +81,7 @@ fn merging(link: &Link, features: &Features, generic: bool) -> Option<Finding> {
 }
 
 fn native(
-    mode: AttachMode,
+    mode: &Mode,
     link: &Link,
     features: &Features,
     xdp: std::io::Result<Option<XdpFeatures>>,
@@ -75,11 +94,17 @@ fn native(
             "in generic mode the network stack allocates a buffer for each packet before the program sees it",
         )
     };
-    let finding = match (mode, xdp) {
+    let finding = match (mode.configured, xdp) {
         (AttachMode::Generic, _) => Finding::ok(check, "generic mode, as configured"),
-        (_, Ok(Some(xdp))) if xdp.is_native() && xdp.redirects() => {
-            Finding::ok(check, "native mode is possible")
-        }
+        (configured, Ok(Some(xdp))) if xdp.is_native() && xdp.redirects() => match &mode.unable {
+            Some(other) if configured == AttachMode::Auto => refused(Finding::warn(
+                check,
+                format!(
+                    "driver {driver} has native mode; generic mode will be used, as {other} has no other"
+                ),
+            )),
+            _ => Finding::ok(check, "native mode is possible"),
+        },
         (AttachMode::Native, Ok(Some(_))) => {
             refused(Finding::fail(check, format!("driver {driver} has no native mode")))
                 .fix("mode = \"generic\" or \"auto\"")
@@ -95,14 +120,16 @@ fn native(
         (_, Err(error)) => Finding::warn(check, format!("cannot ask for native mode: {error}")),
     };
     report.add(finding);
-    jumbo(mode, link).into_iter().for_each(|finding| report.add(finding));
+    jumbo(mode.configured, link).into_iter().for_each(|finding| report.add(finding));
 }
 
 /// Frames that do not fit one page.
 fn jumbo(mode: AttachMode, link: &Link) -> Option<Finding> {
     let then = match mode {
         AttachMode::Generic => return None,
-        AttachMode::Auto => "generic mode is used then, which copies each packet that is in pieces",
+        AttachMode::Auto => {
+            "generic mode is used then, on all interfaces, which copies each packet that is in pieces"
+        }
         AttachMode::Native => "the agent does not start then",
     };
     (link.mtu > LARGEST_MTU && link.name != "lo").then(|| {
@@ -257,14 +284,16 @@ mod tests {
 
     #[test]
     fn the_mode_is_foreseen() {
-        let silent = || Ok(None);
-        assert!(is_generic(AttachMode::Generic, &silent()));
-        assert!(!is_generic(AttachMode::Auto, &silent()));
+        let generic = |configured, unable: Option<&str>| {
+            Mode { configured, unable: unable.map(str::to_owned) }.is_generic()
+        };
+        assert!(generic(AttachMode::Generic, None));
+        assert!(!generic(AttachMode::Auto, None));
+        assert!(generic(AttachMode::Auto, Some("br0")), "of all interfaces");
+        assert!(!generic(AttachMode::Native, Some("br0")), "the agent refuses");
+        assert!(!is_unable(&Ok(None)));
         // The loopback device has no native mode.
         let loopback = XdpFeatures::of(1);
-        if matches!(loopback, Ok(Some(_))) {
-            assert!(is_generic(AttachMode::Auto, &loopback));
-            assert!(!is_generic(AttachMode::Native, &loopback), "the agent refuses");
-        }
+        assert_eq!(is_unable(&loopback), matches!(loopback, Ok(Some(_))));
     }
 }

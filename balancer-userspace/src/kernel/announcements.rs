@@ -43,8 +43,21 @@ impl Announcements {
     ///
     /// When the kernel no longer tells.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<RouteNetlinkMessage>>, Error> {
+        Ok(self.receive().await?.and_then(|datagram| messages(&datagram)))
+    }
+
+    /// Waits until anything is announced.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::next`].
+    pub(crate) async fn any(&mut self) -> Result<(), Error> {
+        self.receive().await.map(drop)
+    }
+
+    async fn receive(&mut self) -> Result<Option<Vec<u8>>, Error> {
         match self.0.recv_from_full().await {
-            Ok((datagram, _)) => Ok(messages(&datagram)),
+            Ok((datagram, _)) => Ok(Some(datagram)),
             // More was announced than the socket could hold.
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(None),
             Err(source) => Err(Error::Netlink { what: WHAT, source }),

@@ -164,16 +164,19 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// When an interface does not exist, runs somebody else's program, or cannot run ours in the mode asked for.
-    /// Interfaces that came before it in the list then run this version already.
-    pub fn attach(&mut self, interfaces: &[String], mode: AttachMode) -> Result<Vec<Notice>, Error> {
-        let mut notices = Vec::new();
-        match self.upgrade.take() {
-            None => self.attach_links(interfaces, mode, &mut notices)?,
-            Some(upgrade) => self.change_over(&upgrade, interfaces, mode, &mut notices)?,
-        }
-        self.held = Held::open(&self.pins)?;
-        Ok(notices)
+    /// When an interface does not exist, runs somebody else's program, or cannot run ours in the mode asked for. The other
+    /// interfaces run this version all the same, and none was taken off.
+    pub fn attach(
+        &mut self,
+        interfaces: &[String],
+        mode: AttachMode,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Error> {
+        let attached = match self.upgrade.take() {
+            None => self.attach_links(interfaces, mode, notices),
+            Some(upgrade) => self.change_over(&upgrade, interfaces, mode, notices),
+        };
+        attached.and(Held::open(&self.pins).map(|held| self.held = held))
     }
 
     fn attach_links(
@@ -182,8 +185,9 @@ impl Datapath {
         mode: AttachMode,
         notices: &mut Vec<Notice>,
     ) -> Result<(), Error> {
-        self.attached = links::attach(&self.pins, program(&mut self.ebpf)?, interfaces, mode, notices)?;
-        Ok(())
+        let attached = links::attach(&self.pins, program(&mut self.ebpf)?, interfaces, mode, notices);
+        let running = links::running(&self.pins, interfaces, notices);
+        attached.and(running.map(|running| self.attached = running))
     }
 
     /// Puts our maps in the place of the old ones, and our program into the links. Should anything fail on the way, the

@@ -195,6 +195,18 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The interface's driver does not run the program.
+    #[error(
+        "cannot attach to interface {interface} in native mode; its driver may not support XDP, its MTU or its offloads \
+         may be in the way (`balancer doctor` looks), or use mode = \"generic\""
+    )]
+    DriverRefuses {
+        /// The interface.
+        interface: String,
+        /// What the driver said.
+        #[source]
+        source: io::Error,
+    },
     /// The interface runs our program in another mode than configured.
     #[error(
         "interface {interface} runs the program in {running} mode and the configuration wants {wanted} mode; the two \

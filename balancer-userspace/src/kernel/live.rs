@@ -11,7 +11,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::net::{AttachedProgram, Net};
-use super::{Error, Object, Opened, Options, Sizes, detach, sys};
+use super::{Error, Notice, Object, Opened, Options, Sizes, detach, sys};
+use crate::config::AttachMode;
 use crate::kernel::Datapath;
 
 /// Runs a test in a network namespace of its own, with the pair of interfaces `one` and `two`.
@@ -33,6 +34,12 @@ pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
 pub(crate) fn ip(arguments: &str) {
     let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Makes a program run on exactly `interfaces`.
+fn attach(opened: &mut Opened, interfaces: &[String], mode: AttachMode) -> Result<Vec<Notice>, Error> {
+    let mut notices = Vec::new();
+    opened.datapath.attach(interfaces, mode, &mut notices).map(|()| notices)
 }
 
 /// A pin directory and a lock file of a test's own; gone with it.

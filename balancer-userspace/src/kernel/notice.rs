@@ -33,12 +33,18 @@ pub enum Notice {
         /// Whether the driver runs it.
         native: bool,
     },
-    /// The driver refused the program, so that the network stack runs it: slower, and after an allocation per packet.
+    /// The driver refused the program, so that the network stack runs it on all interfaces: slower, and after an
+    /// allocation per packet.
     Generic {
         /// The interface.
         interface: String,
         /// What the driver said.
         reason: String,
+    },
+    /// The driver ran the program, and no longer does, for the sake of one that refuses it.
+    TakenFromDriver {
+        /// The interface.
+        interface: String,
     },
     /// The program that was attached is this build's; it was left alone.
     Kept {
@@ -74,7 +80,10 @@ impl Notice {
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         match self {
-            Self::Generic { .. } | Self::LinkOfLostInterface { .. } | Self::PinnedAgain { .. } => true,
+            Self::Generic { .. }
+            | Self::TakenFromDriver { .. }
+            | Self::LinkOfLostInterface { .. }
+            | Self::PinnedAgain { .. } => true,
             Self::Mounted { .. }
             | Self::LeftoverRemoved { .. }
             | Self::Created { .. }
@@ -109,7 +118,12 @@ impl fmt::Display for Notice {
             Self::Generic { interface, reason } => write!(
                 f,
                 "interface {interface} cannot run the program in its driver ({reason}); the network stack runs it \
-                 (generic mode), which is slower"
+                 (generic mode) on all interfaces, which is slower"
+            ),
+            Self::TakenFromDriver { interface } => write!(
+                f,
+                "took the program out of the driver of {interface}; what arrived there until the network stack had it \
+                 was the host's"
             ),
             Self::Kept { interface } => {
                 write!(f, "interface {interface} runs this version of the program already")

@@ -56,7 +56,7 @@ impl Agent {
         for backend in status.backends.iter().filter(|one| one.state == wire::BackendState::Ejected) {
             problems.push(format!("{}/{} is ejected: {}", backend.service, backend.name, backend.reason));
         }
-        problems.extend(self.lost.as_ref().map(|lost| lost.problem.clone()));
+        problems.extend(self.lost.as_ref().map(ToString::to_string));
         problems.extend(self.unpinned.clone());
         problems.extend(self.doubt.iter().map(|problem| format!("a map could not be written: {problem}")));
         problems

@@ -15,34 +15,25 @@ use crate::kernel::net::{Link, Net};
 use crate::kernel::pins::{Pins, names_of_maps};
 use crate::kernel::{Error, Notice, sys};
 
-/// Makes `program` run on exactly `interfaces`.
+/// Makes `program` run on exactly `interfaces`. Where one refuses it, the others are still brought up to date, and none is
+/// taken off. The error is the first refusal.
 pub(super) fn attach(
     pins: &Pins,
     program: &mut Xdp,
     interfaces: &[String],
     mode: AttachMode,
     notices: &mut Vec<Notice>,
-) -> Result<Vec<Attachment>, Error> {
-    let links = Net::open()?.links()?;
-    // All names are looked up before anything is touched.
-    let wanted = interfaces
-        .iter()
-        .map(|name| links.iter().find(|link| link.name == *name).ok_or_else(|| no_interface(name)))
-        .collect::<Result<Vec<_>, _>>()?;
+) -> Result<(), Error> {
     let info = program.info().map_err(Error::program)?;
     let fd = program.fd().map_err(Error::program)?.as_fd();
-    let mut changed = !pins.program().exists();
-    let mut attached = Vec::new();
-    for link in wanted {
-        let (native, replaced) = match pinned_link(pins, link, notices)? {
-            Some(running) => refresh(pins, link, running, mode, (fd, &info), notices)?,
-            None => (create(pins, link, mode, fd, notices)?, true),
-        };
-        changed |= replaced;
-        attached.push(Attachment { ifindex: link.index, interface: link.name.clone(), native });
+    let mut placing = Placing { pins, fd, info: &info, notices, changed: !pins.program().exists() };
+    let placed = placing.all(interfaces, mode);
+    if placing.changed {
+        pin_program(pins, fd)?;
     }
+    let wanted = placed?;
     for ifindex in pins.links()? {
-        if !attached.iter().any(|one| one.ifindex == ifindex) {
+        if !wanted.contains(&ifindex) {
             notices.push(if pins.detach(ifindex)? {
                 Notice::Detached { ifindex }
             } else {
@@ -50,10 +41,142 @@ pub(super) fn attach(
             });
         }
     }
-    if changed {
-        pin_program(pins, fd)?;
+    Ok(())
+}
+
+/// Those of `interfaces` that run a program of ours.
+pub(super) fn running(
+    pins: &Pins,
+    interfaces: &[String],
+    notices: &mut Vec<Notice>,
+) -> Result<Vec<Attachment>, Error> {
+    let links = Net::open()?.links()?;
+    let here = interfaces.iter().filter_map(|name| links.iter().find(|link| link.name == *name));
+    let attachment = |link: &Link| {
+        // An interface whose pin cannot be understood has refused the program for that.
+        let running = pinned_link(pins, link, notices).ok()??;
+        Some(Attachment { ifindex: link.index, interface: link.name.clone(), native: running.native })
+    };
+    Ok(here.filter_map(attachment).collect())
+}
+
+/// All of `names`, looked up before anything is touched.
+fn look_up(names: &[String]) -> Result<Vec<Link>, Error> {
+    let links = Net::open()?.links()?;
+    let find = |name: &String| links.iter().find(|link| link.name == *name).cloned();
+    names.iter().map(|name| find(name).ok_or_else(|| no_interface(name))).collect()
+}
+
+/// A program that is put on interfaces.
+struct Placing<'a> {
+    pins: &'a Pins,
+    fd: BorrowedFd<'a>,
+    info: &'a ProgramInfo,
+    notices: &'a mut Vec<Notice>,
+    /// Whether an interface runs what it did not run before.
+    changed: bool,
+}
+
+impl Placing<'_> {
+    /// Gives the indices of the interfaces.
+    ///
+    /// With `auto` the program runs in all drivers or in none. What came in by a driver cannot leave by an interface whose
+    /// driver has no XDP, and the host's stack does not take a reply there: it comes from the VIP, an address of the host.
+    fn all(&mut self, interfaces: &[String], mode: AttachMode) -> Result<Vec<u32>, Error> {
+        let links = look_up(interfaces)?;
+        let native = match mode {
+            AttachMode::Native => true,
+            AttachMode::Generic => false,
+            AttachMode::Auto => !links.iter().any(|link| self.runs_generic(link)),
+        };
+        let can_swap = mode == AttachMode::Auto;
+        match self.each(&links, native, can_swap) {
+            Err(Error::DriverRefuses { interface, source }) if can_swap => {
+                self.notices.push(Notice::Generic { interface, reason: source.to_string() });
+                // Drivers that took the program run it by now.
+                self.each(&look_up(interfaces)?, false, can_swap)?;
+            }
+            done => done?,
+        }
+        Ok(links.iter().map(|link| link.index).collect())
     }
-    Ok(attached)
+
+    fn runs_generic(&mut self, link: &Link) -> bool {
+        let running = pinned_link(self.pins, link, self.notices);
+        matches!(running, Ok(Some(Running { native: false, .. })))
+    }
+
+    /// Goes on past refusals, of which it gives the first, but for one that leaves no driver to ask.
+    fn each(&mut self, links: &[Link], native: bool, can_swap: bool) -> Result<(), Error> {
+        let mut first = Ok(());
+        for link in links {
+            match self.place(link, native, can_swap) {
+                Err(refusal @ Error::DriverRefuses { .. }) if can_swap => return Err(refusal),
+                done => first = first.and(done),
+            }
+        }
+        first
+    }
+
+    fn place(&mut self, link: &Link, native: bool, can_swap: bool) -> Result<(), Error> {
+        match pinned_link(self.pins, link, self.notices)? {
+            None => match link.xdp.first() {
+                Some(other) => Err(occupied(link, other.id)?),
+                None => self.create(link, native),
+            },
+            Some(running) if running.native == native => self.refresh(link, running),
+            Some(_) if can_swap => {
+                self.pins.detach(link.index)?;
+                self.notices.push(Notice::TakenFromDriver { interface: link.name.clone() });
+                self.create(link, native)
+            }
+            Some(running) => Err(Error::ModeDiffers {
+                interface: link.name.clone(),
+                running: mode_name(running.native),
+                wanted: mode_name(native),
+            }),
+        }
+    }
+
+    /// Brings an interface up to date that runs a program of ours in the mode that it should.
+    fn refresh(&mut self, link: &Link, running: Running) -> Result<(), Error> {
+        let interface = link.name.clone();
+        if same_program(running.program, self.info)? {
+            self.notices.push(Notice::Kept { interface });
+            return Ok(());
+        }
+        let path = self.pins.link(link.index);
+        let pinned = sys::obj_get(&path).map_err(Error::pin("open", &path))?;
+        sys::link_update(pinned.as_fd(), self.fd).map_err(|source| Error::Attach {
+            interface: interface.clone(),
+            mode: mode_name(running.native),
+            remedy: "; the program that was attached still runs",
+            source,
+        })?;
+        self.notices.push(Notice::Replaced { interface });
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Attaches to an interface that has no program.
+    fn create(&mut self, link: &Link, native: bool) -> Result<(), Error> {
+        let flag = if native { sys::XdpFlag::Native } else { sys::XdpFlag::Generic };
+        let interface = link.name.clone();
+        let fd = sys::link_create(self.fd, link.index, flag).map_err(|source| {
+            let interface = interface.clone();
+            if native && is_refusal_of_driver(&source) {
+                Error::DriverRefuses { interface, source }
+            } else {
+                Error::Attach { interface, mode: mode_name(native), remedy: "", source }
+            }
+        })?;
+        // Unless it is pinned, the link is given up with `fd`, and the interface is as it was.
+        let path = self.pins.link(link.index);
+        sys::obj_pin(fd.as_fd(), &path).map_err(Error::pin("pin the link at", &path))?;
+        self.notices.push(Notice::Attached { interface, native });
+        self.changed = true;
+        Ok(())
+    }
 }
 
 /// The program that our pinned link runs on an interface.
@@ -91,44 +214,6 @@ fn pinned_link(pins: &Pins, link: &Link, notices: &mut Vec<Notice>) -> Result<Op
     }
 }
 
-/// Brings an interface that runs a program of ours up to date. Says whether it is native and whether it was replaced.
-fn refresh(
-    pins: &Pins,
-    link: &Link,
-    running: Running,
-    mode: AttachMode,
-    (fd, info): (BorrowedFd<'_>, &ProgramInfo),
-    notices: &mut Vec<Notice>,
-) -> Result<(bool, bool), Error> {
-    let fits = match mode {
-        AttachMode::Auto => true,
-        AttachMode::Native => running.native,
-        AttachMode::Generic => !running.native,
-    };
-    if !fits {
-        return Err(Error::ModeDiffers {
-            interface: link.name.clone(),
-            running: mode_name(running.native),
-            wanted: mode_name(!running.native),
-        });
-    }
-    let interface = link.name.clone();
-    if same_program(running.program, info)? {
-        notices.push(Notice::Kept { interface });
-        return Ok((running.native, false));
-    }
-    let path = pins.link(link.index);
-    let pinned = sys::obj_get(&path).map_err(Error::pin("open", &path))?;
-    sys::link_update(pinned.as_fd(), fd).map_err(|source| Error::Attach {
-        interface: interface.clone(),
-        mode: mode_name(running.native),
-        remedy: "; the program that was attached still runs",
-        source,
-    })?;
-    notices.push(Notice::Replaced { interface });
-    Ok((running.native, true))
-}
-
 /// Whether a loaded program has the same instructions, the same pinned maps and the same constants.
 fn same_program(id: u32, ours: &ProgramInfo) -> Result<bool, Error> {
     let Some(theirs) = find_program(id)? else { return Ok(false) };
@@ -155,49 +240,6 @@ fn resources(program: &ProgramInfo) -> Result<BTreeMap<String, Vec<u8>>, Error> 
         resources.insert(name, value);
     }
     Ok(resources)
-}
-
-/// Attaches to an interface that has no program of ours.
-fn create(
-    pins: &Pins,
-    link: &Link,
-    mode: AttachMode,
-    program: BorrowedFd<'_>,
-    notices: &mut Vec<Notice>,
-) -> Result<bool, Error> {
-    if let Some(other) = link.xdp.first() {
-        return Err(occupied(link, other.id)?);
-    }
-    let interface = link.name.clone();
-    let failed = |mode, remedy| {
-        let interface = link.name.clone();
-        move |source| Error::Attach { interface, mode, remedy, source }
-    };
-    let native = || sys::link_create(program, link.index, sys::XdpFlag::Native);
-    let generic =
-        || sys::link_create(program, link.index, sys::XdpFlag::Generic).map_err(failed("generic", ""));
-    let (fd, runs_native) = match mode {
-        AttachMode::Generic => (generic()?, false),
-        AttachMode::Native => {
-            let remedy = "; its driver may not support XDP, its MTU or its offloads may be in the way (`balancer \
-                          doctor` looks), or use mode = \"generic\"";
-            (native().map_err(failed("native", remedy))?, true)
-        }
-        AttachMode::Auto => match native() {
-            Ok(fd) => (fd, true),
-            Err(error) if is_refusal_of_driver(&error) => {
-                let fd = generic()?;
-                notices.push(Notice::Generic { interface: interface.clone(), reason: error.to_string() });
-                (fd, false)
-            }
-            Err(error) => return Err(failed("native", "")(error)),
-        },
-    };
-    // Unless it is pinned, the link is given up with `fd`, and the interface is as it was.
-    let path = pins.link(link.index);
-    sys::obj_pin(fd.as_fd(), &path).map_err(Error::pin("pin the link at", &path))?;
-    notices.push(Notice::Attached { interface, native: runs_native });
-    Ok(runs_native)
 }
 
 /// Whether the driver itself said no, and not for example the lack of a privilege or a busy interface.

@@ -3,7 +3,7 @@ use std::os::fd::AsFd as _;
 use aya::maps::{Array, MapData};
 use balancer_common::abi::{ABI_VERSION, BackendId, Flow, FlowKey4, FlowState, Settings, names};
 
-use super::{Site, chain, in_namespace, ip, programs};
+use super::{Site, attach, chain, in_namespace, ip, programs};
 use crate::config::AttachMode;
 use crate::kernel::{Datapath, Error, Notice, Opened, detach, sys};
 
@@ -25,7 +25,7 @@ fn a_restart_adopts_maps_and_keeps_the_same_program() {
         let site = Site::new();
         let mut first = site.open();
         assert!(!first.adopted);
-        let notices = first.datapath.attach(&names(&["one"]), AttachMode::Native).unwrap();
+        let notices = attach(&mut first, &names(&["one"]), AttachMode::Native).unwrap();
         assert_eq!(notices, [Notice::Attached { interface: "one".to_owned(), native: true }]);
         assert!(first.datapath.redirect_targets().len() == 1);
         let key = put_flow(&mut first);
@@ -39,7 +39,7 @@ fn a_restart_adopts_maps_and_keeps_the_same_program() {
         assert!(second.adopted);
         assert!(second.maps.flows.v4.get(&key).unwrap().is_some());
         assert_eq!(second.maps.steering.settings().unwrap().hash_key, hash_key);
-        let notices = second.datapath.attach(&names(&["one"]), AttachMode::Auto).unwrap();
+        let notices = attach(&mut second, &names(&["one"]), AttachMode::Auto).unwrap();
         assert_eq!(notices, [Notice::Kept { interface: "one".to_owned() }]);
         assert_eq!(programs("one"), before);
     });
@@ -51,7 +51,7 @@ fn another_program_on_our_link_is_replaced() {
     in_namespace(|| {
         let (site, other) = (Site::new(), Site::new());
         let mut first = site.open();
-        first.datapath.attach(&names(&["one"]), AttachMode::Native).unwrap();
+        attach(&mut first, &names(&["one"]), AttachMode::Native).unwrap();
         // The same instructions, but with other maps: what it steers by is not what is pinned here.
         let mut stranger = other.open();
         let program = stranger.datapath.program().unwrap().fd().unwrap().as_fd();
@@ -63,7 +63,7 @@ fn another_program_on_our_link_is_replaced() {
         let before = programs("one");
 
         let mut second = site.open();
-        let notices = second.datapath.attach(&names(&["one"]), AttachMode::Native).unwrap();
+        let notices = attach(&mut second, &names(&["one"]), AttachMode::Native).unwrap();
         assert_eq!(notices, [Notice::Replaced { interface: "one".to_owned() }]);
         let ours = second.datapath.program().unwrap().info().unwrap().id();
         assert_ne!(programs("one"), before);
@@ -174,16 +174,20 @@ fn an_interface_of_somebody_else_is_refused() {
     in_namespace(|| {
         let (site, other) = (Site::new(), Site::new());
         let mut theirs = other.open();
-        theirs.datapath.attach(&names(&["one"]), AttachMode::Native).unwrap();
+        attach(&mut theirs, &names(&["one"]), AttachMode::Native).unwrap();
         let before = programs("one");
         let mut ours = site.open();
         for mode in [AttachMode::Auto, AttachMode::Generic] {
-            let refused = ours.datapath.attach(&names(&["one"]), mode).unwrap_err();
+            let refused = attach(&mut ours, &names(&["one"]), mode).unwrap_err();
             let Error::Occupied { interface, id, name } = &refused else { panic!("{refused}") };
             assert_eq!((interface.as_str(), *id, name.as_str()), ("one", before[0].id, names::PROGRAM));
         }
+        let refused = attach(&mut ours, &names(&["one", "two"]), AttachMode::Auto).unwrap_err();
+        assert!(matches!(refused, Error::Occupied { .. }), "{refused}");
+        let attached = ours.datapath.attached();
+        assert!(attached.len() == 1 && attached[0].interface == "two" && attached[0].native, "{attached:?}");
         assert_eq!(programs("one"), before);
-        let refused = ours.datapath.attach(&names(&["three"]), AttachMode::Auto).unwrap_err();
+        let refused = attach(&mut ours, &names(&["three"]), AttachMode::Auto).unwrap_err();
         assert!(matches!(&refused, Error::NoInterface { name } if name == "three"), "{refused}");
     });
 }
@@ -195,25 +199,36 @@ fn modes_fall_back_or_refuse() {
         let site = Site::new();
         let mut opened = site.open();
         // The loopback interface has no native XDP.
-        let refused = opened.datapath.attach(&names(&["lo"]), AttachMode::Native).unwrap_err();
+        let refused = attach(&mut opened, &names(&["lo"]), AttachMode::Native).unwrap_err();
         assert!(chain(&refused).contains("cannot attach to interface lo in native mode"), "{refused}");
-        let notices = opened.datapath.attach(&names(&["one", "lo"]), AttachMode::Auto).unwrap();
-        assert!(
-            notices
-                .iter()
-                .any(|notice| matches!(notice, Notice::Generic { interface, .. } if interface == "lo"))
-        );
-        assert!(notices.iter().filter(|notice| notice.is_warning()).count() == 1);
-        assert!(!programs("lo")[0].native);
-        assert_eq!(opened.datapath.redirect_targets().len(), 1, "from a driver to the stack is no way");
-
-        let refused = opened.datapath.attach(&names(&["one"]), AttachMode::Generic).unwrap_err();
+        attach(&mut opened, &names(&["one"]), AttachMode::Auto).unwrap();
+        assert!(programs("one")[0].native);
+        let refused = attach(&mut opened, &names(&["one"]), AttachMode::Generic).unwrap_err();
         assert!(matches!(refused, Error::ModeDiffers { .. }), "{refused}");
+        let refused = attach(&mut opened, &names(&["lo", "one"]), AttachMode::Native).unwrap_err();
+        assert!(matches!(&refused, Error::DriverRefuses { interface, .. } if interface == "lo"), "{refused}");
         assert!(programs("one")[0].native, "a refusal changes nothing");
 
-        let notices = opened.datapath.attach(&names(&["one"]), AttachMode::Auto).unwrap();
+        // What came in by a driver could not leave by the loopback interface.
+        let notices = attach(&mut opened, &names(&["one", "lo"]), AttachMode::Auto).unwrap();
+        let warnings: Vec<_> = notices.iter().filter(|notice| notice.is_warning()).collect();
+        assert!(
+            matches!(
+                &warnings[..],
+                [Notice::Generic { interface: lo, .. }, Notice::TakenFromDriver { interface: one }]
+                    if lo == "lo" && one == "one"
+            ),
+            "{notices:?}"
+        );
+        assert!(!programs("lo")[0].native && !programs("one")[0].native);
+        assert_eq!(opened.datapath.redirect_targets().len(), 2);
+        let refused = attach(&mut opened, &names(&["one"]), AttachMode::Native).unwrap_err();
+        assert!(matches!(refused, Error::ModeDiffers { .. }), "{refused}");
+
+        let notices = attach(&mut opened, &names(&["one"]), AttachMode::Auto).unwrap();
         assert!(notices.iter().any(|notice| matches!(notice, Notice::Detached { .. })));
         assert!(programs("lo").is_empty());
+        assert!(!programs("one")[0].native, "one that runs is not given back to its driver");
     });
 }
 
@@ -223,13 +238,13 @@ fn a_lost_interface_and_detaching() {
     in_namespace(|| {
         let site = Site::new();
         let mut opened = site.open();
-        opened.datapath.attach(&names(&["one"]), AttachMode::Auto).unwrap();
+        attach(&mut opened, &names(&["one"]), AttachMode::Auto).unwrap();
         ip("link del one");
         ip("link add one type veth peer name two");
         ip("link set one up");
         ip("link set two up");
         // Whether or not the kernel gives out the same index again, the old pin goes and the new interface is steered.
-        opened.datapath.attach(&names(&["one"]), AttachMode::Auto).unwrap();
+        attach(&mut opened, &names(&["one"]), AttachMode::Auto).unwrap();
         assert_eq!(programs("one").len(), 1);
         drop(opened);
 

@@ -8,7 +8,7 @@ use balancer_common::abi::{
     HalfOpenTags, Hop, Settings, Shielded, names,
 };
 
-use super::{Site, chain, in_namespace, programs};
+use super::{Site, attach, chain, in_namespace, programs};
 use crate::config::AttachMode;
 use crate::kernel::pins::Pins;
 use crate::kernel::records::{Field, Records};
@@ -65,7 +65,7 @@ fn flows_move_to_tables_of_another_size() {
     in_namespace(|| {
         let site = Site::new();
         let mut old = site.open();
-        old.datapath.attach(&one(), AttachMode::Native).unwrap();
+        attach(&mut old, &one(), AttachMode::Native).unwrap();
         let hash_key = old.maps.steering.settings().unwrap().hash_key;
         let (of_cookie, numbers) = shielded(3);
         old.maps.flows.shielded4.insert(&key(1), &numbers).unwrap();
@@ -92,7 +92,7 @@ fn flows_move_to_tables_of_another_size() {
         let (late_flow, late_numbers) = shielded(4);
         late.shielded4.insert(&key(2), &late_numbers).unwrap();
         late.v4.insert(&key(2), &late_flow).unwrap();
-        let notices = new.datapath.attach(&one(), AttachMode::Native).unwrap();
+        let notices = attach(&mut new, &one(), AttachMode::Native).unwrap();
         assert_eq!(notices, [Notice::Replaced { interface: "one".to_owned() }]);
         assert_eq!(flows(&mut new), [(key(1), of_cookie), (key(2), late_flow)]);
         assert_eq!(new.maps.flows.shielded4.get(&key(2)).unwrap(), Some(late_numbers));
@@ -107,7 +107,7 @@ fn flows_move_to_tables_of_another_size() {
         assert_eq!(plan(&options).unwrap(), None);
         let mut again = Datapath::open(&options).unwrap();
         assert_eq!(flows(&mut again).len(), 2);
-        let notices = again.datapath.attach(&one(), AttachMode::Native).unwrap();
+        let notices = attach(&mut again, &one(), AttachMode::Native).unwrap();
         assert_eq!(notices, [Notice::Kept { interface: "one".to_owned() }]);
     });
 }
@@ -209,7 +209,7 @@ fn flows_of_a_version_that_knows_more_are_carried_unless_they_use_it() {
         with_a_field_more(&site.pin_dir, newer, &[(key(1), flow(3), 0), (key(2), flow(4), 0)]);
         let mut opened = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
         assert_eq!(flows(&mut opened), [(key(1), flow(3)), (key(2), flow(4))]);
-        opened.datapath.attach(&one(), AttachMode::Native).unwrap();
+        attach(&mut opened, &one(), AttachMode::Native).unwrap();
         drop(opened);
         assert_eq!(pin_state(&site.pin_dir).unwrap(), PinState::Ours { interfaces: 1 });
     });
@@ -221,7 +221,7 @@ fn carry_over(site: &Site, expected: &[(FlowKey4, Flow)]) -> Plan {
     options.upgrade = true;
     let planned = plan(&options).unwrap().unwrap();
     let mut new = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
-    new.datapath.attach(&one(), AttachMode::Native).unwrap();
+    attach(&mut new, &one(), AttachMode::Native).unwrap();
     assert_eq!(flows(&mut new), expected);
     assert_eq!(pin_state(&site.pin_dir).unwrap(), PinState::Ours { interfaces: 1 });
     planned
@@ -305,7 +305,7 @@ fn an_interrupted_upgrade_is_begun_anew_or_completed() {
     in_namespace(|| {
         let site = Site::new();
         let mut old = site.open();
-        old.datapath.attach(&one(), AttachMode::Native).unwrap();
+        attach(&mut old, &one(), AttachMode::Native).unwrap();
         old.maps.flows.v4.insert(&key(1), &flow(3)).unwrap();
         drop(old);
         let mut options = site.options();
@@ -320,7 +320,7 @@ fn an_interrupted_upgrade_is_begun_anew_or_completed() {
         late.v4.insert(&key(2), &flow(4)).unwrap();
         sys::bytes::exchange(pins.next().dir(), pins.dir()).unwrap();
         let mut new = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
-        let notices = new.datapath.attach(&one(), AttachMode::Native).unwrap();
+        let notices = attach(&mut new, &one(), AttachMode::Native).unwrap();
         assert_eq!(notices, [Notice::Replaced { interface: "one".to_owned() }]);
         assert_eq!(flows(&mut new), [(key(1), flow(3)), (key(2), flow(4))]);
         assert!(!pins.next().dir().exists());
