@@ -12,7 +12,7 @@ use super::core::Agent;
 use super::{blocking, clock, start};
 use crate::config::AttachMode;
 use crate::kernel::announcements::Announcements;
-use crate::kernel::{Attachment, Error, interface_index};
+use crate::kernel::{Attachment, Error, Notice, interface_index};
 
 /// Time for which a driver may refuse the program before the network stack runs it: an interface that is being set up may
 /// refuse what it does not refuse in a moment.
@@ -132,8 +132,6 @@ impl Agent {
     }
 
     fn attach_anew(&mut self, census: &Census) {
-        // The link of another interface may have lost its pin, which tells it from somebody else's.
-        self.mind_pins();
         let now = clock::now();
         let refused = self.lost.as_ref().and_then(|lost| lost.refusal.as_ref());
         let since = census.refused_since(refused, now);
@@ -146,10 +144,11 @@ impl Agent {
                 info!("attached again to {}", names.join(", "));
                 None
             }
-            Err(error) => Some(Refusal { problem: error.to_string(), here: census.here.clone(), since }),
+            Err(error) => {
+                let problem = format!("{:#}", anyhow::Error::from(error));
+                Some(Refusal { problem, here: census.here.clone(), since })
+            }
         };
-        // Next hops may lead by another index.
-        self.watch();
         self.note_lost(census.lost(refusal));
     }
 
@@ -167,10 +166,18 @@ impl Agent {
     /// one of them refuses.
     pub(super) fn run_on(&mut self, names: &[String], mode: AttachMode) -> Result<(), Error> {
         let mut notices = Vec::new();
+        let before = self.datapath.attached().to_vec();
         let attached = blocking(|| self.datapath.attach(names, mode, &mut notices));
-        notices.iter().for_each(start::log);
+        // What stays as it is, is no news with every attempt.
+        let news = |notice: &&Notice| attached.is_ok() || !matches!(notice, Notice::Kept { .. });
+        notices.iter().filter(news).for_each(start::log);
         let targets = self.datapath.redirect_targets();
-        attached.and(blocking(|| self.steering.sync_devices(&targets)))
+        let synced = blocking(|| self.steering.sync_devices(&targets));
+        if self.datapath.attached() != before {
+            // Next hops may lead by another index.
+            self.watch();
+        }
+        attached.and(synced)
     }
 
     /// The mode in which no driver loses the program to the network stack because another one refuses it.

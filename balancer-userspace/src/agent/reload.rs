@@ -12,7 +12,7 @@ use super::sweeping::Order;
 use super::{blocking, clock};
 use crate::api::Peer;
 use crate::api::wire::{ApiError, ErrorCode, Reload};
-use crate::config::{self, Checked, Config, LoadError};
+use crate::config::{self, AttachMode, Checked, Config, LoadError};
 use crate::kernel::nexthop::Problem;
 use crate::kernel::{Attachment, Error, cookies, interface_index};
 use crate::logging;
@@ -139,13 +139,14 @@ impl Agent {
         let moved = left.and_then(|()| self.run_on(&here, self.without_swap(mode)));
         if let Err(error) = moved {
             let still = now.into_iter().filter(|name| interface_index(name).is_some());
+            let before = self.without_swap(self.config.datapath.mode);
             let back = self
-                .run_on(&still.collect::<Vec<_>>(), self.config.datapath.mode)
+                .run_on(&still.collect::<Vec<_>>(), before)
                 .and_then(|()| blocking(|| self.steering.put_hops(&hops)));
             if let Err(again) = back {
                 warn!("interfaces could not be taken back: {again}");
             }
-            return Err(error.into());
+            return Err(refused(error, mode));
         }
         self.interfaces = interfaces;
         self.hops.retain(|id, _| !hops.iter().any(|(other, _)| other == id));
@@ -155,6 +156,19 @@ impl Agent {
     fn attached_names(&self) -> Vec<String> {
         self.datapath.attached().iter().map(|attachment| attachment.interface.clone()).collect()
     }
+}
+
+/// What was refused, with what helps where a new interface would take the program out of drivers that run it.
+fn refused(error: Error, mode: AttachMode) -> anyhow::Error {
+    if mode == AttachMode::Auto
+        && let Error::DriverRefuses { interface, source } = &error
+    {
+        return anyhow::anyhow!(
+            "interface {interface} cannot run the program in its driver, as the others do ({source}); a restart of the \
+             agent has the network stack run it on all interfaces (generic mode), with a gap"
+        );
+    }
+    error.into()
 }
 
 /// The interfaces of a configuration that exist. One that was there before and is gone, as a modem that was pulled, is

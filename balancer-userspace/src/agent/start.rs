@@ -212,7 +212,6 @@ impl Agent {
         }
         let mode = self.config.datapath.mode;
         self.run_on(&interfaces, mode)?;
-        self.watch();
         info!("steering {} services on {}", self.config.services.len(), interfaces.join(", "));
         Ok(())
     }

@@ -95,8 +95,9 @@ pub struct DatapathSection {
     /// Interfaces to attach to. Without it: those that have a VIP, and those that backends are routed through, as found at a start and at each reload.
     pub interfaces: Option<Vec<String>>,
     /// How to attach. `auto` has the drivers run the program; where one of them refuses it, the network stack runs it on
-    /// all interfaces (generic mode), which is slower, with a warning. What runs stays as it is, as a change of mode leaves
-    /// a gap: `balancer detach` and a start decide anew. `native` and `generic` refuse anything else.
+    /// all interfaces (generic mode), which is slower, with a warning. When the agent starts, and when an interface was made
+    /// anew, drivers that ran the program until then lose it to the stack, with a gap; a reload is refused instead.
+    /// `balancer detach` and a start give it back to the drivers. `native` and `generic` refuse anything else.
     #[schemars(extend("default" = "auto"))]
     pub mode: Option<AttachMode>,
     /// IPv4 flows that the flow table holds. 108 bytes of kernel memory each, 16 of them for the numbers of shielded

@@ -165,29 +165,32 @@ impl Datapath {
     /// # Errors
     ///
     /// When an interface does not exist, runs somebody else's program, or cannot run ours in the mode asked for. The other
-    /// interfaces run this version all the same, and none was taken off.
+    /// interfaces run this version all the same, unless flows are being carried over, and none was taken off.
     pub fn attach(
         &mut self,
         interfaces: &[String],
         mode: AttachMode,
         notices: &mut Vec<Notice>,
     ) -> Result<(), Error> {
+        // A link without its pin would pass for somebody else's program.
+        notices.extend(self.restore_pins()?);
         let attached = match self.upgrade.take() {
-            None => self.attach_links(interfaces, mode, notices),
+            None => self.attach_links(interfaces, mode, true, notices),
             Some(upgrade) => self.change_over(&upgrade, interfaces, mode, notices),
         };
-        attached.and(Held::open(&self.pins).map(|held| self.held = held))
+        let held = self.held.follow(&self.pins, attached.is_ok());
+        let running = links::running(&self.pins, interfaces, notices);
+        attached.and(held).and(running.map(|running| self.attached = running))
     }
 
     fn attach_links(
         &mut self,
         interfaces: &[String],
         mode: AttachMode,
+        goes_on: bool,
         notices: &mut Vec<Notice>,
     ) -> Result<(), Error> {
-        let attached = links::attach(&self.pins, program(&mut self.ebpf)?, interfaces, mode, notices);
-        let running = links::running(&self.pins, interfaces, notices);
-        attached.and(running.map(|running| self.attached = running))
+        links::attach(&self.pins, program(&mut self.ebpf)?, interfaces, mode, goes_on, notices)
     }
 
     /// Puts our maps in the place of the old ones, and our program into the links. Should anything fail on the way, the
@@ -199,15 +202,18 @@ impl Datapath {
         mode: AttachMode,
         notices: &mut Vec<Notice>,
     ) -> Result<(), Error> {
-        let pause = upgrade.settle()?;
         let next = self.pins.next();
+        if !self.moved {
+            links::check(&self.pins, interfaces, mode, notices)?;
+        }
+        let pause = upgrade.settle()?;
         if !self.moved {
             sys::bytes::exchange(next.dir(), self.pins.dir())
                 .map_err(Error::pin("replace", self.pins.dir()))?;
             self.moved = true;
         }
         self.pins.take_links(&next)?;
-        self.attach_links(interfaces, mode, notices)?;
+        self.attach_links(interfaces, mode, false, notices)?;
         upgrade.finish()?;
         pause.keep();
         remove_upgraded(&next)

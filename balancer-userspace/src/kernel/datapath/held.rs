@@ -14,14 +14,20 @@ use crate::kernel::{Error, Notice, sys};
 pub(super) struct Held(BTreeMap<String, OwnedFd>);
 
 impl Held {
-    /// Opens everything that is pinned.
-    pub(super) fn open(pins: &Pins) -> Result<Self, Error> {
+    /// Opens everything that is pinned. Where `is_all` there is, lets go of everything else.
+    pub(super) fn follow(&mut self, pins: &Pins, is_all: bool) -> Result<(), Error> {
         let open = |name: String| {
             let path = pins.dir().join(&name);
             let fd = sys::obj_get(&path).map_err(Error::pin("open", &path))?;
             Ok((name, fd))
         };
-        pins.entries()?.into_iter().map(open).collect::<Result<_, Error>>().map(Self)
+        let opened: BTreeMap<_, _> = pins.entries()?.into_iter().map(open).collect::<Result<_, Error>>()?;
+        if is_all {
+            self.0 = opened;
+        } else {
+            self.0.extend(opened);
+        }
+        Ok(())
     }
 
     /// Pins again what is not pinned any more.

@@ -15,23 +15,24 @@ use crate::kernel::net::{Link, Net};
 use crate::kernel::pins::{Pins, names_of_maps};
 use crate::kernel::{Error, Notice, sys};
 
-/// Makes `program` run on exactly `interfaces`. Where one refuses it, the others are still brought up to date, and none is
-/// taken off. The error is the first refusal.
+/// Makes `program` run on exactly `interfaces`. The error is the first refusal; none is taken off then. `goes_on` past it
+/// brings the other interfaces up to date all the same.
 pub(super) fn attach(
     pins: &Pins,
     program: &mut Xdp,
     interfaces: &[String],
     mode: AttachMode,
+    goes_on: bool,
     notices: &mut Vec<Notice>,
 ) -> Result<(), Error> {
     let info = program.info().map_err(Error::program)?;
     let fd = program.fd().map_err(Error::program)?.as_fd();
-    let mut placing = Placing { pins, fd, info: &info, notices, changed: !pins.program().exists() };
+    let changed = !pins.program().exists();
+    let mut placing = Placing { pins, fd, info: &info, goes_on, notices, changed };
     let placed = placing.all(interfaces, mode);
-    if placing.changed {
-        pin_program(pins, fd)?;
-    }
+    let pinned = if placing.changed { pin_program(pins, fd) } else { Ok(()) };
     let wanted = placed?;
+    pinned?;
     for ifindex in pins.links()? {
         if !wanted.contains(&ifindex) {
             notices.push(if pins.detach(ifindex)? {
@@ -44,20 +45,41 @@ pub(super) fn attach(
     Ok(())
 }
 
-/// Those of `interfaces` that run a program of ours.
+/// Where a program of ours runs, in the order of `interfaces`, those that are not among them last.
 pub(super) fn running(
     pins: &Pins,
     interfaces: &[String],
     notices: &mut Vec<Notice>,
 ) -> Result<Vec<Attachment>, Error> {
-    let links = Net::open()?.links()?;
-    let here = interfaces.iter().filter_map(|name| links.iter().find(|link| link.name == *name));
+    let mut links = Net::open()?.links()?;
+    let place = |link: &Link| interfaces.iter().position(|name| *name == link.name);
+    links.sort_by_key(|link| place(link).unwrap_or(usize::MAX));
     let attachment = |link: &Link| {
-        // An interface whose pin cannot be understood has refused the program for that.
+        // A pin that cannot be understood is none of ours.
         let running = pinned_link(pins, link, notices).ok()??;
         Some(Attachment { ifindex: link.index, interface: link.name.clone(), native: running.native })
     };
-    Ok(here.filter_map(attachment).collect())
+    Ok(links.iter().filter_map(attachment).collect())
+}
+
+/// Whether the program can be put on `interfaces` as far as that can be told without touching them.
+pub(super) fn check(
+    pins: &Pins,
+    interfaces: &[String],
+    mode: AttachMode,
+    notices: &mut Vec<Notice>,
+) -> Result<(), Error> {
+    for link in look_up(interfaces)? {
+        match (pinned_link(pins, &link, notices)?, mode) {
+            (None, _) => is_free(&link)?,
+            (Some(Running { native: true, .. }), AttachMode::Generic)
+            | (Some(Running { native: false, .. }), AttachMode::Native) => {
+                return Err(mode_differs(&link, mode == AttachMode::Native));
+            }
+            (Some(_), _) => {}
+        }
+    }
+    Ok(())
 }
 
 /// All of `names`, looked up before anything is touched.
@@ -72,6 +94,8 @@ struct Placing<'a> {
     pins: &'a Pins,
     fd: BorrowedFd<'a>,
     info: &'a ProgramInfo,
+    /// Whether those behind an interface that refuses are brought up to date.
+    goes_on: bool,
     notices: &'a mut Vec<Notice>,
     /// Whether an interface runs what it did not run before.
     changed: bool,
@@ -92,8 +116,9 @@ impl Placing<'_> {
         let can_swap = mode == AttachMode::Auto;
         match self.each(&links, native, can_swap) {
             Err(Error::DriverRefuses { interface, source }) if can_swap => {
+                // No driver loses the program for what fails anyway.
+                check(self.pins, interfaces, mode, self.notices)?;
                 self.notices.push(Notice::Generic { interface, reason: source.to_string() });
-                // Drivers that took the program run it by now.
                 self.each(&look_up(interfaces)?, false, can_swap)?;
             }
             done => done?,
@@ -106,13 +131,14 @@ impl Placing<'_> {
         matches!(running, Ok(Some(Running { native: false, .. })))
     }
 
-    /// Goes on past refusals, of which it gives the first, but for one that leaves no driver to ask.
+    /// Gives the first refusal. Nothing comes behind that of a driver which leaves no driver to ask.
     fn each(&mut self, links: &[Link], native: bool, can_swap: bool) -> Result<(), Error> {
         let mut first = Ok(());
         for link in links {
             match self.place(link, native, can_swap) {
                 Err(refusal @ Error::DriverRefuses { .. }) if can_swap => return Err(refusal),
-                done => first = first.and(done),
+                Err(refusal) if !self.goes_on => return Err(refusal),
+                placed => first = first.and(placed),
             }
         }
         first
@@ -120,22 +146,26 @@ impl Placing<'_> {
 
     fn place(&mut self, link: &Link, native: bool, can_swap: bool) -> Result<(), Error> {
         match pinned_link(self.pins, link, self.notices)? {
-            None => match link.xdp.first() {
-                Some(other) => Err(occupied(link, other.id)?),
-                None => self.create(link, native),
-            },
-            Some(running) if running.native == native => self.refresh(link, running),
-            Some(_) if can_swap => {
-                self.pins.detach(link.index)?;
-                self.notices.push(Notice::TakenFromDriver { interface: link.name.clone() });
+            None => {
+                is_free(link)?;
                 self.create(link, native)
             }
-            Some(running) => Err(Error::ModeDiffers {
-                interface: link.name.clone(),
-                running: mode_name(running.native),
-                wanted: mode_name(native),
-            }),
+            Some(running) if running.native == native => self.refresh(link, running),
+            Some(running) if can_swap => self.swap(link, running),
+            Some(_) => Err(mode_differs(link, native)),
         }
+    }
+
+    /// Has an interface run the program in the other mode.
+    fn swap(&mut self, link: &Link, running: Running) -> Result<(), Error> {
+        self.pins.detach(link.index)?;
+        self.notices.push(Notice::TakenFromDriver { interface: link.name.clone() });
+        let refusal = match self.create(link, !running.native) {
+            Ok(()) => return Ok(()),
+            Err(refusal) => refusal,
+        };
+        // It is not left without a program for that.
+        self.create(link, running.native).and(Err(refusal))
     }
 
     /// Brings an interface up to date that runs a program of ours in the mode that it should.
@@ -261,10 +291,20 @@ fn is_refusal_of_driver(error: &io::Error) -> bool {
     )
 }
 
-fn occupied(link: &Link, id: u32) -> Result<Error, Error> {
-    let name = find_program(id)?.and_then(|info| info.name_as_str().map(str::to_owned));
+/// Fails when somebody else's program is there.
+fn is_free(link: &Link) -> Result<(), Error> {
+    let Some(other) = link.xdp.first() else { return Ok(()) };
+    let name = find_program(other.id)?.and_then(|info| info.name_as_str().map(str::to_owned));
     let name = name.unwrap_or_else(|| "unknown".to_owned());
-    Ok(Error::Occupied { interface: link.name.clone(), id, name })
+    Err(Error::Occupied { interface: link.name.clone(), id: other.id, name })
+}
+
+fn mode_differs(link: &Link, native: bool) -> Error {
+    Error::ModeDiffers {
+        interface: link.name.clone(),
+        running: mode_name(!native),
+        wanted: mode_name(native),
+    }
 }
 
 fn find_program(id: u32) -> Result<Option<ProgramInfo>, Error> {

@@ -187,6 +187,15 @@ fn an_interface_of_somebody_else_is_refused() {
         let attached = ours.datapath.attached();
         assert!(attached.len() == 1 && attached[0].interface == "two" && attached[0].native, "{attached:?}");
         assert_eq!(programs("one"), before);
+        // The loopback interface has no driver to run it; no other driver loses it for what is refused anyway.
+        let refused = attach(&mut ours, &names(&["two", "lo", "one"]), AttachMode::Auto).unwrap_err();
+        assert!(matches!(refused, Error::Occupied { .. }), "{refused}");
+        assert!(programs("two")[0].native && programs("lo").is_empty());
+        // What a refused list does not have runs on, and packets may leave there.
+        drop(ours);
+        let mut ours = site.open();
+        attach(&mut ours, &names(&["one"]), AttachMode::Auto).unwrap_err();
+        assert_eq!(ours.datapath.redirect_targets().len(), 1);
         let refused = attach(&mut ours, &names(&["three"]), AttachMode::Auto).unwrap_err();
         assert!(matches!(&refused, Error::NoInterface { name } if name == "three"), "{refused}");
     });
@@ -229,6 +238,22 @@ fn modes_fall_back_or_refuse() {
         assert!(notices.iter().any(|notice| matches!(notice, Notice::Detached { .. })));
         assert!(programs("lo").is_empty());
         assert!(!programs("one")[0].native, "one that runs is not given back to its driver");
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn attaching_finds_what_somebody_unpinned() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut opened = site.open();
+        attach(&mut opened, &names(&["one"]), AttachMode::Auto).unwrap();
+        let before = programs("one");
+        std::fs::remove_dir_all(&site.pin_dir).unwrap();
+        let refused = attach(&mut opened, &names(&["one", "three"]), AttachMode::Auto).unwrap_err();
+        assert!(matches!(refused, Error::NoInterface { .. }), "{refused}");
+        assert_eq!((programs("one"), opened.datapath.attached().len()), (before, 1));
+        assert!(site.pin_dir.exists());
     });
 }
 
