@@ -72,8 +72,9 @@ pub(crate) static SHIELDED4: HashMap<FlowKey4, Shielded> =
 #[map]
 pub(crate) static SHIELDED6: HashMap<FlowKey6, Shielded> =
     HashMap::with_max_entries(DEFAULT_FLOWS6, BPF_F_NO_PREALLOC);
+/// The agent reads the counts of all backends with every tick.
 #[map]
-pub(crate) static COUNTS: Array<BackendCounts> = Array::with_max_entries(BACKENDS_LEN, 0);
+pub(crate) static COUNTS: Array<BackendCounts> = Array::with_max_entries(BACKENDS_LEN, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static SERVICE_COUNTS: Array<ServiceCounts> = Array::with_max_entries(DEFAULT_SERVICES, 0);
 #[map]
@@ -81,7 +82,7 @@ pub(crate) static BACKEND_PACES: Array<BackendPace> = Array::with_max_entries(BA
 #[map]
 pub(crate) static SERVICE_PACES: Array<ServicePace> = Array::with_max_entries(DEFAULT_SERVICES, 0);
 #[map]
-pub(crate) static REMOVED: Array<Removed> = Array::with_max_entries(BACKENDS_LEN, 0);
+pub(crate) static REMOVED: Array<Removed> = Array::with_max_entries(BACKENDS_LEN, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static TABLE_USE: Array<TableUse> = Array::with_max_entries(2, 0);
 #[map]

@@ -40,10 +40,7 @@ impl Agent {
         if before.is_empty() {
             return;
         }
-        let live = match self.live_by_service() {
-            Ok(live) => live,
-            Err(error) => return error!("the caps of services rest on old counts: {error}"),
-        };
+        let live = self.live_by_service();
         for (id, before) in before {
             let live = live.get(&id).copied().unwrap_or(0);
             if let Err(error) = before.and_then(|before| self.correct_service(id, &before, live)) {
@@ -52,13 +49,13 @@ impl Agent {
         }
     }
 
-    fn live_by_service(&self) -> Result<BTreeMap<ServiceId, u64>, Error> {
-        let counted = self.live()?;
+    fn live_by_service(&self) -> BTreeMap<ServiceId, u64> {
+        let counted = self.live();
         let mut live = BTreeMap::new();
         for (service, _, backend, ..) in self.registry.backends() {
             *live.entry(service).or_default() += counted.get(&backend).copied().unwrap_or(0);
         }
-        Ok(live)
+        live
     }
 
     /// `before` is what the program had counted of a service before its backends were read, which have `live` connections.

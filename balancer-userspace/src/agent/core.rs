@@ -136,9 +136,8 @@ impl Agent {
     }
 
     /// Live connections of all backends, as the program has counted them.
-    pub(super) fn live(&self) -> Result<BTreeMap<BackendId, u64>, Error> {
-        let counted = self.counters.of(&self.ids())?;
-        Ok(counted.into_iter().map(|(id, _, live)| (id, live)).collect())
+    pub(super) fn live(&self) -> BTreeMap<BackendId, u64> {
+        self.counters.of(&self.ids()).into_iter().map(|(id, _, live)| (id, live)).collect()
     }
 
     /// Tells the controller what the program has counted.
@@ -147,13 +146,8 @@ impl Agent {
             let BackendCounts { opened, syns, refused, answered, .. } = counts;
             (id, Counts { live, opened, syns, refused, answered })
         };
-        match self.counters.of(&self.ids()) {
-            Ok(all) => {
-                let all = all.into_iter().map(counts).collect();
-                self.controller.handle(Input::Counts(all), clock::now());
-            }
-            Err(error) => error!("counters cannot be read: {error}; scores rest on the last ones"),
-        }
+        let all = self.counters.of(&self.ids()).into_iter().map(counts).collect();
+        self.controller.handle(Input::Counts(all), clock::now());
         self.correct_services();
         if let Err(error) = self.look_at_spells(clock::now()) {
             error!("counters cannot be read: {error}; what becomes of SYNs is not known");

@@ -19,6 +19,7 @@ use balancer_common::abi::{BackendCounts, BackendId, Flow, FlowState, MAX_BACKEN
 
 use drift::{Bounds, Suspects};
 pub use expiry::{Expiry, Timeouts};
+use shielded::Tidied;
 
 use super::Error;
 use super::maps::{FlowTable, Flows, TableKey, TableUsage};
@@ -53,6 +54,7 @@ pub struct Sweeper {
     used: Suspects<u32>,
     /// Entries of either table that were somebody's without a flow.
     void: [BTreeSet<u32>; 2],
+    tidied: Tidied,
 }
 
 /// What one walk saw.
@@ -83,7 +85,7 @@ impl Sweeper {
         let before = Counted::read(flows)?;
         let walk = walk(flows, |_, _, _| {})?;
         let mut report = Report { entries: walk.entries, ..Report::default() };
-        let live = before.live_bounds(flows, &walk)?;
+        let live = before.live_bounds(flows, &walk);
         self.correct_live(flows, live, true, &mut report)?;
         let used = before.use_bounds(flows, &walk)?;
         self.correct_use(flows, used, true, &mut report)?;
@@ -101,7 +103,7 @@ impl Sweeper {
         let mut expired = [Candidates::default(), Candidates::default()];
         let walk = walk(flows, |table, number, flow| expired[table].consider(number, flow, now, timeouts))?;
         let mut report = Report { entries: walk.entries, ..Report::default() };
-        let live = before.live_bounds(flows, &walk)?;
+        let live = before.live_bounds(flows, &walk);
         let used = before.use_bounds(flows, &walk)?;
 
         let pressure = [flows.v4.capacity(), flows.v6.capacity()];
@@ -116,7 +118,7 @@ impl Sweeper {
         let [void4, void6] = &walk.void;
         report.reclaimed =
             [reclaim(&flows.v4, &mut self.void[0], void4)?, reclaim(&flows.v6, &mut self.void[1], void6)?];
-        report.shielded = shielded::tidy(flows, walk.shielded, now)?;
+        report.shielded = self.tidied.tidy(flows, walk.shielded, now)?;
         Ok(report)
     }
 
@@ -276,13 +278,13 @@ struct Counted {
 
 impl Counted {
     fn read(flows: &Flows) -> Result<Self, Error> {
-        Ok(Self { backends: flows.counts()?, used: [flows.table_use(0)?, flows.table_use(1)?] })
+        Ok(Self { backends: flows.counts(), used: [flows.table_use(0)?, flows.table_use(1)?] })
     }
 
     /// Within which bounds each live count is wrong.
-    fn live_bounds(&self, flows: &Flows, walk: &Walk) -> Result<Vec<(BackendId, Bounds)>, Error> {
+    fn live_bounds(&self, flows: &Flows, walk: &Walk) -> Vec<(BackendId, Bounds)> {
         let mut bounds = Vec::new();
-        let after = flows.counts()?;
+        let after = flows.counts();
         for (index, ((counts, removed), (after, _))) in self.backends.iter().zip(after).enumerate() {
             if *counts == BackendCounts::default() && *removed == 0 && walk.live[index] == 0 {
                 continue;
@@ -294,7 +296,7 @@ impl Counted {
             let closed = after.closed.wrapping_sub(counts.closed).cast_signed();
             bounds.push((id, Bounds::new(excess, closed, opened)));
         }
-        Ok(bounds)
+        bounds
     }
 
     /// Within which bounds the use of each table is wrong.

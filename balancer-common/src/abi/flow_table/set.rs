@@ -47,6 +47,12 @@ impl FlowTags {
         if self.0 >= Self::MOST_PASSED || !self.is_passed() { self } else { Self(self.0 - Self::PASSED) }
     }
 
+    /// Whether all of its entries are free.
+    #[must_use]
+    pub const fn is_free(self) -> bool {
+        self.0 & !Self::MOST_PASSED == 0
+    }
+
     /// The entries that have this tag.
     #[inline(always)]
     #[must_use]

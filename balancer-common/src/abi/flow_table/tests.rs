@@ -176,6 +176,9 @@ fn a_count_that_has_run_full_stays() {
     assert!(tags.is_passed() && tags.tag(0) == 0x11);
     assert_eq!(FlowTags(0x11).passed().unpassed(), FlowTags(0x11));
     assert_eq!(FlowTags(0x11).unpassed(), FlowTags(0x11));
+    assert!(
+        FlowTags::default().passed().is_free() && !FlowTags(0x11).is_free() && !FlowTags(1 << 55).is_free()
+    );
 }
 
 #[test]

@@ -7,7 +7,6 @@ use balancer_control::closing::{Aim, Order, Progress, Run, Seat};
 use tracing::info;
 
 use super::job::Job;
-use crate::agent::answers::failed;
 use crate::agent::clock;
 use crate::agent::core::Agent;
 use crate::api::wire::{self, ApiError, DEFAULT_MAX, DEFAULT_RATE, ErrorCode, Most, RunState, UNFORCED};
@@ -68,7 +67,7 @@ impl Agent {
     fn rebalance(&mut self, request: &wire::RebalanceRequest) -> Result<wire::Runs, ApiError> {
         let mut plans = Vec::new();
         for (name, id) in self.services_named(request.service.as_deref())? {
-            let seats = self.seats(id).map_err(failed)?.unwrap_or_default();
+            let seats = self.seats(id).unwrap_or_default();
             let live: u64 = seats.iter().map(|seat| seat.live).sum();
             let max = match request.max.unwrap_or(Most::Share(DEFAULT_MAX)) {
                 Most::Flows(flows) if request.force || request.dry_run => flows,
@@ -107,7 +106,7 @@ impl Agent {
         let (backend, _) = self.find(name)?;
         self.check_free(&name.service)?;
         let (_, service) = self.services_named(Some(&name.service))?.remove(0);
-        let seats = self.seats(service).map_err(failed)?.unwrap_or_default();
+        let seats = self.seats(service).unwrap_or_default();
         if !pace.force && !seats.iter().any(|seat| seat.id != backend && seat.open) {
             let message = format!(
                 "no other backend of {} takes new flows, so the clients of {name} would have nowhere to go; nothing was \
@@ -117,7 +116,7 @@ impl Agent {
             return Err(ApiError::new(ErrorCode::Conflict, message));
         }
         self.drain(name, true)?;
-        let seats = self.seats(service).map_err(failed)?.unwrap_or_default();
+        let seats = self.seats(service).unwrap_or_default();
         let aim = Aim::Empty { backend, force: pace.force };
         let run = Run::new(Order { aim, rate: pace.rate, max: u64::MAX }, &seats, clock::now());
         // Nothing comes back to a draining backend, so that no flow of it is too new.
@@ -182,7 +181,7 @@ impl Agent {
         };
         let listed = job.listed_of_each();
         // A service that is gone has no backends to show.
-        let seats = self.seats(job.service).ok().flatten().unwrap_or_default();
+        let seats = self.seats(job.service).unwrap_or_default();
         let to = match order.aim {
             Aim::Level { tolerance } => Some(tolerance),
             Aim::Empty { .. } => None,

@@ -261,7 +261,7 @@ impl Agent {
         let now = clock::now();
         job.note_closed(present);
         job.note_ended(&self.flows, &mut self.closing.list)?;
-        let Some(seats) = self.seats(job.service)? else {
+        let Some(seats) = self.seats(job.service) else {
             job.run.stop("the service is not there any more");
             return Ok(());
         };
@@ -280,8 +280,8 @@ impl Agent {
     }
 
     /// The backends of a service by their counts of this moment.
-    pub(super) fn seats(&self, service: ServiceId) -> Result<Option<Vec<Seat>>, Error> {
-        let live = self.live()?;
-        Ok(self.controller.seats(service, |id| live.get(&id).copied().unwrap_or(0)))
+    pub(super) fn seats(&self, service: ServiceId) -> Option<Vec<Seat>> {
+        let live = self.live();
+        self.controller.seats(service, |id| live.get(&id).copied().unwrap_or(0))
     }
 }

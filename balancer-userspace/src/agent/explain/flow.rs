@@ -223,7 +223,7 @@ impl Agent {
         Ok(Frozen {
             ring: self.steering.ring(id)?,
             scores: self.steering.scores()?,
-            live: self.live()?,
+            live: self.live(),
             spent: self.without_budget()?,
             room: self.room(id)?,
             refuses: self.steering.service_pace(id)?.refuse != 0,

@@ -4,15 +4,15 @@ use balancer_common::abi::{BackendCounts, BackendId, Removed, ServiceCounts, Ser
 use balancer_common::outcome::Outcome;
 
 use super::MapSource;
-use super::source::{NamedArray, NamedFront, NamedPerCpu};
+use super::source::{NamedArray, NamedMapped, NamedPerCpu};
 use super::table_use::{TableCounts, TableUsage};
 use crate::kernel::Error;
 
 /// Reads of all counters. Sums over CPUs are not one moment's: each CPU goes on counting while they are read.
 pub struct Counters {
-    counts: NamedFront<BackendCounts>,
+    counts: NamedMapped<BackendCounts>,
     services: NamedArray<ServiceCounts>,
-    removed: NamedFront<Removed>,
+    removed: NamedMapped<Removed>,
     traffic: NamedPerCpu<Traffic>,
     outcomes: NamedPerCpu<u64>,
     tables: TableCounts,
@@ -26,9 +26,9 @@ impl Counters {
     /// When a map is missing or has another layout than this build's.
     pub fn open(source: &(impl MapSource + ?Sized)) -> Result<Self, Error> {
         Ok(Self {
-            counts: NamedFront::open(source, names::COUNTS)?,
+            counts: NamedMapped::open(source, names::COUNTS)?,
             services: NamedArray::open(source, names::SERVICE_COUNTS)?,
-            removed: NamedFront::open(source, names::REMOVED)?,
+            removed: NamedMapped::open(source, names::REMOVED)?,
             traffic: NamedPerCpu::open(source, names::TRAFFIC)?,
             outcomes: NamedPerCpu::open(source, names::OUTCOMES)?,
             tables: TableCounts::open(source)?,
@@ -45,26 +45,20 @@ impl Counters {
     }
 
     /// The program's flow counts of the first `number` backends, and their live connections.
-    ///
-    /// # Errors
-    ///
-    /// When a map cannot be read.
-    pub fn backends(&self, number: u32) -> Result<Vec<(BackendCounts, u64)>, Error> {
+    #[must_use]
+    pub fn backends(&self, number: usize) -> Vec<(BackendCounts, u64)> {
         // `removed` first: a flow that is counted and removed between the two reads must not make a count negative.
-        let removed = self.removed.first(number)?;
-        let counts = self.counts.first(number)?;
-        Ok(counts.into_iter().zip(removed).map(|(counts, removed)| (counts, counts.live(removed))).collect())
+        let removed: Vec<Removed> = self.removed.values().take(number).collect();
+        let with_live = |(counts, removed): (BackendCounts, Removed)| (counts, counts.live(removed));
+        self.counts.values().zip(removed).map(with_live).collect()
     }
 
-    /// The same of some backends. All up to the highest of their ids are read, by two system calls.
-    ///
-    /// # Errors
-    ///
-    /// When a map cannot be read.
-    pub fn of(&self, ids: &[BackendId]) -> Result<Vec<(BackendId, BackendCounts, u64)>, Error> {
-        let all = self.backends(ids.iter().max().map_or(0, |id| u32::from(id.0) + 1))?;
+    /// The same of some backends.
+    #[must_use]
+    pub fn of(&self, ids: &[BackendId]) -> Vec<(BackendId, BackendCounts, u64)> {
+        let all = self.backends(ids.iter().max().map_or(0, |id| usize::from(id.0) + 1));
         let row = |id: &BackendId| all.get(usize::from(id.0)).map(|&(counts, live)| (*id, counts, live));
-        Ok(ids.iter().filter_map(row).collect())
+        ids.iter().filter_map(row).collect()
     }
 
     /// The program's counts of one service.

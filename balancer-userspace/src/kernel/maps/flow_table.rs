@@ -114,17 +114,34 @@ impl<K: TableKey> FlowTable<K> {
         mut visit: impl FnMut(u32, FlowEntry) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Error> {
         for first in (0..self.sets()).step_by(WINDOW as usize) {
-            let (tags, window) = self.window(first)?;
-            for (set, word) in (0..).zip(tags.cells()) {
-                let taken = FlowTags(word.get());
-                for way in (0..WAYS).filter(|way| taken.tag(*way) != 0) {
-                    let Some(entry) = window.cell(set * WAYS as usize + way as usize) else { continue };
-                    if visit((first + set as u32) * WAYS + way, steady(entry)).is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                }
+            if self.walk_window(first, &mut visit)?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
             std::thread::yield_now();
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn walk_window(
+        &self,
+        first: u32,
+        visit: &mut impl FnMut(u32, FlowEntry) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let len = self.window_len(first);
+        let tags = self.tags.map(first, len)?;
+        // To map its entries costs ten times as much as to look at its tags.
+        if tags.cells().all(|word| FlowTags(word.get()).is_free()) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let window = self.entries.map(first * WAYS, len * WAYS)?;
+        for (set, word) in (0..).zip(tags.cells()) {
+            let taken = FlowTags(word.get());
+            for way in (0..WAYS).filter(|way| taken.tag(*way) != 0) {
+                let Some(entry) = window.cell(set * WAYS as usize + way as usize) else { continue };
+                if visit((first + set as u32) * WAYS + way, steady(entry)).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -173,8 +190,13 @@ impl<K: TableKey> FlowTable<K> {
 
     /// The sets from `first` on, which is a multiple of [`WINDOW`], and their entries.
     fn window(&self, first: u32) -> Result<(Memory<u64>, Memory<FlowEntry>), Error> {
-        let len = self.sets().saturating_sub(first).min(WINDOW);
+        let len = self.window_len(first);
         Ok((self.tags.map(first, len)?, self.entries.map(first * WAYS, len * WAYS)?))
+    }
+
+    /// Sets of the window that begins with `first`.
+    fn window_len(&self, first: u32) -> u32 {
+        self.sets().saturating_sub(first).min(WINDOW)
     }
 
     fn probes(&self, key: &K) -> Probes {

@@ -9,7 +9,7 @@ use balancer_common::abi::{
 };
 
 use super::half_open::HalfOpenSets;
-use super::source::NamedFront;
+use super::source::NamedMapped;
 use super::table_use::{TableCounts, TableUsage};
 use super::{FlowTable, MapSource, Table, TableKey};
 use crate::kernel::Error;
@@ -66,8 +66,8 @@ pub struct Flows {
     /// Numbers of shielded IPv6 flows.
     pub shielded6: Table<FlowKey6, Shielded>,
     half_open: HalfOpenSets,
-    counts: NamedFront<BackendCounts>,
-    removed: NamedFront<Removed>,
+    counts: NamedMapped<BackendCounts>,
+    removed: NamedMapped<Removed>,
     tables: TableCounts,
 }
 
@@ -84,8 +84,8 @@ impl Flows {
             shielded4: Table::open(source, names::SHIELDED4)?,
             shielded6: Table::open(source, names::SHIELDED6)?,
             half_open: HalfOpenSets::open(source)?,
-            counts: NamedFront::open(source, names::COUNTS)?,
-            removed: NamedFront::open(source, names::REMOVED)?,
+            counts: NamedMapped::open(source, names::COUNTS)?,
+            removed: NamedMapped::open(source, names::REMOVED)?,
             tables: TableCounts::open(source)?,
         })
     }
@@ -137,10 +137,9 @@ impl Flows {
     }
 
     /// The program's counts of every backend, by id, and the agent's own.
-    pub(crate) fn counts(&self) -> Result<Vec<(BackendCounts, i64)>, Error> {
-        let removed = self.removed.first(MAX_BACKENDS as u32)?;
-        let counts = self.counts.first(MAX_BACKENDS as u32)?;
-        Ok(counts.into_iter().zip(removed.into_iter().map(|Removed(removed)| removed)).collect())
+    pub(crate) fn counts(&self) -> Vec<(BackendCounts, i64)> {
+        let removed: Vec<Removed> = self.removed.values().collect();
+        self.counts.values().zip(removed.into_iter().map(|Removed(removed)| removed)).collect()
     }
 
     /// Use of table 0 (IPv4) or 1 (IPv6).

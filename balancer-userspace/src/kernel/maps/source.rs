@@ -7,6 +7,7 @@ use aya::Pod;
 use aya::maps::xdp::DevMapHash;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 
+use crate::kernel::sys::memory::Memory;
 use crate::kernel::{Error, sys};
 
 /// Something that opens a map by name. Each call gives a handle of its own.
@@ -70,16 +71,18 @@ impl<V: Pod> NamedArray<V> {
     }
 }
 
-/// An array map that is mostly read from the front.
-pub(super) struct NamedFront<V: Pod> {
+/// An array map that was made with `BPF_F_MMAPABLE`, and is read without a system call.
+pub(super) struct NamedMapped<V: Pod> {
     array: NamedArray<V>,
-    /// A second handle, for the command that aya does not have.
-    raw: MapData,
+    memory: Memory<V>,
 }
 
-impl<V: Pod> NamedFront<V> {
+impl<V: Pod> NamedMapped<V> {
     pub(super) fn open(source: &(impl MapSource + ?Sized), name: &'static str) -> Result<Self, Error> {
-        Ok(Self { array: NamedArray::open(source, name)?, raw: source.open(name)? })
+        let array: NamedArray<V> = NamedArray::open(source, name)?;
+        let memory = Memory::map(source.open(name)?.fd(), 0, array.len() as usize)
+            .map_err(Error::call(name, "map into memory"))?;
+        Ok(Self { array, memory })
     }
 
     pub(super) fn get(&self, index: u32) -> Result<V, Error> {
@@ -90,23 +93,9 @@ impl<V: Pod> NamedFront<V> {
         self.array.set(index, value)
     }
 
-    /// The first `number` values, by one system call where the kernel has it (Linux 5.6).
-    pub(super) fn first(&self, number: u32) -> Result<Vec<V>, Error> {
-        let number = number.min(self.array.len());
-        if number == 0 {
-            return Ok(Vec::new());
-        }
-        match sys::lookup_batch::<u32, V>(self.raw.fd(), None, number as usize) {
-            Ok(batch) if batch.entries.len() == number as usize => {
-                Ok(batch.entries.into_iter().map(|(_, value)| value).collect())
-            }
-            Ok(_) => (0..number).map(|index| self.get(index)).collect(),
-            // EINVAL: the command is unknown. ENOTSUPP (524): not for this type of map.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | 524)) => {
-                (0..number).map(|index| self.get(index)).collect()
-            }
-            Err(error) => Err(Error::call(self.array.name, "read")(error)),
-        }
+    /// All values from the first on. Each word of one is of some moment; the kernel's program goes on writing.
+    pub(super) fn values(&self) -> impl Iterator<Item = V> {
+        (0..).map_while(|index| self.memory.load(index))
     }
 }
 

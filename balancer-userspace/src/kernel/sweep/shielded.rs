@@ -8,11 +8,45 @@ use crate::kernel::maps::{FlowTable, Flows, Table, TableKey};
 /// The program writes the numbers a moment before the flow.
 const FRESH: u32 = clock_from_seconds(5);
 
-/// Removes numbers that belong to no shielded flow at `now`, if there are more than the flows that were just `seen` in
-/// either table. Returns how many are left.
-pub(super) fn tidy(flows: &mut Flows, seen: [u64; 2], now: u32) -> Result<u64, Error> {
-    Ok(tidy_table(&mut flows.shielded4, &flows.v4, seen[0], now)?
-        + tidy_table(&mut flows.shielded6, &flows.v6, seen[1], now)?)
+/// Time after which a table is looked through although nobody has seen anything that would be in it.
+const AGAIN: u32 = clock_from_seconds(60);
+
+/// What the last look through the two tables has left in them.
+#[derive(Debug, Default)]
+pub(super) struct Tidied([Option<Look>; 2]);
+
+/// A look through a table.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: u32,
+    left: u64,
+}
+
+impl Tidied {
+    /// Removes numbers that belong to no shielded flow at `now`, if there are more than the flows that were just `seen` in
+    /// either table. Returns how many are left.
+    ///
+    /// A table that was found empty, and that no flow has anything in, is looked through once a minute: that takes as long
+    /// as one that is full.
+    pub(super) fn tidy(&mut self, flows: &mut Flows, seen: [u64; 2], now: u32) -> Result<u64, Error> {
+        let Self([v4, v6]) = self;
+        if is_due(*v4, seen[0], now) {
+            let left = tidy_table(&mut flows.shielded4, &flows.v4, seen[0], now)?;
+            *v4 = Some(Look { at: now, left });
+        }
+        if is_due(*v6, seen[1], now) {
+            let left = tidy_table(&mut flows.shielded6, &flows.v6, seen[1], now)?;
+            *v6 = Some(Look { at: now, left });
+        }
+        Ok([v4, v6].into_iter().flatten().map(|look| look.left).sum())
+    }
+}
+
+const fn is_due(last: Option<Look>, seen: u64, now: u32) -> bool {
+    match last {
+        Some(Look { at, left: 0 }) => seen > 0 || now.saturating_sub(at) >= AGAIN,
+        _ => true,
+    }
 }
 
 fn tidy_table<K: TableKey>(
@@ -50,4 +84,17 @@ fn tidy_table<K: TableKey>(
 
 const fn is_old(numbers: &Shielded, now: u32) -> bool {
     now.saturating_sub(numbers.at) > FRESH
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_table_is_looked_through_when_something_may_be_in_it() {
+        let empty = Some(Look { at: 1000, left: 0 });
+        assert!(is_due(None, 0, 1000) && is_due(Some(Look { at: 1000, left: 1 }), 0, 1000));
+        assert!(is_due(empty, 1, 1000) && !is_due(empty, 0, 1000 + AGAIN - 1));
+        assert!(is_due(empty, 0, 1000 + AGAIN));
+    }
 }

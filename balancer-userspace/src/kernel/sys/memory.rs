@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
@@ -19,6 +20,9 @@ pub(crate) struct Memory<V> {
     len: usize,
 }
 
+// SAFETY: what is mapped belongs to no thread; it is read and written by atomic operations, or by one thread at a time.
+unsafe impl<V: Send> Send for Memory<V> {}
+
 /// A value that others may write while it is read.
 pub(crate) trait Shared: Pod {
     /// The same bytes, all of them in [`Cell`]s.
@@ -33,7 +37,7 @@ impl Shared for FlowEntry {
     type Cell = EntryCell;
 }
 
-impl<V: Shared> Memory<V> {
+impl<V: Pod> Memory<V> {
     /// Maps `len` values from `first` on, which begins with a page.
     ///
     /// # Errors
@@ -51,6 +55,26 @@ impl<V: Shared> Memory<V> {
         Ok(Self { at: at.cast(), len })
     }
 
+    /// What a value is, word by word.
+    pub(crate) fn load(&self, index: usize) -> Option<V> {
+        const { assert!(size_of::<V>().is_multiple_of(size_of::<u64>()) && align_of::<V>() >= align_of::<u64>()) };
+        if index >= self.len {
+            return None;
+        }
+        let mut value = MaybeUninit::<V>::uninit();
+        for word in 0..size_of::<V>() / size_of::<u64>() {
+            // SAFETY: an aligned word inside the mapping, which lives as long as `self`, and the same of `value`.
+            unsafe {
+                let from = self.at.add(index).cast::<Cell<u64>>().add(word).as_ref();
+                value.as_mut_ptr().cast::<u64>().add(word).write(atomic(from).load(Ordering::Relaxed));
+            }
+        }
+        // SAFETY: all of it has been written, and any bytes are a value.
+        Some(unsafe { value.assume_init() })
+    }
+}
+
+impl<V: Shared> Memory<V> {
     /// A value in its place.
     pub(crate) fn cell(&self, index: usize) -> Option<&V::Cell> {
         const { assert!(size_of::<V::Cell>() == size_of::<V>() && align_of::<V::Cell>() <= align_of::<V>()) };
