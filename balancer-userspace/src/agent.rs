@@ -33,6 +33,7 @@ mod sweeping;
 mod watchers;
 mod watching;
 
+use std::mem;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
@@ -43,6 +44,7 @@ use tracing::{info, warn};
 use self::core::Agent;
 use self::interfaces::Occasion;
 pub use self::start::{datapath_options, lock_path};
+use self::watching::Heard;
 use crate::config::Checked;
 
 /// What `balancer run` is told.
@@ -70,6 +72,7 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut steps = tokio::time::interval(closing::STEP);
     steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Heard::default();
     loop {
         // Whoever is ready has the same chance: no flood of calls, signals or readings can keep the others waiting.
         tokio::select! {
@@ -77,8 +80,13 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
             _ = interrupt.recv() => break,
             _ = hangup.recv() => agent.reload_on_signal(),
             Some(call) = inputs.calls.recv() => agent.answer(call),
-            Some(event) = inputs.probes.recv() => agent.probed(event, &mut inputs.probes),
-            Some(event) = inputs.samples.recv() => agent.sampled(event, &mut inputs.samples),
+            Some(event) = inputs.probes.recv(), if !heard.gathers() => heard.probe(event),
+            Some(event) = inputs.samples.recv(), if !heard.gathers() => heard.reading(event),
+            () = heard.gathered(), if heard.gathers() => {
+                let Heard { probe, reading, .. } = mem::take(&mut heard);
+                agent.probed(probe, &mut inputs.probes);
+                agent.sampled(reading, &mut inputs.samples);
+            }
             Some(event) = inputs.walks.recv() => agent.walked(event),
             _ = steps.tick(), if agent.closing.is_busy() => agent.step_runs(),
             Some(event) = inputs.discoveries.recv() => agent.discovered(event),

@@ -18,9 +18,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// A sweep that was worth it is followed by this many times its own length of rest: 2 % of one core at most.
 const REST: u32 = 50;
 
-/// A sweep that was not is followed by this many times its own length of rest, 0.4 % of one core, as long as that is no
+/// A sweep that was not is followed by this many times its own length of rest, 0.2 % of one core, as long as that is no
 /// longer than [`LONGEST`].
-const LONG_REST: u32 = 250;
+const LONG_REST: u32 = 500;
 
 /// Longest rest for that reason alone: flows that have ended take up room for as long.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -199,7 +199,7 @@ mod tests {
         let millis = Duration::from_millis;
         let rests = |took| [rest(millis(took), true), rest(millis(took), false)].map(|rest| rest.as_millis());
         assert_eq!(rests(1), [1_000, 1_000]);
-        assert_eq!(rests(100), [5_000, 25_000]);
+        assert_eq!(rests(100), [5_000, 50_000]);
         assert_eq!(rests(1_000), [50_000, 120_000]);
         assert_eq!(rests(10_000), [500_000, 500_000]);
     }

@@ -1,7 +1,11 @@
 //! What probes and telemetry say. All that is waiting is taken in at once.
 
+use std::iter;
+use std::time::Duration;
+
 use balancer_control::Input;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::clock;
@@ -9,31 +13,63 @@ use super::core::Agent;
 use crate::probe::ProbeEvent;
 use crate::telemetry::TelemetryEvent;
 
+/// Time for which probes and readings gather before they are taken in together: to wake up for one costs several times as much
+/// as to take it in, and what comes at the same time is to change the ring once.
+const GATHERING: Duration = Duration::from_millis(50);
+
+/// The first of the probes and readings that gather, while the others wait in their channels.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) probe: Option<ProbeEvent>,
+    pub(super) reading: Option<TelemetryEvent>,
+    until: Option<Instant>,
+}
+
+impl Heard {
+    pub(super) fn probe(&mut self, first: ProbeEvent) {
+        (self.probe, self.until) = (Some(first), Some(Instant::now() + GATHERING));
+    }
+
+    pub(super) fn reading(&mut self, first: TelemetryEvent) {
+        (self.reading, self.until) = (Some(first), Some(Instant::now() + GATHERING));
+    }
+
+    /// Whether others are not to be listened to.
+    pub(super) const fn gathers(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Waits until enough time has passed.
+    pub(super) async fn gathered(&self) {
+        if let Some(until) = self.until {
+            sleep_until(until).await;
+        }
+    }
+}
+
 impl Agent {
     /// A backend that comes into rotation or leaves it does so at once, and not with the next tick: what the agent
     /// says of it then is what the maps hold. Each write of them may cost a wait for packets.
-    pub(super) fn probed(&mut self, first: ProbeEvent, more: &mut mpsc::Receiver<ProbeEvent>) {
+    pub(super) fn probed(&mut self, first: Option<ProbeEvent>, more: &mut mpsc::Receiver<ProbeEvent>) {
         let mut changed = false;
-        let mut next = Some(first);
-        while let Some(ProbeEvent { backend, result, note }) = next {
+        for ProbeEvent { backend, result, note } in first.into_iter().chain(waiting(more)) {
             self.note(backend, note);
             debug!("probe of backend {}: {result:?}", backend.0);
             let before = self.controller.state(backend);
             self.controller.handle(Input::Probe { backend, result }, clock::now());
             changed |= self.controller.state(backend) != before;
-            next = more.try_recv().ok();
         }
         if changed {
             self.tick();
         }
     }
 
-    pub(super) fn sampled(&mut self, first: TelemetryEvent, more: &mut mpsc::Receiver<TelemetryEvent>) {
-        let mut next = Some(first);
-        while let Some(event) = next {
-            self.read(event);
-            next = more.try_recv().ok();
-        }
+    pub(super) fn sampled(
+        &mut self,
+        first: Option<TelemetryEvent>,
+        more: &mut mpsc::Receiver<TelemetryEvent>,
+    ) {
+        first.into_iter().chain(waiting(more)).for_each(|event| self.read(event));
     }
 
     /// Takes note of a reading, or of why there is none.
@@ -63,4 +99,9 @@ impl Agent {
             }
         }
     }
+}
+
+/// What waits in a channel.
+fn waiting<T>(channel: &mut mpsc::Receiver<T>) -> impl Iterator<Item = T> {
+    iter::from_fn(|| channel.try_recv().ok())
 }
