@@ -33,7 +33,6 @@ mod sweeping;
 mod watchers;
 mod watching;
 
-use std::mem;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
@@ -78,18 +77,23 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => agent.reload_on_signal(),
-            Some(call) = inputs.calls.recv() => agent.answer(call),
+            _ = hangup.recv() => {
+                heard.take_in(&mut agent, &mut inputs);
+                agent.reload_on_signal();
+            }
+            Some(call) = inputs.calls.recv() => {
+                heard.take_in(&mut agent, &mut inputs);
+                agent.answer(call);
+            }
             Some(event) = inputs.probes.recv(), if !heard.gathers() => heard.probe(event),
             Some(event) = inputs.samples.recv(), if !heard.gathers() => heard.reading(event),
-            () = heard.gathered(), if heard.gathers() => {
-                let Heard { probe, reading, .. } = mem::take(&mut heard);
-                agent.probed(probe, &mut inputs.probes);
-                agent.sampled(reading, &mut inputs.samples);
-            }
+            () = heard.gathered(), if heard.gathers() => heard.take_in(&mut agent, &mut inputs),
             Some(event) = inputs.walks.recv() => agent.walked(event),
             _ = steps.tick(), if agent.closing.is_busy() => agent.step_runs(),
-            Some(event) = inputs.discoveries.recv() => agent.discovered(event),
+            Some(event) = inputs.discoveries.recv() => {
+                heard.take_in(&mut agent, &mut inputs);
+                agent.discovered(event);
+            }
             Some(event) = inputs.hops.recv() => agent.hopped(event, &mut inputs.hops),
             Some(()) = inputs.interfaces.recv() => agent.mind_interfaces(Occasion::Announcement),
             swept = inputs.sweeps.recv() => match swept {

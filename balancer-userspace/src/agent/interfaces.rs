@@ -81,12 +81,13 @@ struct Census {
     gone: Vec<String>,
     /// Those that exist, and their indices.
     here: Vec<(String, u32)>,
-    /// Whether the program does not run on some of those: they have been made anew.
+    /// Whether the program does not run on some of those: they have been made anew, or somebody has taken it off.
     anew: bool,
 }
 
 impl Census {
-    fn take(wanted: &[String], attached: &[Attachment], index: impl Fn(&str) -> Option<u32>) -> Self {
+    /// `attached` are those that the program runs on.
+    fn take(wanted: &[String], attached: &[&Attachment], index: impl Fn(&str) -> Option<u32>) -> Self {
         let mut census = Self::default();
         for name in wanted {
             let Some(index) = index(name) else {
@@ -122,7 +123,8 @@ impl Census {
 impl Agent {
     /// Attaches the program again where an interface was made anew under its name.
     pub(super) fn mind_interfaces(&mut self, occasion: Occasion) {
-        let census = Census::take(&self.interfaces, self.datapath.attached(), interface_index);
+        let attached = self.datapath.attached().iter().filter(|one| self.datapath.still_runs(one));
+        let census = Census::take(&self.interfaces, &attached.collect::<Vec<_>>(), interface_index);
         let refused = self.lost.as_ref().and_then(|lost| lost.refusal.as_ref());
         if census.is_reason(occasion, refused) {
             self.attach_anew(&census);
@@ -196,7 +198,7 @@ mod tests {
         let attached =
             attached.map(|(name, ifindex)| Attachment { ifindex, interface: name.to_owned(), native: true });
         let index = |name: &str| now.iter().find(|(other, _)| *other == name).map(|(_, index)| *index);
-        Census::take(&["wan0".to_owned(), "lan0".to_owned()], &attached, index)
+        Census::take(&["wan0".to_owned(), "lan0".to_owned()], &attached.each_ref(), index)
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What probes and telemetry say. All that is waiting is taken in at once.
+//! What probes and telemetry say. All that has gathered is taken in together.
 
-use std::iter;
 use std::time::Duration;
+use std::{iter, mem};
 
 use balancer_control::Input;
 use tokio::sync::mpsc;
@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::clock;
 use super::core::Agent;
+use super::start::Inputs;
 use crate::probe::ProbeEvent;
 use crate::telemetry::TelemetryEvent;
 
@@ -20,8 +21,8 @@ const GATHERING: Duration = Duration::from_millis(50);
 /// The first of the probes and readings that gather, while the others wait in their channels.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    pub(super) probe: Option<ProbeEvent>,
-    pub(super) reading: Option<TelemetryEvent>,
+    probe: Option<ProbeEvent>,
+    reading: Option<TelemetryEvent>,
     until: Option<Instant>,
 }
 
@@ -45,12 +46,19 @@ impl Heard {
             sleep_until(until).await;
         }
     }
+
+    /// Takes in all that has gathered. Due before a configuration changes, too: it was asked for by the old one.
+    pub(super) fn take_in(&mut self, agent: &mut Agent, inputs: &mut Inputs) {
+        let Self { probe, reading, .. } = mem::take(self);
+        agent.probed(probe, &mut inputs.probes);
+        agent.sampled(reading, &mut inputs.samples);
+    }
 }
 
 impl Agent {
     /// A backend that comes into rotation or leaves it does so at once, and not with the next tick: what the agent
     /// says of it then is what the maps hold. Each write of them may cost a wait for packets.
-    pub(super) fn probed(&mut self, first: Option<ProbeEvent>, more: &mut mpsc::Receiver<ProbeEvent>) {
+    fn probed(&mut self, first: Option<ProbeEvent>, more: &mut mpsc::Receiver<ProbeEvent>) {
         let mut changed = false;
         for ProbeEvent { backend, result, note } in first.into_iter().chain(waiting(more)) {
             self.note(backend, note);
@@ -64,11 +72,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn sampled(
-        &mut self,
-        first: Option<TelemetryEvent>,
-        more: &mut mpsc::Receiver<TelemetryEvent>,
-    ) {
+    fn sampled(&mut self, first: Option<TelemetryEvent>, more: &mut mpsc::Receiver<TelemetryEvent>) {
         first.into_iter().chain(waiting(more)).for_each(|event| self.read(event));
     }
 

@@ -164,8 +164,9 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// When an interface does not exist, runs somebody else's program, or cannot run ours in the mode asked for. The other
-    /// interfaces run this version all the same, unless flows are being carried over, and none was taken off.
+    /// When an interface does not exist, runs somebody else's program, or cannot run ours in the mode asked for. None was
+    /// taken off then. The other interfaces run this version all the same, unless flows are being carried over, or their
+    /// drivers would have to give it up for nothing.
     pub fn attach(
         &mut self,
         interfaces: &[String],
@@ -176,7 +177,11 @@ impl Datapath {
         notices.extend(self.restore_pins()?);
         let attached = match self.upgrade.take() {
             None => self.attach_links(interfaces, mode, true, notices),
-            Some(upgrade) => self.change_over(&upgrade, interfaces, mode, notices),
+            Some(upgrade) => {
+                let changed = self.change_over(&upgrade, interfaces, mode, notices);
+                self.upgrade = changed.is_err().then_some(upgrade);
+                changed
+            }
         };
         let held = self.held.follow(&self.pins, attached.is_ok());
         let running = links::running(&self.pins, interfaces, notices);
@@ -226,6 +231,13 @@ impl Datapath {
     /// When there is no BPF file system and none can be mounted, or the kernel refuses.
     pub fn restore_pins(&self) -> Result<Vec<Notice>, Error> {
         self.held.restore(&self.pins)
+    }
+
+    /// Whether the program still runs where it was attached: its interface may have been deleted, and another one made with
+    /// the same index, and somebody may have detached it.
+    #[must_use]
+    pub fn still_runs(&self, attachment: &Attachment) -> bool {
+        self.held.runs(attachment.ifindex)
     }
 
     /// Where the program runs.

@@ -132,7 +132,11 @@ impl fmt::Display for Notice {
                 write!(f, "replaced the program on interface {interface}; no packet went without one")
             }
             Self::LinkOfLostInterface { path } => {
-                write!(f, "removed {}: its interface does not exist any more", path.display())
+                write!(
+                    f,
+                    "removed {}: its interface does not exist any more, or somebody took the program off",
+                    path.display()
+                )
             }
             Self::PinnedAgain { path, pins } => write!(
                 f,

@@ -18,6 +18,16 @@ const BPFFS: &str = "/sys/fs/bpf";
 /// Prefix of the names of pinned links; the interface's index follows. The file system forbids dots in names, which
 /// interfaces have.
 const LINK: &str = "link_";
+
+/// The name of the pin of an interface's link.
+pub(crate) fn link_name(ifindex: u32) -> String {
+    format!("{LINK}{ifindex}")
+}
+
+/// Whether it is the name of the pin of a link.
+pub(crate) fn is_link(name: &str) -> bool {
+    name.strip_prefix(LINK).is_some_and(|index| index.parse::<u32>().is_ok())
+}
 /// Appended to the directory's name while its maps are being made.
 const SETUP: &str = "-setup";
 /// Appended to the directory's name where the other maps of an upgrade are.
@@ -54,7 +64,7 @@ impl Pins {
     }
 
     pub(crate) fn link(&self, ifindex: u32) -> PathBuf {
-        self.dir.join(format!("{LINK}{ifindex}"))
+        self.dir.join(link_name(ifindex))
     }
 
     /// The directory in which maps are made, to be renamed when they are complete: a crash on the way leaves nothing
@@ -189,7 +199,7 @@ impl Pins {
                 self.open_kind(&path, "bpf_map")?;
             } else if name == names::PROGRAM {
                 self.open_kind(&path, "bpf_prog")?;
-            } else if name.strip_prefix(LINK).is_some_and(|index| index.parse::<u32>().is_ok()) {
+            } else if is_link(name) {
                 let fd = self.open_kind(&path, "bpf_link")?;
                 if sys::xdp_link_info(fd.as_fd()).map_err(Error::pin("examine", &path))?.is_none() {
                     return Err(Error::ForeignPin { path, found: "a link that is not of XDP".to_owned() });

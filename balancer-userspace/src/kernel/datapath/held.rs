@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use crate::kernel::pins::Pins;
+use crate::kernel::pins::{Pins, is_link, link_name};
 use crate::kernel::{Error, Notice, sys};
 
 /// Descriptors by the names of their pins.
@@ -32,7 +32,9 @@ impl Held {
 
     /// Pins again what is not pinned any more.
     pub(super) fn restore(&self, pins: &Pins) -> Result<Vec<Notice>, Error> {
-        let missing: Vec<_> = self.0.iter().filter(|(name, _)| !pins.dir().join(name).exists()).collect();
+        let is_missing =
+            |(name, fd): &(&String, &OwnedFd)| !pins.dir().join(name).exists() && !is_dead(name, fd);
+        let missing: Vec<_> = self.0.iter().filter(is_missing).collect();
         if missing.is_empty() {
             return Ok(Vec::new());
         }
@@ -46,4 +48,16 @@ impl Held {
         notices.push(Notice::PinnedAgain { path: pins.dir().to_owned(), pins: missing.len() });
         Ok(notices)
     }
+
+    /// Whether a link holds the program on an interface of this index.
+    pub(super) fn runs(&self, ifindex: u32) -> bool {
+        let name = link_name(ifindex);
+        self.0.get(&name).is_some_and(|fd| !is_dead(&name, fd))
+    }
+}
+
+/// Whether it is the link of an interface that is gone, or that it was taken off.
+fn is_dead(name: &str, fd: &OwnedFd) -> bool {
+    let of_nothing = |info: Option<sys::XdpLinkInfo>| info.is_some_and(|info| info.ifindex == 0);
+    is_link(name) && sys::xdp_link_info(fd.as_fd()).is_ok_and(of_nothing)
 }

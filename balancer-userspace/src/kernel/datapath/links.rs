@@ -114,6 +114,9 @@ impl Placing<'_> {
             AttachMode::Auto => !links.iter().any(|link| self.runs_generic(link)),
         };
         let can_swap = mode == AttachMode::Auto;
+        if can_swap && !native {
+            check(self.pins, interfaces, mode, self.notices)?;
+        }
         match self.each(&links, native, can_swap) {
             Err(Error::DriverRefuses { interface, source }) if can_swap => {
                 // No driver loses the program for what fails anyway.

@@ -243,6 +243,24 @@ fn modes_fall_back_or_refuse() {
 
 #[test]
 #[ignore = "needs root and BPF"]
+fn a_link_that_somebody_detached_is_made_anew() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut opened = site.open();
+        attach(&mut opened, &names(&["one", "two"]), AttachMode::Auto).unwrap();
+        let attached = opened.datapath.attached().to_vec();
+        let link = sys::obj_get(&site.pin_dir.join(format!("link_{}", attached[0].ifindex))).unwrap();
+        sys::link_detach(link.as_fd()).unwrap();
+        assert!(!opened.datapath.still_runs(&attached[0]) && opened.datapath.still_runs(&attached[1]));
+        assert!(programs("one").is_empty());
+        attach(&mut opened, &names(&["one", "two"]), AttachMode::Auto).unwrap();
+        assert!(opened.datapath.still_runs(&attached[0]));
+        assert_eq!(programs("one").len(), 1);
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
 fn attaching_finds_what_somebody_unpinned() {
     in_namespace(|| {
         let site = Site::new();

@@ -1,5 +1,7 @@
 //! What the program counts.
 
+use std::sync::atomic::{Ordering, fence};
+
 use balancer_common::abi::{BackendCounts, BackendId, Removed, ServiceCounts, ServiceId, Traffic, names};
 use balancer_common::outcome::Outcome;
 
@@ -7,6 +9,19 @@ use super::MapSource;
 use super::source::{NamedArray, NamedMapped, NamedPerCpu};
 use super::table_use::{TableCounts, TableUsage};
 use crate::kernel::Error;
+
+/// What the program has counted of each backend, and the agent, by id.
+///
+/// What the agent has counted is read first: a flow that is counted and removed between the two reads must not make a count
+/// negative.
+pub(super) fn both(
+    counts: &NamedMapped<BackendCounts>,
+    removed: &NamedMapped<Removed>,
+) -> impl Iterator<Item = (BackendCounts, Removed)> {
+    let removed: Vec<Removed> = removed.values().collect();
+    fence(Ordering::Acquire);
+    counts.values().zip(removed)
+}
 
 /// Reads of all counters. Sums over CPUs are not one moment's: each CPU goes on counting while they are read.
 pub struct Counters {
@@ -47,10 +62,8 @@ impl Counters {
     /// The program's flow counts of the first `number` backends, and their live connections.
     #[must_use]
     pub fn backends(&self, number: usize) -> Vec<(BackendCounts, u64)> {
-        // `removed` first: a flow that is counted and removed between the two reads must not make a count negative.
-        let removed: Vec<Removed> = self.removed.values().take(number).collect();
         let with_live = |(counts, removed): (BackendCounts, Removed)| (counts, counts.live(removed));
-        self.counts.values().zip(removed).map(with_live).collect()
+        both(&self.counts, &self.removed).take(number).map(with_live).collect()
     }
 
     /// The same of some backends.

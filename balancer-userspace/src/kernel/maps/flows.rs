@@ -8,6 +8,7 @@ use balancer_common::abi::{
     names,
 };
 
+use super::counters::both;
 use super::half_open::HalfOpenSets;
 use super::source::NamedMapped;
 use super::table_use::{TableCounts, TableUsage};
@@ -138,8 +139,7 @@ impl Flows {
 
     /// The program's counts of every backend, by id, and the agent's own.
     pub(crate) fn counts(&self) -> Vec<(BackendCounts, i64)> {
-        let removed: Vec<Removed> = self.removed.values().collect();
-        self.counts.values().zip(removed.into_iter().map(|Removed(removed)| removed)).collect()
+        both(&self.counts, &self.removed).map(|(counts, Removed(removed))| (counts, removed)).collect()
     }
 
     /// Use of table 0 (IPv4) or 1 (IPv6).

@@ -80,7 +80,7 @@ pub(super) struct NamedMapped<V: Pod> {
 impl<V: Pod> NamedMapped<V> {
     pub(super) fn open(source: &(impl MapSource + ?Sized), name: &'static str) -> Result<Self, Error> {
         let array: NamedArray<V> = NamedArray::open(source, name)?;
-        let memory = Memory::map(source.open(name)?.fd(), 0, array.len() as usize)
+        let memory = Memory::view(source.open(name)?.fd(), 0, array.len() as usize)
             .map_err(Error::call(name, "map into memory"))?;
         Ok(Self { array, memory })
     }

@@ -20,7 +20,7 @@ pub(crate) struct Memory<V> {
     len: usize,
 }
 
-// SAFETY: what is mapped belongs to no thread; it is read and written by atomic operations, or by one thread at a time.
+// SAFETY: what is mapped belongs to no thread, and may be unmapped by any.
 unsafe impl<V: Send> Send for Memory<V> {}
 
 /// A value that others may write while it is read.
@@ -44,12 +44,20 @@ impl<V: Pod> Memory<V> {
     ///
     /// What `mmap(2)` says: `EPERM` when the map was not made for it, `EINVAL` when it has fewer values.
     pub(crate) fn map(map: impl AsFd, first: usize, len: usize) -> io::Result<Self> {
+        Self::map_for(ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, map, first, len)
+    }
+
+    /// As [`Self::map`], to be read alone.
+    pub(crate) fn view(map: impl AsFd, first: usize, len: usize) -> io::Result<Self> {
+        Self::map_for(ProtFlags::PROT_READ, map, first, len)
+    }
+
+    fn map_for(access: ProtFlags, map: impl AsFd, first: usize, len: usize) -> io::Result<Self> {
         let bytes = len.checked_mul(size_of::<V>()).and_then(NonZeroUsize::new);
         let offset = first.checked_mul(size_of::<V>()).and_then(|offset| i64::try_from(offset).ok());
         let (Some(bytes), Some(offset)) = (bytes, offset) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice, of which nobody else knows.
         let at = unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, map, offset) }?;
         Ok(Self { at: at.cast(), len })
