@@ -12,8 +12,9 @@ use crate::cluster::{self, Disagreement};
 use crate::drain::DrainState;
 use crate::health::HealthState;
 use crate::load::SATURATED;
+use crate::outline::{Holding, Reason};
 use crate::service::Service;
-use crate::snapshot::{BackendState, BudgetSnapshot, Condition};
+use crate::snapshot::{BackendState, BudgetSnapshot};
 use crate::{Moment, Policy};
 
 /// What follows from a condition that holds.
@@ -26,102 +27,110 @@ enum Then {
 
 use Then::{Closes, Stays};
 
+fn say<'a>(reason: impl Fn() -> String + 'a) -> Reason<'a> {
+    Box::new(reason)
+}
+
+fn when<'a>(holds: bool, reason: impl Fn() -> String + 'a) -> Option<Reason<'a>> {
+    holds.then(|| say(reason))
+}
+
 /// The conditions for which there is a reason.
 #[derive(Default)]
-struct Holding(Vec<Condition>);
+struct Rules<'a>(Vec<Holding<'a>>);
 
-impl Holding {
-    fn rule(&mut self, word: &'static str, then: Then, since: Option<Moment>, reason: Option<String>) {
-        if let Some(reason) = reason {
-            self.0.push(Condition { word, reason, since, closes: matches!(then, Closes) });
-        }
+impl<'a> Rules<'a> {
+    fn rule(&mut self, word: &'static str, then: Then, since: Option<Moment>, reason: Option<Reason<'a>>) {
+        let closes = matches!(then, Closes);
+        self.0.extend(reason.map(|reason| Holding { word, since, closes, reason }));
     }
 }
 
 /// What holds of a backend that is in `state`. What the state itself says is left out.
-pub(crate) fn of_backend(
-    backend: &Backend,
-    service: &Service,
+pub(crate) fn of_backend<'a>(
+    backend: &'a Backend,
+    service: &'a Service,
     state: BackendState,
     now: Moment,
-) -> Vec<Condition> {
+) -> Vec<Holding<'a>> {
     let health = Some(backend.health.since());
     let exhausted = backend.exhaustion.since();
     let storm = backend.load.storm();
     let stale = backend.sample.as_ref().map(|sample| sample.taken.plus(service.spec.stale_after));
-    let mut holding = Holding::default();
-    holding.rule("down", Closes, health, down(backend, state));
-    holding.rule("exhausted", Closes, exhausted, exhausted_besides(backend, state));
-    holding.rule("ejected", Closes, ejected_since(backend), ejected_besides(backend, state));
-    holding.rule("panicked", Stays, health, panicked(backend));
-    holding.rule("trial", Stays, ejected_since(backend), trial(backend));
-    holding.rule("waiting", Stays, None, waiting(backend, service));
-    holding.rule("spared", Stays, exhausted, spared(backend));
-    holding.rule("capped", Closes, None, capped(backend));
-    holding.rule("ramp", Stays, None, ramp(admission::backend_budget(backend, service, now)));
-    holding.rule("standby", Stays, None, standby(backend));
-    holding.rule("leaving", Stays, None, leaving(backend));
-    holding.rule("weight-override", Stays, None, weight_override(backend));
-    holding.rule("reading-refused", Stays, None, backend.refused.clone());
-    holding.rule("no-telemetry", Stays, None, no_telemetry(backend, service));
-    holding.rule("stale", Stays, stale, stale_reading(backend, service, now));
-    holding.rule("no-utilisation", Stays, None, no_utilisation(backend, service, now));
-    holding.rule("saturated", Stays, None, saturated(backend, service, now));
-    holding.rule("frozen", Stays, storm.map(|storm| storm.since), frozen(backend, service));
-    holding.rule("capacity-adopted", Stays, None, capacity_adopted(backend, now));
-    holding.0
+    let mut rules = Rules::default();
+    rules.rule("down", Closes, health, down(backend, state));
+    rules.rule("exhausted", Closes, exhausted, exhausted_besides(backend, state));
+    rules.rule("ejected", Closes, ejected_since(backend), ejected_besides(backend, state));
+    rules.rule("panicked", Stays, health, panicked(backend));
+    rules.rule("trial", Stays, ejected_since(backend), trial(backend));
+    rules.rule("waiting", Stays, None, waiting(backend, service));
+    rules.rule("spared", Stays, exhausted, spared(backend));
+    rules.rule("capped", Closes, None, capped(backend));
+    rules.rule("ramp", Stays, None, ramp(admission::backend_budget(backend, service, now)));
+    rules.rule("standby", Stays, None, standby(backend));
+    rules.rule("leaving", Stays, None, leaving(backend));
+    rules.rule("weight-override", Stays, None, weight_override(backend));
+    rules.rule("reading-refused", Stays, None, reading_refused(backend));
+    rules.rule("no-telemetry", Stays, None, no_telemetry(backend, service));
+    rules.rule("stale", Stays, stale, stale_reading(backend, service, now));
+    rules.rule("no-utilisation", Stays, None, no_utilisation(backend, service, now));
+    rules.rule("saturated", Stays, None, saturated(backend, service, now));
+    rules.rule("frozen", Stays, storm.map(|storm| storm.since), frozen(backend, service));
+    rules.rule("capacity-adopted", Stays, None, capacity_adopted(backend, now));
+    rules.0
 }
 
 /// What holds of a service as a whole.
-pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Condition> {
+pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Holding<'_>> {
     let split = disagreement(service).map(|found| found.since);
-    let mut holding = Holding::default();
-    holding.rule("no-backend", Closes, None, no_backend(service));
-    holding.rule("service-capped", Closes, None, service_capped(service));
-    holding.rule("too-few-ready", Closes, None, too_few_ready(service));
-    holding.rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service));
-    holding.rule("takeover", Stays, None, takeover(service));
-    holding.rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service));
-    holding.rule("cluster-disagrees", Stays, split, disagrees(service));
-    holding.rule("same-node", Stays, None, same_node(service, now));
-    holding.rule("service-ramp", Stays, None, ramp(admission::service_budget(service, now)));
-    holding.rule("on-standby", Stays, None, on_standby(service));
-    holding.rule("counting", Stays, None, counting(service, now));
-    holding.rule("ring-waits", Stays, None, ring_waits(service, now));
-    holding.0
+    let mut rules = Rules::default();
+    rules.rule("no-backend", Closes, None, no_backend(service));
+    rules.rule("service-capped", Closes, None, service_capped(service));
+    rules.rule("too-few-ready", Closes, None, too_few_ready(service));
+    rules.rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service));
+    rules.rule("takeover", Stays, None, takeover(service));
+    rules.rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service));
+    rules.rule("cluster-disagrees", Stays, split, disagrees(service));
+    rules.rule("same-node", Stays, None, same_node(service, now));
+    rules.rule("service-ramp", Stays, None, ramp(admission::service_budget(service, now)));
+    rules.rule("on-standby", Stays, None, on_standby(service));
+    rules.rule("counting", Stays, None, counting(service, now));
+    rules.rule("ring-waits", Stays, None, ring_waits(service, now));
+    rules.0
 }
 
-fn down(backend: &Backend, state: BackendState) -> Option<String> {
+fn down(backend: &Backend, state: BackendState) -> Option<Reason<'_>> {
     let besides = backend.health.state() == HealthState::Down && state != BackendState::Down;
-    besides.then(|| backend.health.reason().to_owned())
+    when(besides, move || backend.health.reason().to_owned())
 }
 
-fn exhausted_besides(backend: &Backend, state: BackendState) -> Option<String> {
+fn exhausted_besides(backend: &Backend, state: BackendState) -> Option<Reason<'_>> {
     let besides = backend.exhaustion.since().is_some() && !backend.spared && state != BackendState::Exhausted;
-    besides.then(|| backend.exhaustion.reason().to_owned())
+    when(besides, move || backend.exhaustion.reason().to_owned())
 }
 
 fn ejected_since(backend: &Backend) -> Option<Moment> {
     backend.ejection.reason().map(|(since, _)| since)
 }
 
-fn ejected_besides(backend: &Backend, state: BackendState) -> Option<String> {
+fn ejected_besides(backend: &Backend, state: BackendState) -> Option<Reason<'_>> {
     let besides = backend.ejection.is_out() && state != BackendState::Ejected;
-    backend.ejection.reason().filter(|_| besides).map(|(_, reason)| reason)
+    let (_, reason) = backend.ejection.reason().filter(|_| besides)?;
+    Some(say(move || reason.clone()))
 }
 
-fn panicked(backend: &Backend) -> Option<String> {
-    backend.panicked.then(|| "its probes fail, and are set aside because the service panics".to_owned())
+fn panicked(backend: &Backend) -> Option<Reason<'_>> {
+    when(backend.panicked, move || "its probes fail, and are set aside because the service panics".to_owned())
 }
 
-fn trial(backend: &Backend) -> Option<String> {
+fn trial(backend: &Backend) -> Option<Reason<'_>> {
     let (_, reason) = backend.ejection.reason().filter(|_| backend.ejection.is_on_trial())?;
-    Some(format!("{reason}: it is the last choice of every draw until SYNs to it are answered"))
+    Some(say(move || format!("{reason}: it is the last choice of every draw until SYNs to it are answered")))
 }
 
-fn waiting(backend: &Backend, service: &Service) -> Option<String> {
+fn waiting<'a>(backend: &'a Backend, service: &'a Service) -> Option<Reason<'a>> {
     let waits = !backend.spec.standby && !backend.spec.leaving && !service.fallback.asks(backend);
-    waits.then(|| {
+    when(waits, move || {
         format!(
             "priority {} waits, new flows go to priority {} and before; asked only when nobody there takes one",
             backend.spec.priority, service.fallback.open_to
@@ -129,19 +138,19 @@ fn waiting(backend: &Backend, service: &Service) -> Option<String> {
     })
 }
 
-fn service_capped(service: &Service) -> Option<String> {
+fn service_capped(service: &Service) -> Option<Reason<'_>> {
     let cap = service.spec.admission.cap?;
     let live: u64 = service.backends.iter().map(|backend| backend.history.live()).sum();
-    (live >= u64::from(cap)).then(|| {
+    when(live >= u64::from(cap), move || {
         format!(
             "{live} live connections, and max_connections = {cap} of the service: new flows are refused with a RST"
         )
     })
 }
 
-fn too_few_ready(service: &Service) -> Option<String> {
+fn too_few_ready(service: &Service) -> Option<Reason<'_>> {
     let asked = service.spec.protection.min_ready > 0;
-    (asked && !service.opened).then(|| {
+    when(asked && !service.opened, move || {
         format!(
             "{} of the {} backends of min_ready are ready: new flows are refused until so many have been",
             service.ready(),
@@ -150,37 +159,45 @@ fn too_few_ready(service: &Service) -> Option<String> {
     })
 }
 
-fn panic(service: &Service) -> Option<String> {
+fn panic(service: &Service) -> Option<Reason<'_>> {
     let panic = service.fallback.panic?;
     let threshold = service.spec.protection.panic?;
-    Some(format!(
-        "{} of {} backends are up, less than panic = {threshold}: what probes say is set aside, and all that are neither \
-         drained nor out of a resource take new flows, but those whose SYNs fail",
-        panic.up, panic.of
-    ))
+    Some(say(move || {
+        format!(
+            "{} of {} backends are up, less than panic = {threshold}: what probes say is set aside, and all that are neither \
+             drained nor out of a resource take new flows, but those whose SYNs fail",
+            panic.up, panic.of
+        )
+    }))
 }
 
-fn takeover(service: &Service) -> Option<String> {
+fn takeover(service: &Service) -> Option<Reason<'_>> {
     let first = service.backends.iter().filter(|b| !b.spec.standby && !b.spec.leaving);
     let first = first.map(|backend| backend.spec.priority).min()?;
-    (service.fallback.open_to > first && service.fallback.panic.is_none()).then(|| {
+    when(service.fallback.open_to > first && service.fallback.panic.is_none(), move || {
         format!(
             "fewer than takeover = {} of the backends of priority {} take new flows: priority {} is on the ring too",
             service.spec.protection.takeover,
-            if service.fallback.open_to == first + 1 { first.to_string() } else { format!("{first} and after") },
+            if service.fallback.open_to == first + 1 {
+                first.to_string()
+            } else {
+                format!("{first} and after")
+            },
             service.fallback.open_to
         )
     })
 }
 
-fn alarm(service: &Service) -> Option<String> {
+fn alarm(service: &Service) -> Option<Reason<'_>> {
     let alarm = service.alarm.as_ref()?;
     let names: Vec<&str> = alarm.names.iter().map(String::as_str).collect();
     let then = service.pace().map_or_else(
         || "admission goes on as usual (alarm_rate = \"off\")".to_owned(),
         |pace| format!("no more than {pace} new connections a second are admitted"),
     );
-    Some(format!("the brokers' cluster raises {}: {then}, and nobody is closed for it", names.join(", ")))
+    Some(say(move || {
+        format!("the brokers' cluster raises {}: {then}, and nobody is closed for it", names.join(", "))
+    }))
 }
 
 /// Brokers that disagree on the size of their cluster, as soon as that is no matter of when each was read.
@@ -188,19 +205,21 @@ fn disagreement(service: &Service) -> Option<&Disagreement> {
     service.disagreement.as_ref().filter(|disagreement| disagreement.confirmed)
 }
 
-fn disagrees(service: &Service) -> Option<String> {
+fn disagrees(service: &Service) -> Option<Reason<'_>> {
     let who = disagreement(service)?.who();
-    Some(format!(
-        "the brokers disagree on how many nodes their cluster has: {who}; it may be split, and nobody is closed for it"
-    ))
+    Some(say(move || {
+        format!(
+            "the brokers disagree on how many nodes their cluster has: {who}; it may be split, and nobody is closed for it"
+        )
+    }))
 }
 
 /// Backends that are told the load of one and the same node.
-fn same_node(service: &Service, now: Moment) -> Option<String> {
+fn same_node(service: &Service, now: Moment) -> Option<Reason<'_>> {
     let nodes = cluster::same_nodes(&service.backends, service.spec.stale_after, now);
     let one = |(node, backends): (&&str, &Vec<&str>)| format!("{node} by {}", backends.join(", "));
     let told: Vec<String> = nodes.iter().map(one).collect();
-    (!told.is_empty()).then(|| {
+    when(!told.is_empty(), move || {
         format!(
             "one node is read by several backends, which are steered by its load together: {}; give each of them a \
              telemetry.url or port of its own, or write the broker once",
@@ -209,31 +228,31 @@ fn same_node(service: &Service, now: Moment) -> Option<String> {
     })
 }
 
-fn spared(backend: &Backend) -> Option<String> {
-    backend.spared.then(|| {
+fn spared(backend: &Backend) -> Option<Reason<'_>> {
+    when(backend.spared, move || {
         format!("{}; open all the same, because no backend is better off", backend.exhaustion.reason())
     })
 }
 
-fn capped(backend: &Backend) -> Option<String> {
+fn capped(backend: &Backend) -> Option<Reason<'_>> {
     let (live, cap) = (backend.history.live(), backend.spec.cap?);
-    (live >= u64::from(cap)).then(|| format!("{live} live connections, and max_connections = {cap}"))
+    when(live >= u64::from(cap), move || format!("{live} live connections, and max_connections = {cap}"))
 }
 
-fn ramp(budget: Option<BudgetSnapshot>) -> Option<String> {
+fn ramp(budget: Option<BudgetSnapshot>) -> Option<Reason<'static>> {
     let BudgetSnapshot { rate, full } = budget?;
-    (rate < full).then(|| {
+    when(rate < full, move || {
         format!("{rate:.0} of {full:.0} new connections a second are admitted until the ramp has ended")
     })
 }
 
-fn standby(backend: &Backend) -> Option<String> {
-    backend.spec.standby.then(|| "asked only when no backend of the ring takes new flows".to_owned())
+fn standby(backend: &Backend) -> Option<Reason<'_>> {
+    when(backend.spec.standby, move || "asked only when no backend of the ring takes new flows".to_owned())
 }
 
-fn leaving(backend: &Backend) -> Option<String> {
+fn leaving(backend: &Backend) -> Option<Reason<'_>> {
     let leaving = backend.spec.leaving && backend.drain.state() != DrainState::Active;
-    leaving.then(|| {
+    when(leaving, move || {
         let health = match backend.health.state() {
             HealthState::Up => "up",
             HealthState::Down => "down",
@@ -246,9 +265,11 @@ fn leaving(backend: &Backend) -> Option<String> {
     })
 }
 
-fn weight_override(backend: &Backend) -> Option<String> {
+fn weight_override(backend: &Backend) -> Option<Reason<'_>> {
     let weight = backend.weight_override?;
-    Some(format!("the operator set weight {weight}, the configuration says {}", backend.spec.weight))
+    Some(say(move || {
+        format!("the operator set weight {weight}, the configuration says {}", backend.spec.weight)
+    }))
 }
 
 /// Whether the policy looks at telemetry at all.
@@ -266,32 +287,38 @@ const fn instead(service: &Service) -> &'static str {
     }
 }
 
-fn no_telemetry(backend: &Backend, service: &Service) -> Option<String> {
-    let none = reads(service) && backend.sample.is_none();
-    none.then(|| format!("no telemetry has come yet: {}", instead(service)))
+fn reading_refused(backend: &Backend) -> Option<Reason<'_>> {
+    let refused = backend.refused.as_ref()?;
+    Some(say(move || refused.clone()))
 }
 
-fn stale_reading(backend: &Backend, service: &Service, now: Moment) -> Option<String> {
+fn no_telemetry<'a>(backend: &'a Backend, service: &'a Service) -> Option<Reason<'a>> {
+    let none = reads(service) && backend.sample.is_none();
+    when(none, move || format!("no telemetry has come yet: {}", instead(service)))
+}
+
+fn stale_reading<'a>(backend: &'a Backend, service: &'a Service, now: Moment) -> Option<Reason<'a>> {
     let age = now.since(backend.sample.as_ref()?.taken);
     let limit = service.spec.stale_after;
-    (reads(service) && age > limit).then(|| {
+    when(reads(service) && age > limit, move || {
         let (age, limit) = (seconds(age), seconds(limit));
         format!("the last reading is {age} old, more than stale_after = {limit}: {}", instead(service))
     })
 }
 
-fn no_utilisation(backend: &Backend, service: &Service, now: Moment) -> Option<String> {
+fn no_utilisation<'a>(backend: &'a Backend, service: &'a Service, now: Moment) -> Option<Reason<'a>> {
     let fresh = |taken: Moment| now.since(taken) <= service.spec.stale_after;
     let reading = backend.sample.as_ref().is_some_and(|sample| fresh(sample.taken));
     let utilisation = backend.load.utilisation_taken().is_some_and(fresh);
-    (reads(service) && reading && !utilisation)
-        .then(|| format!("telemetry comes, but says nothing of the CPU: {}", instead(service)))
+    when(reads(service) && reading && !utilisation, move || {
+        format!("telemetry comes, but says nothing of the CPU: {}", instead(service))
+    })
 }
 
-fn saturated(backend: &Backend, service: &Service, now: Moment) -> Option<String> {
+fn saturated<'a>(backend: &'a Backend, service: &'a Service, now: Moment) -> Option<Reason<'a>> {
     let level = backend.load.fresh_level(service.spec.stale_after, now)?;
     let full = service.spec.policy == Policy::Adaptive && level.utilisation > SATURATED;
-    full.then(|| {
+    when(full, move || {
         format!(
             "utilisation {:.1} % is above {:.0} %, where it tells no difference: connections are counted instead",
             level.utilisation * 100.0,
@@ -300,46 +327,51 @@ fn saturated(backend: &Backend, service: &Service, now: Moment) -> Option<String
     })
 }
 
-fn frozen(backend: &Backend, service: &Service) -> Option<String> {
+fn frozen<'a>(backend: &'a Backend, service: &'a Service) -> Option<Reason<'a>> {
     let storm = backend.load.storm().filter(|_| service.spec.policy == Policy::Adaptive)?;
-    Some(format!(
-        "clients connect at {:.0}/s, more than {:.0}/s, which passes for a storm whose handshakes are no lasting load: the \
-         level stays as it was, for 60 s at most, and connections are counted on top",
-        storm.rate, storm.limit
-    ))
+    Some(say(move || {
+        format!(
+            "clients connect at {:.0}/s, more than {:.0}/s, which passes for a storm whose handshakes are no lasting load: the \
+             level stays as it was, for 60 s at most, and connections are counted on top",
+            storm.rate, storm.limit
+        )
+    }))
 }
 
-fn capacity_adopted(backend: &Backend, now: Moment) -> Option<String> {
+fn capacity_adopted(backend: &Backend, now: Moment) -> Option<Reason<'_>> {
     let capacity = backend.hint(now)?;
-    Some(format!("capacity {capacity:.2} is taken from the ring of an earlier agent until it is learnt anew"))
+    Some(say(move || {
+        format!("capacity {capacity:.2} is taken from the ring of an earlier agent until it is learnt anew")
+    }))
 }
 
-fn no_backend(service: &Service) -> Option<String> {
+fn no_backend(service: &Service) -> Option<Reason<'_>> {
     let none = !service.backends.iter().any(takes_flows);
-    none.then(|| "no backend takes new flows: they are refused with a RST".to_owned())
+    when(none, move || "no backend takes new flows: they are refused with a RST".to_owned())
 }
 
-fn on_standby(service: &Service) -> Option<String> {
+fn on_standby(service: &Service) -> Option<Reason<'_>> {
     let open = |standby: bool| {
         service.backends.iter().filter(move |backend| backend.spec.standby == standby && takes_flows(backend))
     };
     let names: Vec<&str> = open(true).map(|backend| backend.spec.name.as_str()).collect();
-    (open(false).next().is_none() && !names.is_empty())
-        .then(|| format!("no backend of the ring takes new flows: {} stands in", names.join(", ")))
+    when(open(false).next().is_none() && !names.is_empty(), move || {
+        format!("no backend of the ring takes new flows: {} stands in", names.join(", "))
+    })
 }
 
-fn counting(service: &Service, now: Moment) -> Option<String> {
+fn counting(service: &Service, now: Moment) -> Option<Reason<'_>> {
     let blind = |backend: &Backend| {
         let stale = |taken: Moment| now.since(taken) > service.spec.stale_after;
         backend.sample.as_ref().is_none_or(|sample| stale(sample.taken))
     };
     let none = reads(service) && !service.backends.is_empty() && service.backends.iter().all(blind);
-    none.then(|| "no backend has fresh telemetry: steering goes by connections alone".to_owned())
+    when(none, move || "no backend has fresh telemetry: steering goes by connections alone".to_owned())
 }
 
-fn ring_waits(service: &Service, now: Moment) -> Option<String> {
+fn ring_waits(service: &Service, now: Moment) -> Option<Reason<'_>> {
     let left = service.ring.due()?.since(now);
-    Some(format!("learnt capacities have moved; the ring may follow in {}", seconds(left)))
+    Some(say(move || format!("learnt capacities have moved; the ring may follow in {}", seconds(left))))
 }
 
 fn takes_flows(backend: &Backend) -> bool {

@@ -4,20 +4,22 @@
 //! is not.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use balancer_common::abi::{BackendId, ServiceId};
 
+use crate::Moment;
 use crate::snapshot::{BackendState, Condition};
 
 /// One service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct ServiceOutline<'a> {
     /// Its id.
     pub id: ServiceId,
     /// Its name.
     pub name: &'a str,
     /// What holds of it as a whole.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<Holding<'a>>,
     /// How many times its ring has changed.
     pub ring_changes: u64,
     /// Its backends in the order of the model.
@@ -25,7 +27,7 @@ pub struct ServiceOutline<'a> {
 }
 
 /// One backend.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct BackendOutline<'a> {
     /// Its id.
     pub id: BackendId,
@@ -36,5 +38,36 @@ pub struct BackendOutline<'a> {
     /// Why it is in that state, in words.
     pub reason: Cow<'a, str>,
     /// What holds of it besides its state.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<Holding<'a>>,
+}
+
+/// Why something holds, to be put into words when somebody wants to read them: what goes on holding is told once.
+pub type Reason<'a> = Box<dyn Fn() -> String + 'a>;
+
+/// A condition whose reason is put into words when somebody wants to read them.
+pub struct Holding<'a> {
+    /// Its name for programs, in `kebab-case`.
+    pub word: &'static str,
+    /// Since when, where the controller keeps that.
+    pub since: Option<Moment>,
+    /// Whether it alone keeps new flows away.
+    pub closes: bool,
+    /// Why, in words.
+    pub reason: Reason<'a>,
+}
+
+impl From<Holding<'_>> for Condition {
+    fn from(holding: Holding<'_>) -> Self {
+        let Holding { word, since, closes, reason } = holding;
+        Self { word, reason: reason(), since, closes }
+    }
+}
+
+impl fmt::Debug for Holding<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holding")
+            .field("word", &self.word)
+            .field("reason", &(self.reason)())
+            .finish_non_exhaustive()
+    }
 }

@@ -4,7 +4,7 @@ use balancer_common::abi::BackendId;
 
 use super::*;
 use crate::fixture::{at, down, hasty, model, probed, up};
-use crate::snapshot::{BackendSnapshot, Snapshot};
+use crate::snapshot::{BackendSnapshot, Condition, Snapshot};
 use crate::{BackendSpec, Controller, Counts, Input, Resource, ResourceUse, Sample, ServiceSpec};
 
 fn spec(id: u16) -> BackendSpec {
@@ -148,10 +148,11 @@ fn one_that_was_removed_is_shown_as_leaving() {
 
 #[test]
 fn a_ramp_is_said_until_it_has_ended() {
-    let budget = |rate| ramp(Some(BudgetSnapshot { rate, full: 500.0 }));
+    let told = |reason: Option<Reason<'_>>| reason.map(|reason| reason());
+    let budget = |rate| told(ramp(Some(BudgetSnapshot { rate, full: 500.0 })));
     let expected = "50 of 500 new connections a second are admitted until the ramp has ended";
     assert_eq!(budget(50.0).as_deref(), Some(expected));
-    assert_eq!((budget(500.0), ramp(None)), (None, None));
+    assert_eq!((budget(500.0), told(ramp(None))), (None, None));
 }
 
 #[test]

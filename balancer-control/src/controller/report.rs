@@ -10,12 +10,12 @@ use crate::backend::Backend;
 use crate::condition;
 use crate::drain::DrainState;
 use crate::health::HealthState;
-use crate::outline::{BackendOutline, ServiceOutline};
+use crate::outline::{BackendOutline, Holding, ServiceOutline};
 use crate::ring::{RingCause, RingChange};
 use crate::score::from_q32;
 use crate::service::Service;
 use crate::snapshot::{
-    self, AlarmSnapshot, BackendSnapshot, BackendState, PanicSnapshot, ServiceSnapshot, Snapshot,
+    self, AlarmSnapshot, BackendSnapshot, BackendState, Condition, PanicSnapshot, ServiceSnapshot, Snapshot,
 };
 
 use crate::{Moment, admission};
@@ -74,7 +74,7 @@ fn service_snapshot(service: &Service, now: Moment) -> ServiceSnapshot {
         stale_after: service.spec.stale_after,
         gateways: service.spec.gateways,
         cost: service.cost,
-        conditions: condition::of_service(service, now),
+        conditions: told_all(condition::of_service(service, now)),
         ring_changes,
         ring_change: ring_change.map(|change| told(change, service)),
         backends: backends.map(|backend| backend_snapshot(backend, service, weights, now)).collect(),
@@ -92,7 +92,11 @@ fn service_outline(service: &Service, now: Moment) -> ServiceOutline<'_> {
     }
 }
 
-fn backend_outline<'a>(backend: &'a Backend, service: &Service, now: Moment) -> BackendOutline<'a> {
+fn told_all(holding: Vec<Holding<'_>>) -> Vec<Condition> {
+    holding.into_iter().map(Condition::from).collect()
+}
+
+fn backend_outline<'a>(backend: &'a Backend, service: &'a Service, now: Moment) -> BackendOutline<'a> {
     let (state, reason, _) = state(backend);
     let conditions = condition::of_backend(backend, service, state, now);
     BackendOutline { id: backend.id(), name: &backend.spec.name, state, reason, conditions }
@@ -156,7 +160,7 @@ fn backend_snapshot(backend: &Backend, service: &Service, weights: f64, now: Mom
         capacity_learnt: backend.load.work().messages > 0.0,
         weight_share: if weights > 0.0 { weight_on_ring(backend, service) / weights } else { 0.0 },
         open: backend.score.is_open(live),
-        conditions: condition::of_backend(backend, service, state, now),
+        conditions: told_all(condition::of_backend(backend, service, state, now)),
         cap: backend.spec.cap,
         budget: admission::backend_budget(backend, service, now),
         live,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use balancer_common::abi::ServiceId;
 use balancer_common::outcome::Outcome;
 use balancer_control::Moment;
-use balancer_control::snapshot::Condition;
+use balancer_control::outline::Holding;
 
 use super::core::{Agent, high};
 use crate::kernel::Error;
@@ -99,19 +99,26 @@ impl Agent {
     }
 
     /// What goes on at a service, as conditions of it.
-    pub(super) fn spells_of(&self, service: ServiceId) -> impl Iterator<Item = Condition> {
+    pub(super) fn spells_of(&self, service: ServiceId) -> impl Iterator<Item = Holding<'_>> {
         Kind::ALL.into_iter().filter_map(move |kind| {
             let since = self.spells.since(service, kind)?;
-            let reason = match kind {
-                Kind::RingAlone => format!(
-                    "{}: SYNs go where the ring puts them, without draws, scores and budgets of backends, and leave no state",
-                    self.why_ring_alone()
-                ),
-                Kind::Dropping => "SYNs beyond a budget of new connections are dropped, and sent again by their clients".to_owned(),
-                Kind::Refusing => "SYNs beyond a budget of new connections are refused with a RST".to_owned(),
-            };
-            Some(Condition { word: kind.word(), reason, since: Some(since), closes: false })
+            let reason = Box::new(move || self.reason_of(kind));
+            Some(Holding { word: kind.word(), since: Some(since), closes: false, reason })
         })
+    }
+
+    fn reason_of(&self, kind: Kind) -> String {
+        match kind {
+            Kind::RingAlone => format!(
+                "{}: SYNs go where the ring puts them, without draws, scores and budgets of backends, and leave no state",
+                self.why_ring_alone()
+            ),
+            Kind::Dropping => {
+                "SYNs beyond a budget of new connections are dropped, and sent again by their clients"
+                    .to_owned()
+            }
+            Kind::Refusing => "SYNs beyond a budget of new connections are refused with a RST".to_owned(),
+        }
     }
 
     fn why_ring_alone(&self) -> String {

@@ -43,8 +43,6 @@ pub struct Report {
     pub corrected_use: [i64; 2],
     /// Entries of the two tables that an agent had taken from a flow and not freed.
     pub reclaimed: [u64; 2],
-    /// Flows of which the numbers are known after the sweep, because they are shielded.
-    pub shielded: u64,
 }
 
 /// Sweeps, and remembers between sweeps what looked wrong.
@@ -118,7 +116,7 @@ impl Sweeper {
         let [void4, void6] = &walk.void;
         report.reclaimed =
             [reclaim(&flows.v4, &mut self.void[0], void4)?, reclaim(&flows.v6, &mut self.void[1], void6)?];
-        report.shielded = self.tidied.tidy(flows, walk.shielded, now)?;
+        self.tidied.tidy(flows, walk.shielded, now)?;
         Ok(report)
     }
 

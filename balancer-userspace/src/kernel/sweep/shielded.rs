@@ -24,22 +24,29 @@ struct Look {
 
 impl Tidied {
     /// Removes numbers that belong to no shielded flow at `now`, if there are more than the flows that were just `seen` in
-    /// either table. Returns how many are left.
+    /// either table.
     ///
     /// A table that was found empty, and that no flow has anything in, is looked through once a minute: that takes as long
     /// as one that is full.
-    pub(super) fn tidy(&mut self, flows: &mut Flows, seen: [u64; 2], now: u32) -> Result<u64, Error> {
+    pub(super) fn tidy(&mut self, flows: &mut Flows, seen: [u64; 2], now: u32) -> Result<(), Error> {
         let Self([v4, v6]) = self;
-        if is_due(*v4, seen[0], now) {
-            let left = tidy_table(&mut flows.shielded4, &flows.v4, seen[0], now)?;
-            *v4 = Some(Look { at: now, left });
-        }
-        if is_due(*v6, seen[1], now) {
-            let left = tidy_table(&mut flows.shielded6, &flows.v6, seen[1], now)?;
-            *v6 = Some(Look { at: now, left });
-        }
-        Ok([v4, v6].into_iter().flatten().map(|look| look.left).sum())
+        tidy_table(v4, &mut flows.shielded4, &flows.v4, seen[0], now)?;
+        tidy_table(v6, &mut flows.shielded6, &flows.v6, seen[1], now)
     }
+}
+
+fn tidy_table<K: TableKey>(
+    last: &mut Option<Look>,
+    shielded: &mut Table<K, Shielded>,
+    flows: &FlowTable<K>,
+    seen: u64,
+    now: u32,
+) -> Result<(), Error> {
+    if is_due(*last, seen, now) {
+        let left = remove_orphans(shielded, flows, seen, now)?;
+        *last = Some(Look { at: now, left });
+    }
+    Ok(())
 }
 
 const fn is_due(last: Option<Look>, seen: u64, now: u32) -> bool {
@@ -49,7 +56,8 @@ const fn is_due(last: Option<Look>, seen: u64, now: u32) -> bool {
     }
 }
 
-fn tidy_table<K: TableKey>(
+/// Returns how many are left.
+fn remove_orphans<K: TableKey>(
     shielded: &mut Table<K, Shielded>,
     flows: &FlowTable<K>,
     seen: u64,
