@@ -111,10 +111,10 @@ impl Placing<'_> {
         let native = match mode {
             AttachMode::Native => true,
             AttachMode::Generic => false,
-            AttachMode::Auto => !links.iter().any(|link| self.runs_generic(link)),
+            AttachMode::Auto => !links.iter().any(|link| self.runs(link, false)),
         };
         let can_swap = mode == AttachMode::Auto;
-        if can_swap && !native {
+        if can_swap && !native && links.iter().any(|link| self.runs(link, true)) {
             check(self.pins, interfaces, mode, self.notices)?;
         }
         match self.each(&links, native, can_swap) {
@@ -129,9 +129,10 @@ impl Placing<'_> {
         Ok(links.iter().map(|link| link.index).collect())
     }
 
-    fn runs_generic(&mut self, link: &Link) -> bool {
+    /// Whether an interface runs a program of ours in this mode.
+    fn runs(&mut self, link: &Link, native: bool) -> bool {
         let running = pinned_link(self.pins, link, self.notices);
-        matches!(running, Ok(Some(Running { native: false, .. })))
+        running.is_ok_and(|running| running.is_some_and(|running| running.native == native))
     }
 
     /// Gives the first refusal. Nothing comes behind that of a driver which leaves no driver to ask.
