@@ -155,7 +155,10 @@ impl<'a> Agent<'a> {
         // Anybody can start a copy, wherever the build directory is.
         let copy = directory.join("balancer");
         fs::copy(binary, &copy).context("failed to copy the binary")?;
-        unprivileged::command(&self.lab.gateway, &copy, directory, (&self.pins(), &config))
+        let mut command =
+            unprivileged::command(&self.lab.gateway, &copy, directory, (&self.pins(), &config))?;
+        command.env_remove(OBJECT_VARIABLE);
+        Ok(command)
     }
 
     /// Ends the agent with SIGKILL.

@@ -13,6 +13,7 @@ use crate::{
     lab::Lab,
     plan::{AgentPlan, Plan},
     process::Process,
+    table::kernel::OBJECT_VARIABLE,
     wait::PATIENCE,
 };
 
@@ -51,6 +52,8 @@ impl Refusal {
         };
         plan.write(&config, &agent)?;
         let mut command = lab.gateway.command("env");
+        // Whom the prefix makes of it may not be able to read the object of the build directory.
+        command.env_remove(OBJECT_VARIABLE);
         command.args(prefix).arg(program).arg("run").arg("--config").arg(config);
         let process = Process::start(&mut command, &log)?;
         let status = process.end(PATIENCE)?;
