@@ -12,7 +12,7 @@ use crate::cluster::{self, Disagreement};
 use crate::drain::DrainState;
 use crate::health::HealthState;
 use crate::load::SATURATED;
-use crate::outline::{Holding, Reason};
+use crate::outline::{ConditionOutline, Reason};
 use crate::service::Service;
 use crate::snapshot::{BackendState, BudgetSnapshot};
 use crate::{Moment, Policy};
@@ -37,12 +37,12 @@ fn when<'a>(holds: bool, reason: impl Fn() -> String + 'a) -> Option<Reason<'a>>
 
 /// The conditions for which there is a reason.
 #[derive(Default)]
-struct Rules<'a>(Vec<Holding<'a>>);
+struct Conditions<'a>(Vec<ConditionOutline<'a>>);
 
-impl<'a> Rules<'a> {
-    fn rule(&mut self, word: &'static str, then: Then, since: Option<Moment>, reason: Option<Reason<'a>>) {
+impl<'a> Conditions<'a> {
+    fn add(&mut self, word: &'static str, then: Then, since: Option<Moment>, reason: Option<Reason<'a>>) {
         let closes = matches!(then, Closes);
-        self.0.extend(reason.map(|reason| Holding { word, since, closes, reason }));
+        self.0.extend(reason.map(|reason| ConditionOutline { word, since, closes, reason }));
     }
 }
 
@@ -52,51 +52,52 @@ pub(crate) fn of_backend<'a>(
     service: &'a Service,
     state: BackendState,
     now: Moment,
-) -> Vec<Holding<'a>> {
+) -> Vec<ConditionOutline<'a>> {
     let health = Some(backend.health.since());
     let exhausted = backend.exhaustion.since();
+    let ejected = backend.ejection.since();
     let storm = backend.load.storm();
     let stale = backend.sample.as_ref().map(|sample| sample.taken.plus(service.spec.stale_after));
-    let mut rules = Rules::default();
-    rules.rule("down", Closes, health, down(backend, state));
-    rules.rule("exhausted", Closes, exhausted, exhausted_besides(backend, state));
-    rules.rule("ejected", Closes, ejected_since(backend), ejected_besides(backend, state));
-    rules.rule("panicked", Stays, health, panicked(backend));
-    rules.rule("trial", Stays, ejected_since(backend), trial(backend));
-    rules.rule("waiting", Stays, None, waiting(backend, service));
-    rules.rule("spared", Stays, exhausted, spared(backend));
-    rules.rule("capped", Closes, None, capped(backend));
-    rules.rule("ramp", Stays, None, ramp(admission::backend_budget(backend, service, now)));
-    rules.rule("standby", Stays, None, standby(backend));
-    rules.rule("leaving", Stays, None, leaving(backend));
-    rules.rule("weight-override", Stays, None, weight_override(backend));
-    rules.rule("reading-refused", Stays, None, reading_refused(backend));
-    rules.rule("no-telemetry", Stays, None, no_telemetry(backend, service));
-    rules.rule("stale", Stays, stale, stale_reading(backend, service, now));
-    rules.rule("no-utilisation", Stays, None, no_utilisation(backend, service, now));
-    rules.rule("saturated", Stays, None, saturated(backend, service, now));
-    rules.rule("frozen", Stays, storm.map(|storm| storm.since), frozen(backend, service));
-    rules.rule("capacity-adopted", Stays, None, capacity_adopted(backend, now));
-    rules.0
+    let mut conditions = Conditions::default();
+    conditions.add("down", Closes, health, down(backend, state));
+    conditions.add("exhausted", Closes, exhausted, exhausted_besides(backend, state));
+    conditions.add("ejected", Closes, ejected, ejected_besides(backend, state));
+    conditions.add("panicked", Stays, health, panicked(backend));
+    conditions.add("trial", Stays, ejected, trial(backend));
+    conditions.add("waiting", Stays, None, waiting(backend, service));
+    conditions.add("spared", Stays, exhausted, spared(backend));
+    conditions.add("capped", Closes, None, capped(backend));
+    conditions.add("ramp", Stays, None, ramp(admission::backend_budget(backend, service, now)));
+    conditions.add("standby", Stays, None, standby(backend));
+    conditions.add("leaving", Stays, None, leaving(backend));
+    conditions.add("weight-override", Stays, None, weight_override(backend));
+    conditions.add("reading-refused", Stays, None, reading_refused(backend));
+    conditions.add("no-telemetry", Stays, None, no_telemetry(backend, service));
+    conditions.add("stale", Stays, stale, stale_reading(backend, service, now));
+    conditions.add("no-utilisation", Stays, None, no_utilisation(backend, service, now));
+    conditions.add("saturated", Stays, None, saturated(backend, service, now));
+    conditions.add("frozen", Stays, storm.map(|storm| storm.since), frozen(backend, service));
+    conditions.add("capacity-adopted", Stays, None, capacity_adopted(backend, now));
+    conditions.0
 }
 
 /// What holds of a service as a whole.
-pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<Holding<'_>> {
+pub(crate) fn of_service(service: &Service, now: Moment) -> Vec<ConditionOutline<'_>> {
     let split = disagreement(service).map(|found| found.since);
-    let mut rules = Rules::default();
-    rules.rule("no-backend", Closes, None, no_backend(service));
-    rules.rule("service-capped", Closes, None, service_capped(service));
-    rules.rule("too-few-ready", Closes, None, too_few_ready(service));
-    rules.rule("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service));
-    rules.rule("takeover", Stays, None, takeover(service));
-    rules.rule("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service));
-    rules.rule("cluster-disagrees", Stays, split, disagrees(service));
-    rules.rule("same-node", Stays, None, same_node(service, now));
-    rules.rule("service-ramp", Stays, None, ramp(admission::service_budget(service, now)));
-    rules.rule("on-standby", Stays, None, on_standby(service));
-    rules.rule("counting", Stays, None, counting(service, now));
-    rules.rule("ring-waits", Stays, None, ring_waits(service, now));
-    rules.0
+    let mut conditions = Conditions::default();
+    conditions.add("no-backend", Closes, None, no_backend(service));
+    conditions.add("service-capped", Closes, None, service_capped(service));
+    conditions.add("too-few-ready", Closes, None, too_few_ready(service));
+    conditions.add("panic", Stays, service.fallback.panic.map(|panic| panic.since), panic(service));
+    conditions.add("takeover", Stays, None, takeover(service));
+    conditions.add("alarm", Stays, service.alarm.as_ref().map(|alarm| alarm.since), alarm(service));
+    conditions.add("cluster-disagrees", Stays, split, disagrees(service));
+    conditions.add("same-node", Stays, None, same_node(service, now));
+    conditions.add("service-ramp", Stays, None, ramp(admission::service_budget(service, now)));
+    conditions.add("on-standby", Stays, None, on_standby(service));
+    conditions.add("counting", Stays, None, counting(service, now));
+    conditions.add("ring-waits", Stays, None, ring_waits(service, now));
+    conditions.0
 }
 
 fn down(backend: &Backend, state: BackendState) -> Option<Reason<'_>> {
@@ -109,14 +110,9 @@ fn exhausted_besides(backend: &Backend, state: BackendState) -> Option<Reason<'_
     when(besides, move || backend.exhaustion.reason().to_owned())
 }
 
-fn ejected_since(backend: &Backend) -> Option<Moment> {
-    backend.ejection.reason().map(|(since, _)| since)
-}
-
 fn ejected_besides(backend: &Backend, state: BackendState) -> Option<Reason<'_>> {
     let besides = backend.ejection.is_out() && state != BackendState::Ejected;
-    let (_, reason) = backend.ejection.reason().filter(|_| besides)?;
-    Some(say(move || reason.clone()))
+    when(besides, move || backend.ejection.reason())
 }
 
 fn panicked(backend: &Backend) -> Option<Reason<'_>> {
@@ -124,8 +120,10 @@ fn panicked(backend: &Backend) -> Option<Reason<'_>> {
 }
 
 fn trial(backend: &Backend) -> Option<Reason<'_>> {
-    let (_, reason) = backend.ejection.reason().filter(|_| backend.ejection.is_on_trial())?;
-    Some(say(move || format!("{reason}: it is the last choice of every draw until SYNs to it are answered")))
+    let ejection = &backend.ejection;
+    when(ejection.is_on_trial(), move || {
+        format!("{}: it is the last choice of every draw until SYNs to it are answered", ejection.reason())
+    })
 }
 
 fn waiting<'a>(backend: &'a Backend, service: &'a Service) -> Option<Reason<'a>> {

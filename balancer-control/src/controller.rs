@@ -14,7 +14,7 @@ mod report;
 /// Keeps what is known of every backend, and says what the maps should hold.
 ///
 /// [`Controller::handle`] takes note; [`Controller::tick`] decides. The agent reads the program's counts, hands them
-/// over and ticks every two seconds or so, at [`Controller::next_deadline`], and at once after an input that should
+/// over and ticks every second, unless `agent.tick` says otherwise, and at once after an input that should
 /// not wait.
 ///
 /// ```

@@ -134,14 +134,20 @@ impl Ejection {
         matches!(self.state, State::Trial { .. })
     }
 
-    /// Since when it is out or on trial, and why, in words.
-    pub(crate) fn reason(&self) -> Option<(Moment, String)> {
+    /// Since when it is out or on trial.
+    pub(crate) const fn since(&self) -> Option<Moment> {
         match &self.state {
             State::In => None,
-            State::Out { since, reason, .. } => Some((*since, reason.clone())),
-            State::Trial { since, .. } => {
-                Some((*since, format!("on trial after ejection {} in a row", self.row)))
-            }
+            State::Out { since, .. } | State::Trial { since, .. } => Some(*since),
+        }
+    }
+
+    /// Why it is out or on trial, in words; empty when it is neither.
+    pub(crate) fn reason(&self) -> String {
+        match &self.state {
+            State::In => String::new(),
+            State::Out { reason, .. } => reason.clone(),
+            State::Trial { .. } => format!("on trial after ejection {} in a row", self.row),
         }
     }
 

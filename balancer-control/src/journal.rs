@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use balancer_common::abi::{BackendId, ServiceId};
 
 use crate::Moment;
-use crate::outline::{BackendOutline, Holding, ServiceOutline};
+use crate::outline::{BackendOutline, ConditionOutline, ServiceOutline};
 use crate::snapshot::{BackendSnapshot, BackendState, Basis, RingChange, ServiceSnapshot};
 
 /// Time between two summaries of a service, and between two entries for rings that follow telemetry by rule.
@@ -252,7 +252,7 @@ fn together(first: RingChange, last: RingChange) -> RingChange {
 }
 
 /// Notes which conditions began and which ended.
-fn differ(seen: &mut Conditions, now_hold: &[Holding<'_>], now: Moment, mut put: impl FnMut(Event)) {
+fn differ(seen: &mut Conditions, now_hold: &[ConditionOutline<'_>], now: Moment, mut put: impl FnMut(Event)) {
     seen.retain(|word, since| {
         let holds = now_hold.iter().any(|condition| condition.word == *word);
         if !holds {
@@ -260,7 +260,7 @@ fn differ(seen: &mut Conditions, now_hold: &[Holding<'_>], now: Moment, mut put:
         }
         holds
     });
-    for Holding { word, reason, since, closes } in now_hold {
+    for ConditionOutline { word, reason, since, closes } in now_hold {
         if !seen.contains_key(word) {
             seen.insert(word, since.unwrap_or(now).min(now));
             put(Event::Began { word, reason: reason(), closes: *closes });

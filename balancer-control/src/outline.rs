@@ -19,7 +19,7 @@ pub struct ServiceOutline<'a> {
     /// Its name.
     pub name: &'a str,
     /// What holds of it as a whole.
-    pub conditions: Vec<Holding<'a>>,
+    pub conditions: Vec<ConditionOutline<'a>>,
     /// How many times its ring has changed.
     pub ring_changes: u64,
     /// Its backends in the order of the model.
@@ -38,14 +38,14 @@ pub struct BackendOutline<'a> {
     /// Why it is in that state, in words.
     pub reason: Cow<'a, str>,
     /// What holds of it besides its state.
-    pub conditions: Vec<Holding<'a>>,
+    pub conditions: Vec<ConditionOutline<'a>>,
 }
 
-/// Why something holds, to be put into words when somebody wants to read them: what goes on holding is told once.
+/// Why something holds, to be put into words when somebody wants to read it: what goes on holding is told once.
 pub type Reason<'a> = Box<dyn Fn() -> String + 'a>;
 
-/// A condition whose reason is put into words when somebody wants to read them.
-pub struct Holding<'a> {
+/// A condition whose reason is put into words when somebody wants to read it.
+pub struct ConditionOutline<'a> {
     /// Its name for programs, in `kebab-case`.
     pub word: &'static str,
     /// Since when, where the controller keeps that.
@@ -56,16 +56,16 @@ pub struct Holding<'a> {
     pub reason: Reason<'a>,
 }
 
-impl From<Holding<'_>> for Condition {
-    fn from(holding: Holding<'_>) -> Self {
-        let Holding { word, since, closes, reason } = holding;
+impl From<ConditionOutline<'_>> for Condition {
+    fn from(outline: ConditionOutline<'_>) -> Self {
+        let ConditionOutline { word, since, closes, reason } = outline;
         Self { word, reason: reason(), since, closes }
     }
 }
 
-impl fmt::Debug for Holding<'_> {
+impl fmt::Debug for ConditionOutline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Holding")
+        f.debug_struct("ConditionOutline")
             .field("word", &self.word)
             .field("reason", &(self.reason)())
             .finish_non_exhaustive()

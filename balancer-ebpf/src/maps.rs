@@ -72,7 +72,7 @@ pub(crate) static SHIELDED4: HashMap<FlowKey4, Shielded> =
 #[map]
 pub(crate) static SHIELDED6: HashMap<FlowKey6, Shielded> =
     HashMap::with_max_entries(DEFAULT_FLOWS6, BPF_F_NO_PREALLOC);
-/// The agent reads the counts of all backends with every tick.
+/// Memory of the agent too, which reads the counts of all backends with every tick, as of `REMOVED`.
 #[map]
 pub(crate) static COUNTS: Array<BackendCounts> = Array::with_max_entries(BACKENDS_LEN, BPF_F_MMAPABLE);
 #[map]

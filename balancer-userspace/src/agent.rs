@@ -86,7 +86,7 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
                 agent.answer(call);
             }
             Some(event) = inputs.probes.recv(), if !heard.gathers() => heard.probe(event),
-            Some(event) = inputs.samples.recv(), if !heard.gathers() => heard.reading(event),
+            Some(event) = inputs.samples.recv(), if !heard.gathers() => heard.sample(event),
             () = heard.gathered(), if heard.gathers() => heard.take_in(&mut agent, &mut inputs),
             Some(event) = inputs.walks.recv() => agent.walked(event),
             _ = steps.tick(), if agent.closing.is_busy() => agent.step_runs(),

@@ -158,8 +158,7 @@ fn a_ramp_is_said_until_it_has_ended() {
 #[test]
 fn words_are_unique_and_in_one_case() {
     let source = include_str!("../condition.rs");
-    let words: Vec<&str> =
-        source.split("rule(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let words: Vec<&str> = source.split("add(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(words.len() >= 18, "{words:?}");
     assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), words.len(), "{words:?}");
     for word in words {

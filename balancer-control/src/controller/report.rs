@@ -10,7 +10,7 @@ use crate::backend::Backend;
 use crate::condition;
 use crate::drain::DrainState;
 use crate::health::HealthState;
-use crate::outline::{BackendOutline, Holding, ServiceOutline};
+use crate::outline::{BackendOutline, ConditionOutline, ServiceOutline};
 use crate::ring::{RingCause, RingChange};
 use crate::score::from_q32;
 use crate::service::Service;
@@ -74,7 +74,7 @@ fn service_snapshot(service: &Service, now: Moment) -> ServiceSnapshot {
         stale_after: service.spec.stale_after,
         gateways: service.spec.gateways,
         cost: service.cost,
-        conditions: told_all(condition::of_service(service, now)),
+        conditions: put_into_words(condition::of_service(service, now)),
         ring_changes,
         ring_change: ring_change.map(|change| told(change, service)),
         backends: backends.map(|backend| backend_snapshot(backend, service, weights, now)).collect(),
@@ -92,8 +92,8 @@ fn service_outline(service: &Service, now: Moment) -> ServiceOutline<'_> {
     }
 }
 
-fn told_all(holding: Vec<Holding<'_>>) -> Vec<Condition> {
-    holding.into_iter().map(Condition::from).collect()
+fn put_into_words(conditions: Vec<ConditionOutline<'_>>) -> Vec<Condition> {
+    conditions.into_iter().map(Condition::from).collect()
 }
 
 fn backend_outline<'a>(backend: &'a Backend, service: &'a Service, now: Moment) -> BackendOutline<'a> {
@@ -160,7 +160,7 @@ fn backend_snapshot(backend: &Backend, service: &Service, weights: f64, now: Mom
         capacity_learnt: backend.load.work().messages > 0.0,
         weight_share: if weights > 0.0 { weight_on_ring(backend, service) / weights } else { 0.0 },
         open: backend.score.is_open(live),
-        conditions: told_all(condition::of_backend(backend, service, state, now)),
+        conditions: put_into_words(condition::of_backend(backend, service, state, now)),
         cap: backend.spec.cap,
         budget: admission::backend_budget(backend, service, now),
         live,
@@ -203,9 +203,9 @@ fn state(backend: &Backend) -> (BackendState, Cow<'_, str>, Moment) {
         HealthState::Down => return (BackendState::Down, reason, since),
         HealthState::Up => {}
     }
-    let ejected = backend.ejection.reason();
-    if let Some((since, reason)) = ejected.clone().filter(|_| backend.ejection.is_out()) {
-        return (BackendState::Ejected, reason.into(), since);
+    let ejected = backend.ejection.since();
+    if let Some(since) = ejected.filter(|_| backend.ejection.is_out()) {
+        return (BackendState::Ejected, backend.ejection.reason().into(), since);
     }
     match (backend.exhaustion.since(), ejected) {
         (Some(_), _) if backend.spared => {
@@ -216,7 +216,7 @@ fn state(backend: &Backend) -> (BackendState, Cow<'_, str>, Moment) {
             (BackendState::Up, reason.into(), since)
         }
         (Some(since), _) => (BackendState::Exhausted, backend.exhaustion.reason().into(), since),
-        (None, Some((since, reason))) => (BackendState::Up, reason.into(), since),
+        (None, Some(since)) => (BackendState::Up, backend.ejection.reason().into(), since),
         (None, None) => (BackendState::Up, reason, since),
     }
 }

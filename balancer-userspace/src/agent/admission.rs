@@ -9,6 +9,7 @@ use tracing::error;
 
 use super::core::Agent;
 use crate::api::wire;
+use crate::config::ServiceConfig;
 use crate::kernel::{self, Error};
 
 impl Agent {
@@ -35,16 +36,19 @@ impl Agent {
     /// sweeper what it removes by backend.
     pub(super) fn correct_services(&mut self) {
         let capped = self.config.services.iter().filter(|service| service.max_connections.is_some());
-        let ids = capped.filter_map(|service| self.registry.service_id(service.vip));
-        let before: Vec<_> = ids.map(|id| (id, self.counters.service(id))).collect();
+        let count = |service: &ServiceConfig| {
+            let id = self.registry.service_id(service.vip)?;
+            Some((id, service.name.clone(), self.counters.service(id)))
+        };
+        let before: Vec<_> = capped.filter_map(count).collect();
         if before.is_empty() {
             return;
         }
         let live = self.live_by_service();
-        for (id, before) in before {
+        for (id, name, before) in before {
             let live = live.get(&id).copied().unwrap_or(0);
             if let Err(error) = before.and_then(|before| self.correct_service(id, &before, live)) {
-                error!("the cap of a service rests on old counts: {error}");
+                error!("the cap of service {name} rests on old counts: {error}");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Interfaces that go and come back while the agent runs: a driver is loaded again, a modem is plugged in anew. The
-//! program goes with the interface, and nobody but the agent puts it back.
+//! Interfaces that go and come back while the agent runs: a driver is loaded again, a modem is plugged in anew, somebody
+//! takes the program off. Nobody but the agent puts it back.
 
 use std::fmt;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl fmt::Display for Lost {
         }
         if let Some(refusal) = &self.refusal {
             let and = if self.gone.is_empty() { "" } else { "; " };
-            write!(f, "{and}an interface is back, but the program cannot be attached: {}", refusal.problem)?;
+            write!(f, "{and}the program cannot be attached again: {}", refusal.problem)?;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Census {
 }
 
 impl Agent {
-    /// Attaches the program again where an interface was made anew under its name.
+    /// Attaches the program again where an interface was made anew under its name, or somebody took it off.
     pub(super) fn mind_interfaces(&mut self, occasion: Occasion) {
         let attached = self.datapath.attached().iter().filter(|one| self.datapath.still_runs(one));
         let census = Census::take(&self.interfaces, &attached.collect::<Vec<_>>(), interface_index);
@@ -184,7 +184,8 @@ impl Agent {
 
     /// The mode in which no driver loses the program to the network stack because another one refuses it.
     pub(super) fn without_swap(&self, mode: AttachMode) -> AttachMode {
-        let is_native = self.datapath.attached().iter().all(|one| one.native);
+        let attached = self.datapath.attached();
+        let is_native = !attached.is_empty() && attached.iter().all(|one| one.native);
         if mode == AttachMode::Auto && is_native { AttachMode::Native } else { mode }
     }
 }
@@ -240,8 +241,7 @@ mod tests {
             Refusal { problem: "busy".to_owned(), here: gone.here.clone(), since: Moment::default() };
         let told = gone.lost(Some(refusal)).unwrap().to_string();
         assert!(
-            told.contains("lan0 is gone")
-                && told.ends_with("; an interface is back, but the program cannot be attached: busy")
+            told.contains("lan0 is gone") && told.ends_with("; the program cannot be attached again: busy")
         );
     }
 }

@@ -3,7 +3,7 @@
 use std::mem;
 
 use balancer_common::abi::{BackendId, Room, ServiceId};
-use balancer_control::outline::{Holding, Reason, ServiceOutline};
+use balancer_control::outline::{ConditionOutline, Reason, ServiceOutline};
 use balancer_control::snapshot::{Condition, ServiceSnapshot};
 use balancer_control::{Moment, Snapshot};
 
@@ -38,7 +38,7 @@ impl Agent {
     }
 
     /// Adds what the agent alone knows to the conditions of a service and its backends.
-    fn add_known<'a, 'b, C: From<Holding<'a>> + 'b>(
+    fn add_known<'a, 'b, C: From<ConditionOutline<'a>> + 'b>(
         &'a self,
         (service, conditions): (ServiceId, &mut Vec<C>),
         backends: impl Iterator<Item = (BackendId, &'b mut Vec<C>)>,
@@ -50,16 +50,16 @@ impl Agent {
     }
 
     /// What the agent alone knows of a backend.
-    fn known_of(&self, id: BackendId) -> impl Iterator<Item = Holding<'_>> {
+    fn known_of(&self, id: BackendId) -> impl Iterator<Item = ConditionOutline<'_>> {
         let hop = self.hops.get(&id).and_then(|(_, problem)| problem.as_ref());
         let silent = self.silent.get(&id).map(|problem| Box::new(move || problem.clone()) as Reason<'_>);
         let by_kernel = |problem| -> Reason<'_> {
             Box::new(move || format!("{problem}; the kernel is asked for each packet"))
         };
         let known = [("telemetry-fails", silent), ("next-hop", hop.map(by_kernel))];
-        known
-            .into_iter()
-            .filter_map(|(word, reason)| Some(Holding { word, since: None, closes: false, reason: reason? }))
+        known.into_iter().filter_map(|(word, reason)| {
+            Some(ConditionOutline { word, since: None, closes: false, reason: reason? })
+        })
     }
 
     /// The same with what holds for milliseconds, and would fill the decision log: budgets that are used up.

@@ -146,7 +146,7 @@ impl Agent {
             if let Err(again) = back {
                 warn!("interfaces could not be taken back: {again}");
             }
-            return Err(refused(error, mode));
+            return Err(with_remedy(error, mode));
         }
         self.interfaces = interfaces;
         self.hops.retain(|id, _| !hops.iter().any(|(other, _)| other == id));
@@ -159,7 +159,7 @@ impl Agent {
 }
 
 /// What was refused, with what helps where a new interface would take the program out of drivers that run it.
-fn refused(error: Error, mode: AttachMode) -> anyhow::Error {
+fn with_remedy(error: Error, mode: AttachMode) -> anyhow::Error {
     if mode == AttachMode::Auto
         && let Error::DriverRefuses { interface, source } = &error
     {

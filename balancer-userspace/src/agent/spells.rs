@@ -9,7 +9,7 @@ use std::time::Duration;
 use balancer_common::abi::ServiceId;
 use balancer_common::outcome::Outcome;
 use balancer_control::Moment;
-use balancer_control::outline::Holding;
+use balancer_control::outline::ConditionOutline;
 
 use super::core::{Agent, high};
 use crate::kernel::Error;
@@ -99,11 +99,11 @@ impl Agent {
     }
 
     /// What goes on at a service, as conditions of it.
-    pub(super) fn spells_of(&self, service: ServiceId) -> impl Iterator<Item = Holding<'_>> {
+    pub(super) fn spells_of(&self, service: ServiceId) -> impl Iterator<Item = ConditionOutline<'_>> {
         Kind::ALL.into_iter().filter_map(move |kind| {
             let since = self.spells.since(service, kind)?;
             let reason = Box::new(move || self.reason_of(kind));
-            Some(Holding { word: kind.word(), since: Some(since), closes: false, reason })
+            Some(ConditionOutline { word: kind.word(), since: Some(since), closes: false, reason })
         })
     }
 

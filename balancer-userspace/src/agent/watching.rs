@@ -14,15 +14,15 @@ use super::start::Inputs;
 use crate::probe::ProbeEvent;
 use crate::telemetry::TelemetryEvent;
 
-/// Time for which probes and readings gather before they are taken in together: to wake up for one costs several times as much
-/// as to take it in, and what comes at the same time is to change the ring once.
+/// Time for which probes and samples gather before they are taken in together: to wake up for one costs several times as much
+/// as to take it in, and backends that come into rotation at the same time are to change the ring once.
 const GATHERING: Duration = Duration::from_millis(50);
 
-/// The first of the probes and readings that gather, while the others wait in their channels.
+/// The first of the probes and samples that gather, one of either, while the others wait in their channels.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     probe: Option<ProbeEvent>,
-    reading: Option<TelemetryEvent>,
+    sample: Option<TelemetryEvent>,
     until: Option<Instant>,
 }
 
@@ -31,8 +31,8 @@ impl Heard {
         (self.probe, self.until) = (Some(first), Some(Instant::now() + GATHERING));
     }
 
-    pub(super) fn reading(&mut self, first: TelemetryEvent) {
-        (self.reading, self.until) = (Some(first), Some(Instant::now() + GATHERING));
+    pub(super) fn sample(&mut self, first: TelemetryEvent) {
+        (self.sample, self.until) = (Some(first), Some(Instant::now() + GATHERING));
     }
 
     /// Whether others are not to be listened to.
@@ -49,9 +49,10 @@ impl Heard {
 
     /// Takes in all that has gathered. Due before a configuration changes, too: it was asked for by the old one.
     pub(super) fn take_in(&mut self, agent: &mut Agent, inputs: &mut Inputs) {
-        let Self { probe, reading, .. } = mem::take(self);
+        let Self { probe, sample, .. } = mem::take(self);
+        // A probe that says that a backend is back clears what was read before.
         agent.probed(probe, &mut inputs.probes);
-        agent.sampled(reading, &mut inputs.samples);
+        agent.sampled(sample, &mut inputs.samples);
     }
 }
 

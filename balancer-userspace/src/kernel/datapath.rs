@@ -19,6 +19,7 @@ use aya::programs::Xdp;
 use balancer_common::abi::ABI_VERSION;
 
 use self::held::Held;
+use self::links::AfterRefusal;
 use self::load::{adopt, create, program};
 use self::removal::remove;
 use self::upgrading::{begin, remove_upgraded, resume};
@@ -176,7 +177,7 @@ impl Datapath {
         // A link without its pin would pass for somebody else's program.
         notices.extend(self.restore_pins()?);
         let attached = match self.upgrade.take() {
-            None => self.attach_links(interfaces, mode, true, notices),
+            None => self.attach_links(interfaces, mode, AfterRefusal::GoOn, notices),
             Some(upgrade) => {
                 let changed = self.change_over(&upgrade, interfaces, mode, notices);
                 self.upgrade = changed.is_err().then_some(upgrade);
@@ -192,10 +193,10 @@ impl Datapath {
         &mut self,
         interfaces: &[String],
         mode: AttachMode,
-        goes_on: bool,
+        refusal: AfterRefusal,
         notices: &mut Vec<Notice>,
     ) -> Result<(), Error> {
-        links::attach(&self.pins, program(&mut self.ebpf)?, interfaces, mode, goes_on, notices)
+        links::attach(&self.pins, program(&mut self.ebpf)?, interfaces, mode, refusal, notices)
     }
 
     /// Puts our maps in the place of the old ones, and our program into the links. Should anything fail on the way, the
@@ -218,7 +219,7 @@ impl Datapath {
             self.moved = true;
         }
         self.pins.take_links(&next)?;
-        self.attach_links(interfaces, mode, false, notices)?;
+        self.attach_links(interfaces, mode, AfterRefusal::Stop, notices)?;
         upgrade.finish()?;
         pause.keep();
         remove_upgraded(&next)

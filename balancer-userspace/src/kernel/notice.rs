@@ -56,7 +56,7 @@ pub enum Notice {
         /// The interface.
         interface: String,
     },
-    /// The pinned link of an interface that no longer exists was removed.
+    /// The pinned link of an interface that no longer exists, or that somebody took the program off, was removed.
     LinkOfLostInterface {
         /// The pin.
         path: PathBuf,

@@ -18,6 +18,10 @@ const BPFFS: &str = "/sys/fs/bpf";
 /// Prefix of the names of pinned links; the interface's index follows. The file system forbids dots in names, which
 /// interfaces have.
 const LINK: &str = "link_";
+/// Appended to the directory's name while its maps are being made.
+const SETUP: &str = "-setup";
+/// Appended to the directory's name where the other maps of an upgrade are.
+const NEXT: &str = "-next";
 
 /// The name of the pin of an interface's link.
 pub(crate) fn link_name(ifindex: u32) -> String {
@@ -28,10 +32,6 @@ pub(crate) fn link_name(ifindex: u32) -> String {
 pub(crate) fn is_link(name: &str) -> bool {
     name.strip_prefix(LINK).is_some_and(|index| index.parse::<u32>().is_ok())
 }
-/// Appended to the directory's name while its maps are being made.
-const SETUP: &str = "-setup";
-/// Appended to the directory's name where the other maps of an upgrade are.
-const NEXT: &str = "-next";
 
 /// A pin directory.
 #[derive(Clone, Debug)]

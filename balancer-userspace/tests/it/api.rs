@@ -374,7 +374,7 @@ fn explain_md_names_every_condition() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/explain.md");
     let page = std::fs::read_to_string(path).unwrap();
     let controller = include_str!("../../../balancer-control/src/condition.rs");
-    let rules = controller.split("rule(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let rules = controller.split("add(\"").skip(1).filter_map(|rest| rest.split('"').next());
     // What the agent alone knows.
     let own = ["telemetry-fails", "next-hop", "over-budget", "ring-alone", "dropping", "refusing"];
     let words: Vec<_> = rules.chain(own).collect();

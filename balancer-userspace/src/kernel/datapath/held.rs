@@ -14,7 +14,7 @@ use crate::kernel::{Error, Notice, sys};
 pub(super) struct Held(BTreeMap<String, OwnedFd>);
 
 impl Held {
-    /// Opens everything that is pinned. Where `is_all` there is, lets go of everything else.
+    /// Opens everything that is pinned. With `is_all`, lets go of what is not pinned any more.
     pub(super) fn follow(&mut self, pins: &Pins, is_all: bool) -> Result<(), Error> {
         let open = |name: String| {
             let path = pins.dir().join(&name);
@@ -56,7 +56,7 @@ impl Held {
     }
 }
 
-/// Whether it is the link of an interface that is gone, or that it was taken off.
+/// Whether it is the link of an interface that is gone, or one that somebody detached.
 fn is_dead(name: &str, fd: &OwnedFd) -> bool {
     let of_nothing = |info: Option<sys::XdpLinkInfo>| info.is_some_and(|info| info.ifindex == 0);
     is_link(name) && sys::xdp_link_info(fd.as_fd()).is_ok_and(of_nothing)

@@ -15,20 +15,28 @@ use crate::kernel::net::{Link, Net};
 use crate::kernel::pins::{Pins, names_of_maps};
 use crate::kernel::{Error, Notice, sys};
 
-/// Makes `program` run on exactly `interfaces`. The error is the first refusal; none is taken off then. `goes_on` past it
-/// brings the other interfaces up to date all the same.
+/// What becomes of the interfaces behind one that refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterRefusal {
+    /// They are brought up to date all the same.
+    GoOn,
+    /// They are left as they are.
+    Stop,
+}
+
+/// Makes `program` run on exactly `interfaces`. The error is the first refusal; none is taken off then.
 pub(super) fn attach(
     pins: &Pins,
     program: &mut Xdp,
     interfaces: &[String],
     mode: AttachMode,
-    goes_on: bool,
+    refusal: AfterRefusal,
     notices: &mut Vec<Notice>,
 ) -> Result<(), Error> {
     let info = program.info().map_err(Error::program)?;
     let fd = program.fd().map_err(Error::program)?.as_fd();
     let changed = !pins.program().exists();
-    let mut placing = Placing { pins, fd, info: &info, goes_on, notices, changed };
+    let mut placing = Placing { pins, fd, info: &info, refusal, notices, changed };
     let placed = placing.all(interfaces, mode);
     let pinned = if placing.changed { pin_program(pins, fd) } else { Ok(()) };
     let wanted = placed?;
@@ -94,8 +102,7 @@ struct Placing<'a> {
     pins: &'a Pins,
     fd: BorrowedFd<'a>,
     info: &'a ProgramInfo,
-    /// Whether those behind an interface that refuses are brought up to date.
-    goes_on: bool,
+    refusal: AfterRefusal,
     notices: &'a mut Vec<Notice>,
     /// Whether an interface runs what it did not run before.
     changed: bool,
@@ -114,14 +121,15 @@ impl Placing<'_> {
             AttachMode::Auto => !links.iter().any(|link| self.runs(link, false)),
         };
         let can_swap = mode == AttachMode::Auto;
+        // No driver loses the program for what fails anyway.
         if can_swap && !native && links.iter().any(|link| self.runs(link, true)) {
             check(self.pins, interfaces, mode, self.notices)?;
         }
         match self.each(&links, native, can_swap) {
             Err(Error::DriverRefuses { interface, source }) if can_swap => {
-                // No driver loses the program for what fails anyway.
                 check(self.pins, interfaces, mode, self.notices)?;
                 self.notices.push(Notice::Generic { interface, reason: source.to_string() });
+                // Looked up again: some of them run the program since.
                 self.each(&look_up(interfaces)?, false, can_swap)?;
             }
             done => done?,
@@ -135,13 +143,13 @@ impl Placing<'_> {
         running.is_ok_and(|running| running.is_some_and(|running| running.native == native))
     }
 
-    /// Gives the first refusal. Nothing comes behind that of a driver which leaves no driver to ask.
+    /// Gives the first refusal. With `auto` it stops at that of a driver: no driver is to run the program then.
     fn each(&mut self, links: &[Link], native: bool, can_swap: bool) -> Result<(), Error> {
         let mut first = Ok(());
         for link in links {
             match self.place(link, native, can_swap) {
                 Err(refusal @ Error::DriverRefuses { .. }) if can_swap => return Err(refusal),
-                Err(refusal) if !self.goes_on => return Err(refusal),
+                Err(refusal) if self.refusal == AfterRefusal::Stop => return Err(refusal),
                 placed => first = first.and(placed),
             }
         }
@@ -155,21 +163,20 @@ impl Placing<'_> {
                 self.create(link, native)
             }
             Some(running) if running.native == native => self.refresh(link, running),
-            Some(running) if can_swap => self.swap(link, running),
+            Some(_) if can_swap => self.take_from_driver(link),
             Some(_) => Err(mode_differs(link, native)),
         }
     }
 
-    /// Has an interface run the program in the other mode.
-    fn swap(&mut self, link: &Link, running: Running) -> Result<(), Error> {
+    /// Has the network stack run the program in the driver's place.
+    fn take_from_driver(&mut self, link: &Link) -> Result<(), Error> {
         self.pins.detach(link.index)?;
-        self.notices.push(Notice::TakenFromDriver { interface: link.name.clone() });
-        let refusal = match self.create(link, !running.native) {
-            Ok(()) => return Ok(()),
-            Err(refusal) => refusal,
+        let Err(refusal) = self.create(link, false) else {
+            self.notices.push(Notice::TakenFromDriver { interface: link.name.clone() });
+            return Ok(());
         };
         // It is not left without a program for that.
-        self.create(link, running.native).and(Err(refusal))
+        self.create(link, true).and(Err(refusal))
     }
 
     /// Brings an interface up to date that runs a program of ours in the mode that it should.

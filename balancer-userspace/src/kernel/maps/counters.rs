@@ -10,11 +10,11 @@ use super::source::{NamedArray, NamedMapped, NamedPerCpu};
 use super::table_use::{TableCounts, TableUsage};
 use crate::kernel::Error;
 
-/// What the program has counted of each backend, and the agent, by id.
+/// By the backend's id: what the program has counted, and what the agent has removed.
 ///
-/// What the agent has counted is read first: a flow that is counted and removed between the two reads must not make a count
+/// The latter is read first: a flow that is counted and removed between the two reads must not make a count
 /// negative.
-pub(super) fn both(
+pub(super) fn counted_and_removed(
     counts: &NamedMapped<BackendCounts>,
     removed: &NamedMapped<Removed>,
 ) -> impl Iterator<Item = (BackendCounts, Removed)> {
@@ -63,7 +63,7 @@ impl Counters {
     #[must_use]
     pub fn backends(&self, number: usize) -> Vec<(BackendCounts, u64)> {
         let with_live = |(counts, removed): (BackendCounts, Removed)| (counts, counts.live(removed));
-        both(&self.counts, &self.removed).take(number).map(with_live).collect()
+        counted_and_removed(&self.counts, &self.removed).take(number).map(with_live).collect()
     }
 
     /// The same of some backends.

@@ -8,7 +8,7 @@ use balancer_common::abi::{
     names,
 };
 
-use super::counters::both;
+use super::counters::counted_and_removed;
 use super::half_open::HalfOpenSets;
 use super::source::NamedMapped;
 use super::table_use::{TableCounts, TableUsage};
@@ -139,7 +139,9 @@ impl Flows {
 
     /// The program's counts of every backend, by id, and the agent's own.
     pub(crate) fn counts(&self) -> Vec<(BackendCounts, i64)> {
-        both(&self.counts, &self.removed).map(|(counts, Removed(removed))| (counts, removed)).collect()
+        counted_and_removed(&self.counts, &self.removed)
+            .map(|(counts, Removed(removed))| (counts, removed))
+            .collect()
     }
 
     /// Use of table 0 (IPv4) or 1 (IPv6).

@@ -71,7 +71,7 @@ impl<V: Pod> NamedArray<V> {
     }
 }
 
-/// An array map that was made with `BPF_F_MMAPABLE`, and is read without a system call.
+/// An array map that was made with `BPF_F_MMAPABLE`: all its values are read without a system call.
 pub(super) struct NamedMapped<V: Pod> {
     array: NamedArray<V>,
     memory: Memory<V>,
