@@ -137,28 +137,32 @@ impl<'a> Agent<'a> {
     }
 
     fn command(&self) -> Result<Command> {
-        let (binary, config) = (&self.control.binary, self.config());
-        if !self.unprivileged {
-            let mut command = match self.prefix.as_slice() {
-                [] => self.lab.gateway.command(binary),
-                [first, rest @ ..] => {
-                    let mut command = self.lab.gateway.command(first);
-                    command.args(rest).arg(binary);
-                    command
-                }
-            };
-            // Each binary brings its own program, which the layout of its maps belongs to.
-            command.env_remove(OBJECT_VARIABLE).arg("run").arg("--config").arg(config);
-            return Ok(command);
-        }
+        let mut command = if self.unprivileged { self.as_user()? } else { self.as_root() };
+        // Each binary brings its own program, which the layout of its maps belongs to.
+        command.env_remove(OBJECT_VARIABLE);
+        Ok(command)
+    }
+
+    fn as_root(&self) -> Command {
+        let binary = &self.control.binary;
+        let mut command = match self.prefix.as_slice() {
+            [] => self.lab.gateway.command(binary),
+            [first, rest @ ..] => {
+                let mut command = self.lab.gateway.command(first);
+                command.args(rest).arg(binary);
+                command
+            }
+        };
+        command.arg("run").arg("--config").arg(self.config());
+        command
+    }
+
+    fn as_user(&self) -> Result<Command> {
         let directory = self.directory.path();
         // Anybody can start a copy, wherever the build directory is.
         let copy = directory.join("balancer");
-        fs::copy(binary, &copy).context("failed to copy the binary")?;
-        let mut command =
-            unprivileged::command(&self.lab.gateway, &copy, directory, (&self.pins(), &config))?;
-        command.env_remove(OBJECT_VARIABLE);
-        Ok(command)
+        fs::copy(&self.control.binary, &copy).context("failed to copy the binary")?;
+        unprivileged::command(&self.lab.gateway, &copy, directory, (&self.pins(), &self.config()))
     }
 
     /// Ends the agent with SIGKILL.

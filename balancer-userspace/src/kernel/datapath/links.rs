@@ -110,31 +110,35 @@ struct Placing<'a> {
 
 impl Placing<'_> {
     /// Gives the indices of the interfaces.
-    ///
-    /// With `auto` the program runs in all drivers or in none. What came in by a driver cannot leave by an interface whose
-    /// driver has no XDP, and the host's stack does not take a reply there: it comes from the VIP, an address of the host.
     fn all(&mut self, interfaces: &[String], mode: AttachMode) -> Result<Vec<u32>, Error> {
         let links = look_up(interfaces)?;
-        let native = match mode {
-            AttachMode::Native => true,
-            AttachMode::Generic => false,
-            AttachMode::Auto => !links.iter().any(|link| self.runs(link, false)),
-        };
-        let can_swap = mode == AttachMode::Auto;
-        // No driver loses the program for what fails anyway.
-        if can_swap && !native && links.iter().any(|link| self.runs(link, true)) {
-            check(self.pins, interfaces, mode, self.notices)?;
-        }
-        match self.each(&links, native, can_swap) {
-            Err(Error::DriverRefuses { interface, source }) if can_swap => {
-                check(self.pins, interfaces, mode, self.notices)?;
-                self.notices.push(Notice::Generic { interface, reason: source.to_string() });
-                // Looked up again: some of them run the program since.
-                self.each(&look_up(interfaces)?, false, can_swap)?;
-            }
-            done => done?,
+        match mode {
+            AttachMode::Native => self.each(&links, true, false)?,
+            AttachMode::Generic => self.each(&links, false, false)?,
+            AttachMode::Auto => self.in_all_drivers_or_none(interfaces, &links)?,
         }
         Ok(links.iter().map(|link| link.index).collect())
+    }
+
+    /// What came in by a driver cannot leave by an interface whose driver has no XDP, and the host's stack does not take a
+    /// reply there: it comes from the VIP, an address of the host.
+    fn in_all_drivers_or_none(&mut self, interfaces: &[String], links: &[Link]) -> Result<(), Error> {
+        let mut refusal = None;
+        if !links.iter().any(|link| self.runs(link, false)) {
+            match self.each(links, true, true) {
+                Err(Error::DriverRefuses { interface, source }) => {
+                    refusal = Some(Notice::Generic { interface, reason: source.to_string() });
+                }
+                done => return done,
+            }
+        }
+        if refusal.is_some() || links.iter().any(|link| self.runs(link, true)) {
+            // No driver loses the program for what fails anyway.
+            check(self.pins, interfaces, AttachMode::Auto, self.notices)?;
+        }
+        self.notices.extend(refusal);
+        // Looked up again: some of them run the program since.
+        self.each(&look_up(interfaces)?, false, true)
     }
 
     /// Whether an interface runs a program of ours in this mode.

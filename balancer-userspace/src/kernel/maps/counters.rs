@@ -10,15 +10,16 @@ use super::source::{NamedArray, NamedMapped, NamedPerCpu};
 use super::table_use::{TableCounts, TableUsage};
 use crate::kernel::Error;
 
-/// By the backend's id: what the program has counted, and what the agent has removed.
+/// Of the first `number` backends by id: what the program has counted, and what the agent has removed.
 ///
 /// The latter is read first: a flow that is counted and removed between the two reads must not make a count
 /// negative.
 pub(super) fn counted_and_removed(
     counts: &NamedMapped<BackendCounts>,
     removed: &NamedMapped<Removed>,
+    number: usize,
 ) -> impl Iterator<Item = (BackendCounts, Removed)> {
-    let removed: Vec<Removed> = removed.values().collect();
+    let removed: Vec<Removed> = removed.values().take(number).collect();
     fence(Ordering::Acquire);
     counts.values().zip(removed)
 }
@@ -63,7 +64,7 @@ impl Counters {
     #[must_use]
     pub fn backends(&self, number: usize) -> Vec<(BackendCounts, u64)> {
         let with_live = |(counts, removed): (BackendCounts, Removed)| (counts, counts.live(removed));
-        counted_and_removed(&self.counts, &self.removed).take(number).map(with_live).collect()
+        counted_and_removed(&self.counts, &self.removed, number).map(with_live).collect()
     }
 
     /// The same of some backends.

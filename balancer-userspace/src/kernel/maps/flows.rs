@@ -139,7 +139,7 @@ impl Flows {
 
     /// The program's counts of every backend, by id, and the agent's own.
     pub(crate) fn counts(&self) -> Vec<(BackendCounts, i64)> {
-        counted_and_removed(&self.counts, &self.removed)
+        counted_and_removed(&self.counts, &self.removed, MAX_BACKENDS)
             .map(|(counts, Removed(removed))| (counts, removed))
             .collect()
     }

@@ -11,16 +11,9 @@ const FRESH: u32 = clock_from_seconds(5);
 /// Time after which a table is looked through although nobody has seen anything that would be in it.
 const AGAIN: u32 = clock_from_seconds(60);
 
-/// What the last look through the two tables has left in them.
+/// When a look through either table last found it empty.
 #[derive(Debug, Default)]
-pub(super) struct Tidied([Option<Look>; 2]);
-
-/// A look through a table.
-#[derive(Clone, Copy, Debug)]
-struct Look {
-    at: u32,
-    left: u64,
-}
+pub(super) struct Tidied([Option<u32>; 2]);
 
 impl Tidied {
     /// Removes numbers that belong to no shielded flow at `now`, if there are more than the flows that were just `seen` in
@@ -36,24 +29,21 @@ impl Tidied {
 }
 
 fn tidy_table<K: TableKey>(
-    last: &mut Option<Look>,
+    empty_at: &mut Option<u32>,
     shielded: &mut Table<K, Shielded>,
     flows: &FlowTable<K>,
     seen: u64,
     now: u32,
 ) -> Result<(), Error> {
-    if is_due(*last, seen, now) {
+    if is_due(*empty_at, seen, now) {
         let left = remove_orphans(shielded, flows, seen, now)?;
-        *last = Some(Look { at: now, left });
+        *empty_at = (left == 0).then_some(now);
     }
     Ok(())
 }
 
-const fn is_due(last: Option<Look>, seen: u64, now: u32) -> bool {
-    match last {
-        Some(Look { at, left: 0 }) => seen > 0 || now.saturating_sub(at) >= AGAIN,
-        _ => true,
-    }
+fn is_due(empty_at: Option<u32>, seen: u64, now: u32) -> bool {
+    seen > 0 || empty_at.is_none_or(|at| now.saturating_sub(at) >= AGAIN)
 }
 
 /// Returns how many are left.
@@ -100,8 +90,8 @@ mod tests {
 
     #[test]
     fn an_empty_table_is_looked_through_when_something_may_be_in_it() {
-        let empty = Some(Look { at: 1000, left: 0 });
-        assert!(is_due(None, 0, 1000) && is_due(Some(Look { at: 1000, left: 1 }), 0, 1000));
+        let empty = Some(1000);
+        assert!(is_due(None, 0, 1000));
         assert!(is_due(empty, 1, 1000) && !is_due(empty, 0, 1000 + AGAIN - 1));
         assert!(is_due(empty, 0, 1000 + AGAIN));
     }
