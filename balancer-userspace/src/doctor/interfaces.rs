@@ -63,13 +63,9 @@ impl Mode {
     }
 }
 
-const fn runs_the_program(xdp: XdpFeatures) -> bool {
-    xdp.is_native() && xdp.redirects()
-}
-
 /// Whether a driver has no native mode. A kernel that does not say what drivers can do is trusted.
 const fn is_unable(xdp: &std::io::Result<Option<XdpFeatures>>) -> bool {
-    matches!(xdp, Ok(Some(xdp)) if !runs_the_program(*xdp))
+    matches!(xdp, Ok(Some(xdp)) if !xdp.runs_the_program())
 }
 
 /// Packets that are merged before the program sees them.
@@ -100,7 +96,7 @@ fn native(
     };
     let finding = match (mode.configured, xdp) {
         (AttachMode::Generic, _) => Finding::ok(check, "generic mode, as configured"),
-        (configured, Ok(Some(xdp))) if runs_the_program(xdp) => match &mode.unable {
+        (configured, Ok(Some(xdp))) if xdp.runs_the_program() => match &mode.unable {
             Some(other) if configured == AttachMode::Auto => refused(Finding::warn(
                 check,
                 format!(

@@ -154,6 +154,12 @@ impl XdpFeatures {
         self.0 & (1 << 2) != 0
     }
 
+    /// Whether ours runs in the driver.
+    #[must_use]
+    pub const fn runs_the_program(self) -> bool {
+        self.is_native() && self.redirects()
+    }
+
     /// Asks the kernel (Linux 6.3, commit d3d854fd6a1d); `None` when it does not know the question.
     ///
     /// # Errors

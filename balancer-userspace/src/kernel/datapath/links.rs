@@ -11,6 +11,7 @@ use balancer_common::abi::names;
 
 use super::Attachment;
 use crate::config::AttachMode;
+use crate::kernel::device::XdpFeatures;
 use crate::kernel::net::{Link, Net};
 use crate::kernel::pins::{Pins, names_of_maps};
 use crate::kernel::{Error, Notice, sys};
@@ -125,7 +126,7 @@ impl Placing<'_> {
     fn in_all_drivers_or_none(&mut self, interfaces: &[String], links: &[Link]) -> Result<(), Error> {
         let mut refusal = None;
         if !links.iter().any(|link| self.runs(link, false)) {
-            match self.each(links, true, true) {
+            match self.in_all_drivers(links) {
                 Err(Error::DriverRefuses { interface, source }) => {
                     refusal = Some(Notice::Generic { interface, reason: source.to_string() });
                 }
@@ -139,6 +140,17 @@ impl Placing<'_> {
         self.notices.extend(refusal);
         // Looked up again: some of them run the program since.
         self.each(&look_up(interfaces)?, false, true)
+    }
+
+    /// Where a driver says beforehand that it runs no such program, no other is given one that it would lose at once: for
+    /// some that is a reset of the link. What else a driver may dislike, it says when it is given one.
+    fn in_all_drivers(&mut self, links: &[Link]) -> Result<(), Error> {
+        let is_unable = |link: &&Link| matches!(XdpFeatures::of(link.index), Ok(Some(features)) if !features.runs_the_program());
+        if let Some(link) = links.iter().filter(|link| !self.runs(link, true)).find(is_unable) {
+            let source = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+            return Err(Error::DriverRefuses { interface: link.name.clone(), source });
+        }
+        self.each(links, true, true)
     }
 
     /// Whether an interface runs a program of ours in this mode.

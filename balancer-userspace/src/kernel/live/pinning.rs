@@ -5,6 +5,7 @@ use balancer_common::abi::{ABI_VERSION, BackendId, Flow, FlowKey4, FlowState, Se
 
 use super::{Site, attach, chain, in_namespace, ip, programs};
 use crate::config::AttachMode;
+use crate::kernel::device::XdpFeatures;
 use crate::kernel::{Datapath, Error, Notice, Opened, detach, sys};
 
 fn names(interfaces: &[&str]) -> Vec<String> {
@@ -238,6 +239,20 @@ fn modes_fall_back_or_refuse() {
         assert!(notices.iter().any(|notice| matches!(notice, Notice::Detached { .. })));
         assert!(programs("lo").is_empty());
         assert!(!programs("one")[0].native, "one that runs is not given back to its driver");
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn no_driver_is_given_a_program_that_another_cannot_run() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut opened = site.open();
+        let notices = attach(&mut opened, &names(&["one", "lo"]), AttachMode::Auto).unwrap();
+        let taken = notices.iter().any(|notice| matches!(notice, Notice::TakenFromDriver { .. }));
+        // Before Linux 6.3 only an attempt tells.
+        assert_eq!(taken, XdpFeatures::of(1).unwrap().is_none(), "{notices:?}");
+        assert!(!programs("lo")[0].native && !programs("one")[0].native);
     });
 }
 
