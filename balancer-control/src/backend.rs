@@ -80,14 +80,19 @@ impl Backend {
     /// Follows the configuration. One that leaves is not probed any more, and stays as healthy as it was: were a dead
     /// broker taken for a live one, it would get its slots back, and flows without state with them.
     pub(crate) fn respecify(&mut self, mut spec: BackendSpec, now: Moment) {
-        if self.spec.weight != spec.weight || self.spec.cores != spec.cores {
-            self.hint = None;
-        }
         if spec.leaving {
-            // Where it stood is in no configuration any more, and it gets no slots by leaving.
+            // What it was is in no configuration any more, and it neither gets nor loses slots by leaving.
             (spec.priority, spec.standby) = (self.spec.priority, self.spec.standby);
+            (spec.weight, spec.cores) = (self.spec.weight, self.spec.cores);
         } else {
             self.health.set_probed(spec.probed, now);
+        }
+        if !spec.probed {
+            // Nobody will say that the broker has taken it back.
+            self.drain.set_probe(None, now);
+        }
+        if self.spec.weight != spec.weight || self.spec.cores != spec.cores {
+            self.hint = None;
         }
         self.drain.set_leaving(spec.leaving, now);
         self.spec = spec;
@@ -137,7 +142,8 @@ impl Backend {
             ProbeResult::Up => self.drain.set_probe(None, now),
             ProbeResult::Draining(why) => self.drain.set_probe(Some(why), now),
             // A broker that does not answer has not taken back what it asked for.
-            ProbeResult::Down(_) | ProbeResult::Unknown(_) => {}
+            ProbeResult::Down(_) => {}
+            ProbeResult::Unknown(_) => self.drain.probe_unknown(fall.max(1), now),
         }
     }
 

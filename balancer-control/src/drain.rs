@@ -28,6 +28,14 @@ pub(crate) enum DrainState {
     Drained,
 }
 
+/// What a broker asks for.
+#[derive(Clone, Debug)]
+struct Wish {
+    why: String,
+    /// Probes since then that could not tell.
+    unknown: u32,
+}
+
 /// Who asks for a drain, and how far it has come.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Drain {
@@ -36,7 +44,7 @@ pub(crate) struct Drain {
     /// Whether its discovery misses it.
     missing: bool,
     /// The broker's own wish, as its probe says.
-    probe: Option<String>,
+    probe: Option<Wish>,
     /// The broker's own wish, as telemetry says.
     telemetry: bool,
     /// Since when somebody asks.
@@ -75,7 +83,7 @@ impl Drain {
         if self.operator {
             reasons.push("drained by the operator".to_owned());
         }
-        if let Some(why) = &self.probe {
+        if let Some(Wish { why, .. }) = &self.probe {
             reasons.push(format!("the broker's probe asks for no new connections: {why}"));
         }
         if self.telemetry {
@@ -104,8 +112,17 @@ impl Drain {
 
     /// A probe says what the broker asks for.
     pub(crate) fn set_probe(&mut self, wish: Option<String>, now: Moment) {
-        self.probe = wish;
+        self.probe = wish.map(|why| Wish { why, unknown: 0 });
         self.settle(now);
+    }
+
+    /// A probe could not tell what the broker asks for: the last answer holds for `patience` of them in a row.
+    pub(crate) fn probe_unknown(&mut self, patience: u32, now: Moment) {
+        let Some(wish) = &mut self.probe else { return };
+        wish.unknown = wish.unknown.saturating_add(1);
+        if wish.unknown >= patience {
+            self.set_probe(None, now);
+        }
     }
 
     /// Telemetry says what the broker asks for.

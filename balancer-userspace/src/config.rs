@@ -234,17 +234,23 @@ impl ServiceConfig {
                 refuse: self.over_budget == OverBudget::Refuse,
                 ramp: self.ramp,
             },
-            backends: self.backends.iter().map(|b| b.spec(&self.name, backend_id(b))).collect(),
+            backends: self.backends.iter().map(|b| b.spec(self.vip, backend_id(b))).collect(),
         }
     }
 }
 
+/// Places a backend on the ring of its service: by addresses alone, so that it stays there whatever the two are called, and
+/// is there on every gateway.
+pub(crate) fn seed(vip: SocketAddr, backend: SocketAddr) -> u64 {
+    maglev::seed(format!("{vip}/{backend}").as_bytes())
+}
+
 impl BackendConfig {
-    fn spec(&self, service: &str, id: BackendId) -> BackendSpec {
+    fn spec(&self, vip: SocketAddr, id: BackendId) -> BackendSpec {
         BackendSpec {
             id,
             name: self.name.clone(),
-            seed: maglev::seed(format!("{service}/{}", self.address).as_bytes()),
+            seed: seed(vip, self.address),
             weight: self.weight,
             cores: self.cores,
             priority: self.priority,

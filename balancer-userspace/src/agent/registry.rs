@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use balancer_common::abi::{BackendId, Endpoint, MAX_BACKENDS, ServiceId};
-use balancer_control::{BackendSpec, Model, Policy, Protection, ServiceSpec, maglev};
+use balancer_control::{BackendSpec, Model, Policy, Protection, ServiceSpec};
 
-use crate::config::Config;
+use crate::config::{Config, seed};
 
 /// Ids in use.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -189,7 +189,7 @@ impl Registry {
                 model.services.push(self.removed_service(service));
                 model.services.len() - 1
             });
-            model.services[position].backends.push(removed_backend(backend, name, address));
+            model.services[position].backends.push(self.removed_backend(service, backend, name, address));
         }
         model
     }
@@ -209,21 +209,29 @@ impl Registry {
             backends: Vec::new(),
         }
     }
-}
 
-fn removed_backend(id: BackendId, name: &str, address: SocketAddr) -> BackendSpec {
-    BackendSpec {
-        id,
-        name: name.to_owned(),
-        seed: maglev::seed(address.to_string().as_bytes()),
-        weight: 1,
-        cores: None,
-        priority: 0,
-        standby: false,
-        cap: None,
-        budget: None,
-        probed: false,
-        leaving: true,
+    /// It is the same to the controller as when it was configured: its seed says so.
+    fn removed_backend(
+        &self,
+        service: ServiceId,
+        id: BackendId,
+        name: &str,
+        address: SocketAddr,
+    ) -> BackendSpec {
+        let vip = self.vip(service).expect("a backend's service is registered");
+        BackendSpec {
+            id,
+            name: name.to_owned(),
+            seed: seed(vip, address),
+            weight: 1,
+            cores: None,
+            priority: 0,
+            standby: false,
+            cap: None,
+            budget: None,
+            probed: false,
+            leaving: true,
+        }
     }
 }
 
@@ -285,6 +293,21 @@ mod tests {
         assert!(model.services[1].backends[0].leaving);
         second.forget(&BTreeSet::from([BackendId(0)]));
         assert_eq!(second.model(&config(&both[1..])).services.len(), 1);
+    }
+
+    #[test]
+    fn a_backend_stays_who_it_is_when_it_leaves_and_when_its_service_is_renamed() {
+        let before = config(&[(VIP, &["10.0.0.1", "10.0.0.2"])]);
+        let first = Registry::default().follow(&before, 16).unwrap();
+        let mut renamed = config(&[(VIP, &["10.0.0.2"])]);
+        renamed.services[0].name = "other".to_owned();
+        let second = first.follow(&renamed, 16).unwrap();
+        let who = |model: Model| {
+            let mut who: Vec<_> = model.services[0].backends.iter().map(|b| (b.id.0, b.seed)).collect();
+            who.sort_unstable();
+            who
+        };
+        assert_eq!(who(first.model(&before)), who(second.model(&renamed)));
     }
 
     #[test]

@@ -173,3 +173,43 @@ fn a_dead_backend_that_leaves_stays_dead_whoever_looks() {
     bench.give(model(service(Policy::Maglev, vec![probed(0), probed(1), probed(2)])), 73);
     assert!(!bench.open(1));
 }
+
+#[test]
+fn a_probe_that_cannot_tell_leaves_a_drain_for_as_long_as_one_that_fails_leaves_a_backend() {
+    let unknown = || ProbeResult::Unknown("404".to_owned());
+    let mut bench = Bench::new(Policy::Maglev, vec![probed(0), probed(1)]);
+    bench.probe(0, ProbeResult::Draining("503".to_owned()), 1);
+    bench.probe(0, ProbeResult::Draining("503".to_owned()), 2);
+    bench.probe(0, unknown(), 3);
+    bench.probe(0, unknown(), 4);
+    bench.probe(0, ProbeResult::Draining("503".to_owned()), 5);
+    for second in 6..8 {
+        bench.probe(0, unknown(), second);
+        assert_eq!(bench.seen(0, second).state, BackendState::Draining);
+    }
+    assert_eq!(bench.probe(0, unknown(), 8), "scores");
+    assert!(bench.open(0));
+}
+
+#[test]
+fn what_is_not_probed_any_more_is_not_drained_by_its_probe() {
+    let mut bench = Bench::new(Policy::Maglev, vec![probed(0), probed(1)]);
+    for second in 1..3 {
+        bench.probe(0, ProbeResult::Draining("CONNACK 3".to_owned()), second);
+    }
+    assert_eq!(bench.seen(0, 2).state, BackendState::Draining);
+    bench.give(model(service(Policy::Maglev, vec![backend(0), probed(1)])), 3);
+    assert!(bench.open(0));
+}
+
+#[test]
+fn a_backend_that_leaves_keeps_its_slots_while_it_has_flows() {
+    let weighted = |id| BackendSpec { weight: 100, ..backend(id) };
+    let mut bench = Bench::new(Policy::Maglev, (0..3).map(weighted).collect());
+    bench.count(&[5, 5, 5], 1);
+    let before = bench.slots();
+    let left = vec![weighted(0), BackendSpec { leaving: true, ..backend(1) }, weighted(2)];
+    bench.give(model(service(Policy::Maglev, left)), 2);
+    bench.count(&[5, 5, 5], 30);
+    assert_eq!(bench.slots(), before);
+}
