@@ -61,6 +61,7 @@ pub mod snapshot;
 pub use command::{Command, Paces, ServiceLimits, ServiceSteering};
 pub use controller::Controller;
 pub use input::{Counts, Input, ProbeResult};
+pub use load::FORGET_AFTER;
 pub use model::{
     Admission, BackendSpec, Budget, EjectionSpec, Model, Percent, Policy, Protection, ServiceSpec,
 };

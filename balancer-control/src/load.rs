@@ -33,7 +33,7 @@ const CAPACITY_CEILING: f64 = 0.95;
 pub(crate) const SATURATED: f64 = 0.9;
 
 /// Age of the last reading at which everything that telemetry taught is given up.
-pub(crate) const FORGET_AFTER: Duration = Duration::from_secs(180);
+pub const FORGET_AFTER: Duration = Duration::from_secs(180);
 
 /// Connects are a storm when they come this many times as fast as usual …
 const STORM_FACTOR: f64 = 4.0;

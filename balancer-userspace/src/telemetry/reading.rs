@@ -16,6 +16,18 @@ pub struct Reading {
     pub max_connections: Option<u64>,
 }
 
+impl Reading {
+    /// What may keep clients away from the broker. A source that fails has not taken it back: one that has no memory left
+    /// is the likeliest not to answer.
+    pub(crate) fn warnings(&self) -> Self {
+        let Sample { taken, resources, alarms, draining, .. } = &self.sample;
+        let (taken, draining) = (*taken, *draining);
+        let (resources, alarms) = (resources.clone(), alarms.clone());
+        let sample = Sample { taken, resources, alarms, draining, ..Sample::default() };
+        Self { sample, max_connections: self.max_connections }
+    }
+}
+
 /// One sample of several readings, in the order of the configuration: where two tell the same thing, the later one is
 /// believed. The time is that of the reading that tells utilisation, or else of the last. Also returned: what had to be
 /// left out, for people.

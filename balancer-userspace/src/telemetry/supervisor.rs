@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use balancer_control::{Moment, Sample};
+use balancer_control::{FORGET_AFTER, Moment, Sample};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -22,6 +22,20 @@ struct Polled {
     due: Instant,
     /// What it said when it failed last, repeated while it is not polled.
     problem: Option<String>,
+    /// What of its last good reading holds while it fails.
+    warnings: Option<Reading>,
+}
+
+impl Polled {
+    const fn new(source: Source, due: Instant) -> Self {
+        Self { source, failures: 0, due, problem: None, warnings: None }
+    }
+
+    /// What it last said against its broker, while it fails and as long as the controller would heed it.
+    fn held(&self, now: Moment) -> Option<Reading> {
+        let is_recent = |reading: &&Reading| now.since(reading.sample.taken) <= FORGET_AFTER;
+        self.warnings.as_ref().filter(|_| self.failures > 0).filter(is_recent).cloned()
+    }
 }
 
 /// Polls until nobody listens.
@@ -71,7 +85,7 @@ fn open(target: &Target, config: &TelemetryConfig, clock: Clock) -> (Vec<Polled>
     for source in &config.sources {
         match Source::new(source, target, clock) {
             Ok(source) => {
-                sources.push(Polled { source, failures: 0, due: Instant::now(), problem: None });
+                sources.push(Polled::new(source, Instant::now()));
             }
             Err(e) => broken.push(e.to_string()),
         }
@@ -95,7 +109,9 @@ async fn poll(
     if readings.is_empty() {
         return (!problems.is_empty()).then_some((None, problems));
     }
-    let (sample, left_out) = reading::merge(readings);
+    // What is known better is believed before what was said earlier.
+    let held = sources.iter().filter_map(|polled| polled.held(now));
+    let (sample, left_out) = reading::merge(held.chain(readings).collect());
     problems.extend(left_out);
     Some((Some(sample), problems))
 }
@@ -112,6 +128,7 @@ async fn poll_one(
     match polled.source.poll(now, config.timeout).await {
         Ok(reading) => {
             (polled.failures, polled.problem, polled.due) = (0, None, start);
+            polled.warnings = Some(reading.warnings());
             Some(reading)
         }
         Err(SourceError::Waiting { .. }) => {

@@ -1,6 +1,8 @@
 //! HAProxy's agent-check against a toy agent.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use balancer_control::{Resource, ResourceUse};
@@ -8,9 +10,10 @@ use balancer_userspace::config::{HttpAuth, Meaning, MetricNames};
 use balancer_userspace::config::{SourceConfig, TelemetryConfig};
 use balancer_userspace::telemetry::{self, TelemetryEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::support::{DEADLINE, clock, closed_port, server, source, target};
+use crate::support::{DEADLINE, clock, closed_port, server, source, target, wait_for};
 
 async fn poll(answer: &'static [u8]) -> Result<telemetry::Reading, String> {
     let (address, _server) = server(move |mut stream| async move {
@@ -90,6 +93,13 @@ fn exporter_at(address: SocketAddr) -> SourceConfig {
     }
 }
 
+/// A page for [`exporter_at`].
+async fn nine_connections(mut stream: TcpStream) {
+    let mut request = [0; 1024];
+    let _ = stream.read(&mut request).await;
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nconnections 9\n").await;
+}
+
 /// The first event of these sources.
 async fn first_event(sources: Vec<SourceConfig>) -> TelemetryEvent {
     let interval = Duration::from_millis(200);
@@ -106,12 +116,7 @@ async fn sources_are_merged_and_failed_ones_named() {
     })
     .await;
     let agent = SourceConfig::AgentCheck { address: agent, send: None };
-    let (exporter, _exporter) = server(|mut stream| async move {
-        let mut request = [0; 1024];
-        let _ = stream.read(&mut request).await;
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nconnections 9\n").await;
-    })
-    .await;
+    let (exporter, _exporter) = server(nine_connections).await;
     let gone = closed_port().await;
 
     let event = first_event(vec![exporter_at(exporter), agent.clone()]).await;
@@ -149,4 +154,37 @@ async fn a_source_that_cannot_work_is_said_once() {
     assert!(
         first_event(vec![source]).await.result.unwrap_err().contains("memory and memory_limit go together")
     );
+}
+
+#[tokio::test]
+async fn what_a_source_warned_of_holds_while_it_fails() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&fails);
+    let (agent, _agent) = server(move |mut stream| {
+        let answers = !switch.load(Ordering::SeqCst);
+        async move {
+            if answers {
+                let _ = stream.write_all(b"75% drain maxconn:10\n").await;
+            }
+        }
+    })
+    .await;
+    let (exporter, _exporter) = server(nine_connections).await;
+    let interval = Duration::from_millis(100);
+    let sources = vec![SourceConfig::AgentCheck { address: agent, send: None }, exporter_at(exporter)];
+    let config = TelemetryConfig { sources, interval, timeout: interval };
+    let (events, mut received) = mpsc::channel(1);
+    let _task = telemetry::spawn(target(), config, clock, events);
+    let full = [ResourceUse { resource: Resource::Connections, used: 0.9 }];
+    let sample = received.recv().await.unwrap().result.unwrap();
+    assert_eq!((sample.draining, sample.utilisation, &sample.resources[..]), (true, Some(0.25), &full[..]));
+
+    fails.store(true, Ordering::SeqCst);
+    let sample = wait_for("the agent to fail", async || {
+        let event = received.recv().await.unwrap();
+        (!event.problems.is_empty()).then(|| event.result.unwrap())
+    })
+    .await;
+    assert_eq!((sample.draining, sample.utilisation, &sample.resources[..]), (true, None, &full[..]));
+    assert_eq!(sample.connections, Some(9));
 }
