@@ -93,7 +93,21 @@ impl Registry {
             }
         }
         next.check_addresses()?;
+        next.give_names_up();
         Ok(next)
+    }
+
+    /// A name is that of who is configured under it: one that is leaving goes by its address then.
+    fn give_names_up(&mut self) {
+        let mut taken: BTreeSet<(ServiceId, String)> = BTreeSet::new();
+        for ((service, _), entry) in self.backends.iter().filter(|(_, entry)| !entry.leaving) {
+            taken.insert((*service, entry.name.clone()));
+        }
+        for ((service, address), entry) in &mut self.backends {
+            if entry.leaving && taken.contains(&(*service, entry.name.clone())) {
+                entry.name = address.to_string();
+            }
+        }
     }
 
     fn service(&mut self, vip: SocketAddr, limit: u32) -> Result<ServiceId, RegistryError> {
@@ -272,6 +286,18 @@ mod tests {
         assert_eq!(ids(&second), expected.map(|(id, address, leaving)| (id, address.to_owned(), leaving)));
         let back = follow(&second, &[(VIP, &["10.0.0.1"])]).unwrap();
         assert_eq!(ids(&back)[0], (0, "10.0.0.1".to_owned(), false));
+    }
+
+    #[test]
+    fn a_backend_that_leaves_keeps_its_name_until_somebody_else_has_it() {
+        let names = |registry: &Registry| -> Vec<String> {
+            registry.backends().map(|(_, _, _, name, _)| name.to_owned()).collect()
+        };
+        let first = follow(&Registry::default(), &[(VIP, &["10.0.0.1", "10.0.0.2"])]).unwrap();
+        let less = follow(&first, &[(VIP, &["10.0.0.1"])]).unwrap();
+        assert_eq!(names(&less), ["b0", "b1"]);
+        let replaced = follow(&less, &[(VIP, &["10.0.0.1", "10.0.0.3"])]).unwrap();
+        assert_eq!(names(&replaced), ["b0", "10.0.0.2:1883", "b1"]);
     }
 
     #[test]

@@ -35,7 +35,10 @@ impl Agent {
                 table.name.replace("ipv", "v")
             ));
         }
-        for service in status.services.iter().filter(|service| service.backends_up == 0 && !service.panic) {
+        // One that was removed takes no flows any more, as it should.
+        let is_configured = |name: &str| self.config.services.iter().any(|service| service.name == name);
+        let configured = status.services.iter().filter(|service| is_configured(&service.name));
+        for service in configured.filter(|service| service.backends_up == 0 && !service.panic) {
             problems.push(format!("service {} has no backend that takes new flows", service.name));
         }
         for service in &snapshot.services {
