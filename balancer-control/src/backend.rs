@@ -167,6 +167,19 @@ impl Backend {
         }
     }
 
+    /// What it is capable of is not forgotten.
+    pub(crate) fn forget_telemetry(&mut self, now: Moment) {
+        (self.sample, self.refused) = (None, None);
+        self.load.restart();
+        self.let_telemetry_go(now);
+    }
+
+    /// Telemetry closes it no longer.
+    fn let_telemetry_go(&mut self, now: Moment) {
+        self.drain.set_telemetry(false, now);
+        self.exhaustion.forget();
+    }
+
     /// Takes in the program's counts.
     pub(crate) fn counted(&mut self, counts: Counts, now: Moment) {
         self.history.record(counts, now);
@@ -181,8 +194,7 @@ impl Backend {
         let last = self.sample.as_ref().map(|sample| sample.taken);
         if last.is_some_and(|taken| now.since(taken) > FORGET_AFTER.max(service.stale_after)) {
             // A source that has fallen silent closes nobody for ever.
-            self.drain.set_telemetry(false, now);
-            self.exhaustion.forget();
+            self.let_telemetry_go(now);
         }
     }
 

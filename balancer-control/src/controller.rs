@@ -67,6 +67,9 @@ impl Controller {
             Input::Sample { backend, sample } => {
                 self.with(backend, |backend, service| backend.sampled(sample, service, now));
             }
+            Input::NoTelemetry { backend } => {
+                self.with(backend, |backend, _| backend.forget_telemetry(now));
+            }
             Input::Counts(counts) => {
                 for (id, counts) in counts {
                     self.with(id, |backend, _| backend.counted(counts, now));

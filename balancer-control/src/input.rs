@@ -35,6 +35,11 @@ pub enum Input {
         /// The reading.
         sample: Sample,
     },
+    /// Nothing reads a backend's load: what telemetry said of it holds no longer.
+    NoTelemetry {
+        /// The backend.
+        backend: BackendId,
+    },
     /// The program's own counters were read just now. Best before every tick: what a sample is compared with is the
     /// number of connections when the sample was taken, interpolated between readings.
     Counts(Vec<(BackendId, Counts)>),

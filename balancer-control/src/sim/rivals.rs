@@ -147,6 +147,7 @@ impl Steer for Rival {
             | Input::Adopt { .. }
             | Input::Drain { .. }
             | Input::Missing { .. }
+            | Input::NoTelemetry { .. }
             | Input::Weight { .. } => {}
         }
     }

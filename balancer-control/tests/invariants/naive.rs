@@ -39,7 +39,11 @@ impl Naive {
                 }
             }
             Input::Probe { backend, result } => self.probed(*backend, result),
-            Input::Adopt { .. } | Input::Sample { .. } | Input::Counts(_) | Input::Weight { .. } => {}
+            Input::Adopt { .. }
+            | Input::Sample { .. }
+            | Input::NoTelemetry { .. }
+            | Input::Counts(_)
+            | Input::Weight { .. } => {}
         }
     }
 

@@ -241,13 +241,13 @@ impl Agent {
             addresses.insert(id, address.ip());
         }
         self.hops.retain(|id, _| addresses.contains_key(id));
-        self.silent.retain(|id, _| wanted.contains_key(id));
-        self.notes.retain(|id, _| wanted.contains_key(id));
-        self.watchers.follow(wanted);
+        let goes_on = self.watchers.follow(wanted);
+        self.silent.retain(|id, _| goes_on.contains(id));
+        self.notes.retain(|id, _| goes_on.contains(id));
         self.targets.send_replace(Targets { backends: addresses, devices: self.datapath.redirect_targets() });
     }
 
-    /// Repeats drains and weights of the configuration and of the operator to the controller.
+    /// Repeats to the controller what the configuration and the operator say of backends besides what they are.
     pub(super) fn repeat_overrides(&mut self) {
         let now = clock::now();
         for service in &self.config.services {
@@ -260,6 +260,9 @@ impl Agent {
                 self.controller.handle(Input::Drain { backend, drain }, now);
                 self.controller.handle(Input::Missing { backend, missing: configured.missing }, now);
                 self.controller.handle(Input::Weight { backend, weight: entry.weight }, now);
+                if configured.telemetry.sources.is_empty() {
+                    self.controller.handle(Input::NoTelemetry { backend }, now);
+                }
             }
         }
     }

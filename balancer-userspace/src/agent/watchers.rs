@@ -1,6 +1,6 @@
 //! The tasks that watch each backend: probes and telemetry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use balancer_common::abi::BackendId;
 use tokio::sync::mpsc;
@@ -37,9 +37,11 @@ impl Watchers {
         self.running.contains_key(&backend)
     }
 
-    /// Watches exactly these backends. Tasks whose configuration stays the same go on, held sessions included.
-    pub(super) fn follow(&mut self, wanted: BTreeMap<BackendId, Watched>) {
+    /// Watches exactly these backends. Tasks whose configuration stays the same go on, held sessions included: those of the
+    /// backends that are returned.
+    pub(super) fn follow(&mut self, wanted: BTreeMap<BackendId, Watched>) -> BTreeSet<BackendId> {
         self.running.retain(|id, (watched, ..)| wanted.get(id) == Some(watched));
+        let goes_on = self.running.keys().copied().collect();
         for (backend, watched) in wanted {
             if self.running.contains_key(&backend) {
                 continue;
@@ -51,5 +53,6 @@ impl Watchers {
                 telemetry::spawn(target, watched.telemetry.clone(), clock::now, self.samples.clone());
             self.running.insert(backend, (watched, probe, telemetry));
         }
+        goes_on
     }
 }

@@ -213,3 +213,15 @@ fn a_backend_that_leaves_keeps_its_slots_while_it_has_flows() {
     bench.count(&[5, 5, 5], 30);
     assert_eq!(bench.slots(), before);
 }
+
+#[test]
+fn what_telemetry_said_holds_no_longer_when_nothing_reads_it() {
+    let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
+    let full = ResourceUse { resource: Resource::Memory, used: 0.99 };
+    bench.sample(0, 1, Sample { draining: true, resources: vec![full], ..Sample::default() });
+    bench.sample(0, 2, Sample { utilisation: Some(2.0), ..Sample::default() });
+    let seen = bench.seen(0, 2);
+    assert!(!bench.open(0) && seen.state == BackendState::Draining && seen.refused.is_some());
+    bench.give(Input::NoTelemetry { backend: BackendId(0) }, 3);
+    assert!(bench.open(0) && bench.seen(0, 3).refused.is_none());
+}
