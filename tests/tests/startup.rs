@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must panic")]
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use balancer_tests::{
     agent::{Agent, Refusal},
     lab::{Lab, LabOptions, PORT, VIP4},
     plan::Plan,
     tcp::{Connection, EchoServer},
+    wait::{PATIENCE, until_ok},
 };
 
 fn lab() -> Lab {
@@ -93,4 +94,43 @@ fn a_vip_that_no_interface_holds_is_a_warning_until_one_does() {
     agent.reload(&plan).unwrap();
     let warnings = agent.control.status().unwrap().warnings;
     assert!(!warnings.iter().any(|warning| warning.contains(&homeless)), "{warnings:?}");
+}
+
+/// Opens a connection and ends it, and waits until the agent knows.
+fn come_and_go(lab: &Lab, agent: &Agent<'_>, vip: SocketAddr) {
+    Connection::open(&lab.clients[0].netns, vip).unwrap().echo(1_000).unwrap();
+    until_ok("the flow to end", PATIENCE, || {
+        let live: u64 = agent.control.status()?.backends.iter().map(|backend| backend.live).sum();
+        anyhow::ensure!(live == 0, "{live} live flows");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_service_moves_to_another_vip_when_its_flows_have_ended() {
+    let lab = lab();
+    let _server = EchoServer::start(&lab.brokers[0].netns, PORT, "broker0").unwrap();
+    let here = Plan::tcp(&lab, "adaptive");
+    let mut there = here.clone();
+    there.service[0].port += 1;
+    let mut agent = Agent::start(&lab, &here).unwrap();
+    let old = Connection::open(&lab.clients[0].netns, Lab::VIP4).unwrap();
+
+    let error = format!("{:#}", agent.reload(&there).unwrap_err());
+    let busy = format!("has live flows of service {}", Lab::VIP4);
+    assert!(error.contains(&busy) && error.contains("add it again when those flows have ended"), "{error}");
+    old.echo(1_000).unwrap();
+    drop(old);
+    come_and_go(&lab, &agent, Lab::VIP4);
+    agent.reload(&there).unwrap();
+    agent.wait_ready().unwrap();
+    come_and_go(&lab, &agent, SocketAddr::new(Lab::VIP4.ip(), PORT + 1));
+
+    // An agent that starts may find its service elsewhere, too.
+    agent.kill().unwrap();
+    agent.write(&here).unwrap();
+    agent.start_again().unwrap();
+    come_and_go(&lab, &agent, Lab::VIP4);
 }

@@ -198,9 +198,7 @@ impl Agent {
             let Some(drawing) = self.drawing.get(&id) else { continue };
             layout.services.insert(id, (vip, drawing.clone()));
         }
-        for (service, address, id, ..) in self.registry.backends() {
-            layout.backends.insert(id, (address, service));
-        }
+        layout.backends.extend(self.registry.endpoints());
         self.steering.sync(&layout)?;
         let hops: Vec<(BackendId, Hop)> = self.hops.iter().map(|(id, (hop, _))| (*id, *hop)).collect();
         self.steering.put_hops(&hops)

@@ -28,6 +28,14 @@ struct Entry {
     /// The last name it had in a configuration.
     name: String,
     leaving: bool,
+    /// Whether its address is that of a backend of another service by now. Flows that have ended may still carry its id.
+    displaced: bool,
+}
+
+impl Entry {
+    const fn new(id: BackendId, name: String, leaving: bool) -> Self {
+        Self { id, name, leaving, displaced: false }
+    }
 }
 
 /// Why a configuration cannot be given ids.
@@ -51,13 +59,14 @@ pub(super) enum RegistryError {
     Backends,
     /// Replies of a backend could not be told apart.
     #[error(
-        "backend {address} still serves flows of service {vip}, which it was removed from; wait until they have ended, \
-         or close them, and reload again"
+        "backend {address} has live flows of service {vip}, and cannot serve two: leave that service as it is, or take the \
+         backend out of the configuration and add it again when those flows have ended (`balancer backend list`); \
+         `balancer detach` ends all flows"
     )]
     Busy {
         /// The backend.
         address: SocketAddr,
-        /// The service it is leaving.
+        /// The service whose flows it has.
         vip: SocketAddr,
     },
 }
@@ -70,7 +79,7 @@ impl Registry {
             if endpoint.is_service() {
                 registry.services.insert(*address, endpoint.service);
             } else {
-                let entry = Entry { id: endpoint.backend, name: address.to_string(), leaving: true };
+                let entry = Entry::new(endpoint.backend, address.to_string(), true);
                 registry.backends.insert((endpoint.service, *address), entry);
                 registry.next = registry.next.max(endpoint.backend.0 + 1);
             }
@@ -79,7 +88,12 @@ impl Registry {
     }
 
     /// The ids for a configuration: known ones stay, the rest are leaving. `self` is not changed when it fails.
-    pub(super) fn follow(&self, config: &Config, limit: u32) -> Result<Self, RegistryError> {
+    pub(super) fn follow(
+        &self,
+        config: &Config,
+        limit: u32,
+        has_flows: impl Fn(BackendId) -> bool,
+    ) -> Result<Self, RegistryError> {
         let mut next = self.clone();
         next.backends.values_mut().for_each(|entry| entry.leaving = true);
         next.configured.clear();
@@ -89,10 +103,10 @@ impl Registry {
             for backend in &service.backends {
                 let entry = next.backend(id, backend.address)?;
                 entry.name.clone_from(&backend.name);
-                entry.leaving = false;
+                (entry.leaving, entry.displaced) = (false, false);
             }
         }
-        next.check_addresses()?;
+        next.give_addresses_up(has_flows)?;
         next.give_names_up();
         Ok(next)
     }
@@ -131,21 +145,27 @@ impl Registry {
         if !self.backends.contains_key(&(service, address)) {
             let id = free().ok_or(RegistryError::Backends)?;
             self.next = id + 1;
-            let entry = Entry { id: BackendId(id), name: String::new(), leaving: false };
+            let entry = Entry::new(BackendId(id), String::new(), false);
             self.backends.insert((service, address), entry);
         }
         Ok(self.backends.get_mut(&(service, address)).expect("inserted above"))
     }
 
-    /// An address may be in one service only, those included that are leaving.
-    fn check_addresses(&self) -> Result<(), RegistryError> {
-        let mut seen: BTreeMap<SocketAddr, (ServiceId, bool)> = BTreeMap::new();
-        for ((service, address), entry) in &self.backends {
-            if let Some((other, leaving)) = seen.insert(*address, (*service, entry.leaving)) {
-                let service = if leaving { other } else { *service };
-                let vip = self.vip(service).expect("a backend's service is registered");
+    /// By its address alone a reply is known to be of a service. One that is leaving keeps it while it has live flows, and
+    /// nobody else gets it until then.
+    fn give_addresses_up(&mut self, has_flows: impl Fn(BackendId) -> bool) -> Result<(), RegistryError> {
+        let configured = self.backends.iter().filter(|(_, entry)| !entry.leaving);
+        let configured: BTreeSet<SocketAddr> = configured.map(|((_, address), _)| *address).collect();
+        for ((service, address), entry) in &mut self.backends {
+            if !entry.leaving || !configured.contains(address) {
+                continue;
+            }
+            if has_flows(entry.id) {
+                let vip = self.services.iter().find(|(_, id)| *id == service).map(|(vip, _)| *vip);
+                let vip = vip.expect("a backend's service is registered");
                 return Err(RegistryError::Busy { address: *address, vip });
             }
+            entry.displaced = true;
         }
         Ok(())
     }
@@ -174,6 +194,12 @@ impl Registry {
         self.backends.iter().map(|((service, address), entry)| {
             (*service, *address, entry.id, entry.name.as_str(), entry.leaving)
         })
+    }
+
+    /// Every backend by id with its address and service, as replies tell them apart.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = (BackendId, (SocketAddr, ServiceId))> {
+        let holds = self.backends.iter().filter(|(_, entry)| !entry.displaced);
+        holds.map(|((service, address), entry)| (entry.id, (*address, *service)))
     }
 
     /// Backends that are leaving.
@@ -250,121 +276,4 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::check;
-
-    fn config(services: &[(&str, &[&str])]) -> Config {
-        let mut text = String::new();
-        for (index, (vip, backends)) in services.iter().enumerate() {
-            text += &format!("[[service]]\nname = \"s{index}\"\nvip = \"{vip}\"\nport = 1883\n");
-            for (index, address) in backends.iter().enumerate() {
-                text += &format!("[[service.backend]]\nname = \"b{index}\"\naddress = \"{address}:1883\"\n");
-            }
-        }
-        check(&text).unwrap().config
-    }
-
-    fn follow(registry: &Registry, services: &[(&str, &[&str])]) -> Result<Registry, RegistryError> {
-        registry.follow(&config(services), 16)
-    }
-
-    fn ids(registry: &Registry) -> Vec<(u16, String, bool)> {
-        registry
-            .backends()
-            .map(|(_, address, id, _, leaving)| (id.0, address.ip().to_string(), leaving))
-            .collect()
-    }
-
-    const VIP: &str = "192.0.2.1";
-
-    #[test]
-    fn known_addresses_keep_their_ids_and_the_rest_leave() {
-        let first = follow(&Registry::default(), &[(VIP, &["10.0.0.1", "10.0.0.2"])]).unwrap();
-        let second = follow(&first, &[(VIP, &["10.0.0.2", "10.0.0.3"])]).unwrap();
-        let expected = [(0, "10.0.0.1", true), (1, "10.0.0.2", false), (2, "10.0.0.3", false)];
-        assert_eq!(ids(&second), expected.map(|(id, address, leaving)| (id, address.to_owned(), leaving)));
-        let back = follow(&second, &[(VIP, &["10.0.0.1"])]).unwrap();
-        assert_eq!(ids(&back)[0], (0, "10.0.0.1".to_owned(), false));
-    }
-
-    #[test]
-    fn a_backend_that_leaves_keeps_its_name_until_somebody_else_has_it() {
-        let names = |registry: &Registry| -> Vec<String> {
-            registry.backends().map(|(_, _, _, name, _)| name.to_owned()).collect()
-        };
-        let first = follow(&Registry::default(), &[(VIP, &["10.0.0.1", "10.0.0.2"])]).unwrap();
-        let less = follow(&first, &[(VIP, &["10.0.0.1"])]).unwrap();
-        assert_eq!(names(&less), ["b0", "b1"]);
-        let replaced = follow(&less, &[(VIP, &["10.0.0.1", "10.0.0.3"])]).unwrap();
-        assert_eq!(names(&replaced), ["b0", "10.0.0.2:1883", "b1"]);
-    }
-
-    #[test]
-    fn a_freed_id_is_not_used_again_at_once() {
-        let first = follow(&Registry::default(), &[(VIP, &["10.0.0.1", "10.0.0.2"])]).unwrap();
-        let mut second = follow(&first, &[(VIP, &["10.0.0.2"])]).unwrap();
-        second.forget(&BTreeSet::from([BackendId(0)]));
-        let third = follow(&second, &[(VIP, &["10.0.0.2", "10.0.0.9"])]).unwrap();
-        assert_eq!(ids(&third), [(1, "10.0.0.2".to_owned(), false), (2, "10.0.0.9".to_owned(), false)]);
-    }
-
-    #[test]
-    fn a_removed_service_stays_until_its_backends_are_forgotten() {
-        let both = [(VIP, &["10.0.0.1"] as &[&str]), ("192.0.2.2", &["10.0.0.2"])];
-        let first = follow(&Registry::default(), &both).unwrap();
-        let mut second = follow(&first, &both[1..]).unwrap();
-        let model = second.model(&config(&both[1..]));
-        assert_eq!(model.services.len(), 2);
-        assert!(model.services[1].backends[0].leaving);
-        second.forget(&BTreeSet::from([BackendId(0)]));
-        assert_eq!(second.model(&config(&both[1..])).services.len(), 1);
-    }
-
-    #[test]
-    fn a_backend_stays_who_it_is_when_it_leaves_and_when_its_service_is_renamed() {
-        let before = config(&[(VIP, &["10.0.0.1", "10.0.0.2"])]);
-        let first = Registry::default().follow(&before, 16).unwrap();
-        let mut renamed = config(&[(VIP, &["10.0.0.2"])]);
-        renamed.services[0].name = "other".to_owned();
-        let second = first.follow(&renamed, 16).unwrap();
-        let who = |model: Model| {
-            let mut who: Vec<_> = model.services[0].backends.iter().map(|b| (b.id.0, b.seed)).collect();
-            who.sort_unstable();
-            who
-        };
-        assert_eq!(who(first.model(&before)), who(second.model(&renamed)));
-    }
-
-    #[test]
-    fn an_address_cannot_move_to_another_service_while_it_serves_flows() {
-        let first = follow(&Registry::default(), &[(VIP, &["10.0.0.1"])]).unwrap();
-        let moved = follow(&first, &[("192.0.2.2", &["10.0.0.1"])]);
-        let expected = RegistryError::Busy {
-            address: "10.0.0.1:1883".parse().unwrap(),
-            vip: "192.0.2.1:1883".parse().unwrap(),
-        };
-        assert_eq!(moved, Err(expected));
-    }
-
-    #[test]
-    fn ids_come_back_from_the_maps() {
-        let registry = follow(&Registry::default(), &[(VIP, &["10.0.0.1", "10.0.0.2"])]).unwrap();
-        let mut endpoints = Vec::new();
-        for (vip, service) in registry.services() {
-            endpoints.push((vip, Endpoint::service(service)));
-            for (_, address, id, ..) in registry.backends() {
-                endpoints.push((address, Endpoint::backend(service, id)));
-            }
-        }
-        let restored = Registry::from_maps(&endpoints);
-        let again = follow(&restored, &[(VIP, &["10.0.0.1", "10.0.0.2"])]).unwrap();
-        assert_eq!(ids(&again), ids(&registry));
-    }
-
-    #[test]
-    fn services_without_room_are_refused() {
-        let error = Registry::default().follow(&config(&[(VIP, &["10.0.0.1"])]), 0).unwrap_err();
-        assert_eq!(error, RegistryError::Services { limit: 0 });
-    }
-}
+mod tests;

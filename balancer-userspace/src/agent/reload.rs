@@ -67,8 +67,10 @@ impl Agent {
         let refused =
             |error: &dyn std::fmt::Display| ApiError::new(ErrorCode::BadConfiguration, error.to_string());
         config.datapath.shield_syns.on(cookies::are_there()).map_err(|error| refused(&error))?;
-        let registry =
-            self.registry.follow(&config, self.steering.service_limit()).map_err(|error| refused(&error))?;
+        let live = self.live();
+        let has_flows = |id| live.get(&id).is_some_and(|live| *live > 0);
+        let registry = self.registry.follow(&config, self.steering.service_limit(), has_flows);
+        let registry = registry.map_err(|error| refused(&error))?;
         let before = std::mem::take(&mut self.warnings);
         self.warnings = warnings.iter().map(ToString::to_string).collect();
         if let Err(error) = self.move_interfaces(&config) {

@@ -92,7 +92,9 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         .context("failed to start the sweeper")?;
 
     let steering = opened.maps.steering;
-    let registry = Registry::from_maps(&steering.endpoints()?).follow(&config, steering.service_limit())?;
+    let found = Registry::from_maps(&steering.endpoints()?);
+    let has_flows = |id| opened.maps.counters.of(&[id]).iter().any(|(.., live)| *live > 0);
+    let registry = found.follow(&config, steering.service_limit(), has_flows)?;
     let overrides = Overrides::load(&config.agent.socket).with_context(|| {
         format!("failed to read what the operator asked for, beside {}", config.agent.socket.display())
     })?;
