@@ -158,7 +158,9 @@ impl Agent {
     pub(super) fn resync(&mut self) {
         self.done.resyncs += 1;
         let commands = self.controller.resync(clock::now());
-        match blocking(|| self.apply(commands).and_then(|()| self.write_layout())) {
+        let write =
+            || self.apply(commands).and_then(|()| self.write_layout()).and_then(|()| self.write_settings());
+        match blocking(write) {
             Ok(()) => {
                 if let Some(reason) = self.doubt.take() {
                     info!("maps written again after: {reason}");
@@ -191,14 +193,17 @@ impl Agent {
         Ok(())
     }
 
-    /// Makes the maps hold the registry's services and backends, with their hops.
+    /// Makes the maps hold the registry's services and backends, with their hops. A service that nobody has said of how it
+    /// draws is left for later.
     pub(super) fn write_layout(&mut self) -> Result<(), Error> {
         let mut layout = Layout::default();
         for (vip, id) in self.registry.services() {
             let Some(drawing) = self.drawing.get(&id) else { continue };
             layout.services.insert(id, (vip, drawing.clone()));
         }
-        layout.backends.extend(self.registry.endpoints());
+        let services = &layout.services;
+        let has_service = |(_, (_, service)): &(_, (_, ServiceId))| services.contains_key(service);
+        layout.backends = self.registry.endpoints().filter(has_service).collect();
         self.steering.sync(&layout)?;
         let hops: Vec<(BackendId, Hop)> = self.hops.iter().map(|(id, (hop, _))| (*id, *hop)).collect();
         self.steering.put_hops(&hops)
@@ -318,6 +323,8 @@ impl Agent {
                 let live = |id: &BackendId| self.counters.live(*id).map_or(1, |live| live);
                 let gone = gone.into_iter().filter(|id| live(id) == 0).collect();
                 self.registry.forget(&gone);
+                let services: BTreeSet<ServiceId> = self.registry.services().map(|(_, id)| id).collect();
+                self.drawing.retain(|id, _| services.contains(id));
                 self.hops.retain(|id, _| !gone.contains(id));
                 self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
                 self.resync();

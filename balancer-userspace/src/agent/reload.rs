@@ -87,7 +87,8 @@ impl Agent {
         self.repeat_overrides();
         self.end_runs_of_removed_services();
         self.count();
-        if let Err(error) = blocking(|| self.write_settings()) {
+        // No score and no ring names a backend before the program knows it.
+        if let Err(error) = blocking(|| self.write_layout()) {
             self.doubt = Some(error.to_string());
         }
         self.resync();

@@ -207,7 +207,6 @@ impl Agent {
         self.repeat_overrides();
         self.count();
         blocking(|| self.keep_all_flows()).context("failed to write what is to be closed")?;
-        blocking(|| self.write_settings()).context("failed to write the settings")?;
         self.resync();
         if let Some(problem) = &self.doubt {
             return Err(anyhow!("failed to fill the maps: {problem}"));
