@@ -4,18 +4,27 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
+/// Opens a file to be read.
+///
+/// # Errors
+///
+/// What the system says; or that it is no file.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    // Looked at before it is opened: opening a pipe waits for somebody to write.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    File::open(path)
+}
+
 /// The bytes of a file that has at most `most`.
 ///
 /// # Errors
 ///
 /// What the system says; or that it is longer, or no file.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    // Looked at before it is opened: opening a pipe waits for somebody to write.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
     let mut bytes = Vec::new();
-    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::other(format!("it has more than {most} bytes; reading was stopped")));
     }

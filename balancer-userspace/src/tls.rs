@@ -5,6 +5,7 @@
 
 mod error;
 mod lax;
+mod system;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,11 +58,26 @@ impl TlsConfig {
 #[derive(Debug)]
 pub struct TlsClient {
     config: TlsConfig,
-    made: Mutex<Option<(Vec<Stamp>, Arc<ClientConfig>)>>,
+    made: Mutex<Option<(Source, Arc<ClientConfig>)>>,
+}
+
+/// What a configuration was made of.
+#[derive(Debug)]
+struct Source {
+    stamps: Vec<Stamp>,
+    /// Authorities of the system, where those are believed.
+    system: Option<Arc<RootCertStore>>,
 }
 
 /// By which a changed file is known.
 type Stamp = (Option<SystemTime>, u64);
+
+impl Source {
+    fn is(&self, other: &Self) -> bool {
+        self.stamps == other.stamps
+            && self.system.as_ref().map(Arc::as_ptr) == other.system.as_ref().map(Arc::as_ptr)
+    }
+}
 
 impl TlsClient {
     /// Reads nothing yet.
@@ -94,24 +110,30 @@ impl TlsClient {
             let found = found.map_err(|source| TlsError::File { path: path.clone(), source })?;
             stamps.push((found.modified().ok(), found.len()));
         }
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((of, config)) = made
-            && of == stamps
+        let believes_system = self.config.verify && self.config.ca_file.is_none();
+        let system = if believes_system { Some(system::roots().await?) } else { None };
+        let source = Source { stamps, system };
+        if let Some((of, config)) = &*self.made.lock().unwrap_or_else(PoisonError::into_inner)
+            && of.is(&source)
         {
-            return Ok(config);
+            return Ok(config.clone());
         }
-        let config = Arc::new(self.make().await?);
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some((stamps, config.clone()));
+        let config = Arc::new(self.make(source.system.clone()).await?);
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some((source, config.clone()));
         Ok(config)
     }
 
-    async fn make(&self) -> Result<ClientConfig, TlsError> {
+    async fn make(&self, system: Option<Arc<RootCertStore>>) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?;
         let builder = if self.config.verify {
-            builder.with_root_certificates(self.roots().await?)
+            let roots = match system {
+                Some(roots) => roots,
+                None => Arc::new(self.roots_of_file().await?),
+            };
+            builder.with_root_certificates(roots)
         } else {
             builder.dangerous().with_custom_certificate_verifier(lax::verifier(&provider))
         };
@@ -126,28 +148,16 @@ impl TlsClient {
         Ok(config)
     }
 
-    async fn roots(&self) -> Result<RootCertStore, TlsError> {
-        let Some(path) = &self.config.ca_file else { return system_roots().await };
+    /// Without a file nobody is believed.
+    async fn roots_of_file(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
+        let Some(path) = &self.config.ca_file else { return Ok(roots) };
         for certificate in certificates(path).await? {
             let added = roots.add(certificate);
             added.map_err(|source| TlsError::Certificate { path: path.clone(), source })?;
         }
         Ok(roots)
     }
-}
-
-async fn system_roots() -> Result<RootCertStore, TlsError> {
-    let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
-    let loaded = loaded.map_err(|_ended| TlsError::NoRoots { why: "the agent is stopping".to_owned() })?;
-    let mut roots = RootCertStore::empty();
-    // Single certificates that cannot be read are common in system stores, and harm none of the others.
-    let (added, _unreadable) = roots.add_parsable_certificates(loaded.certs);
-    if added == 0 {
-        let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
-        return Err(TlsError::NoRoots { why: errors.join(", ") });
-    }
-    Ok(roots)
 }
 
 async fn identity(

@@ -1,7 +1,6 @@
 //! The configuration as a file on disk, with the files that it names.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -81,7 +80,7 @@ fn secrets(config: &Config, warnings: &mut Vec<Problem>) -> Vec<Problem> {
             let files =
                 backend.telemetry.sources.iter().flat_map(source_files).chain(health_files(&backend.health));
             for file in files {
-                let Err(error) = File::open(file) else { continue };
+                let Err(error) = files::open(file) else { continue };
                 let path = format!("service[{}]", service.name);
                 let message = format!("{}: {error}; write the secret into that file", file.display());
                 let problem = Problem { line: None, path, message };
