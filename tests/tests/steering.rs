@@ -9,7 +9,7 @@ use balancer_tests::{
     lab::{Host, Lab, LabOptions, PORT},
     plan::{Plan, ServicePlan},
     tcp::{Connection, EchoServer, tally},
-    wait::{PATIENCE, until},
+    wait::{PATIENCE, until, until_ok},
 };
 use balancer_userspace::api::wire::{BackendState, FlowState};
 
@@ -213,4 +213,46 @@ fn counts_are_those_of_the_servers() {
     let status = agent.control.status().unwrap();
     assert_eq!(status.services[0].opened, 120);
     assert_eq!(status.services[0].live, 70);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn what_a_backend_carried_stays_counted_and_is_nobody_elses() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    let both = Plan::tcp(&lab, "round-robin");
+    let mut one = both.clone();
+    one.service[0].backend.pop();
+    let mut agent = Agent::start(&lab, &both).unwrap();
+    let flows = open(&lab, 20);
+    flows.iter().for_each(|flow| flow.echo(5_000).unwrap());
+    drop(flows);
+    agent.control.wait_live("tcp4", "broker1", 0).unwrap();
+    let gone = |agent: &Agent<'_>| {
+        until_ok("the backend to be forgotten", PATIENCE, || {
+            let backends = agent.control.status()?.backends.len();
+            anyhow::ensure!(backends == 1, "{backends} backends");
+            Ok(())
+        })
+    };
+    let packets = |agent: &Agent<'_>| {
+        ["forward_request", "forward_reply"].map(|outcome| agent.control.outcome(outcome).unwrap())
+    };
+    let before = packets(&agent);
+    let assert_kept = |agent: &Agent<'_>| {
+        let now = packets(agent);
+        assert!(now.iter().zip(before).all(|(now, before)| *now >= before), "{now:?}, before {before:?}");
+    };
+    agent.reload(&one).unwrap();
+    gone(&agent).unwrap();
+    assert_kept(&agent);
+
+    // An agent that starts gives the same id to the next.
+    agent.kill().unwrap();
+    agent.start_again().unwrap();
+    assert_kept(&agent);
+    agent.reload(&both).unwrap();
+    let new = agent.control.backend("tcp4", "broker1").unwrap();
+    assert_eq!((new.opened, new.traffic.packets_in, new.live), (0, 0, 0));
+    assert_kept(&agent);
 }

@@ -3,6 +3,7 @@
 mod problems;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::SocketAddr;
 
 use balancer_common::abi::{BackendId, ServiceId};
@@ -337,10 +338,14 @@ pub(super) fn failed(error: Error) -> ApiError {
     ApiError::new(ErrorCode::Failed, error.to_string())
 }
 
-/// Fills in the two outcomes that the program leaves to the backends' traffic: one write a packet.
+/// Fills in the two outcomes that the program leaves to the backends' traffic: one write a packet. What was in them is the
+/// traffic of backends that are gone.
 fn derive_established<'a>(packets: &mut [u64], backends: impl Iterator<Item = &'a wire::Backend>) {
-    let (requests, replies) = backends
-        .fold((0, 0), |(i, o), backend| (i + backend.traffic.packets_in, o + backend.traffic.packets_out));
+    let gone = [Outcome::ForwardRequest, Outcome::ForwardReply]
+        .map(|outcome| mem::take(&mut packets[outcome as usize]));
+    let (requests, replies) = backends.fold(gone.into(), |(i, o), backend| {
+        (i + backend.traffic.packets_in, o + backend.traffic.packets_out)
+    });
     let forwarded = |ours: fn(Outcome) -> bool| -> u64 {
         let counted = Outcome::ALL.into_iter().zip(packets.iter());
         counted

@@ -302,6 +302,12 @@ impl Agent {
         }
     }
 
+    fn keep_packets(&mut self, gone: &BTreeSet<BackendId>) -> Result<(), Error> {
+        let gone = self.registry.backends().filter(|(_, _, id, ..)| gone.contains(id));
+        let gone: Vec<(ServiceId, BackendId)> = gone.map(|(service, _, id, ..)| (service, id)).collect();
+        gone.into_iter().try_for_each(|(service, id)| self.counters.keep_packets(service, id))
+    }
+
     pub(super) fn swept(&mut self, event: SweepEvent) {
         match event {
             SweepEvent::Swept(report, took) => {
@@ -322,6 +328,9 @@ impl Agent {
                 // A flow that began while the remains were removed keeps its backend.
                 let live = |id: &BackendId| self.counters.live(*id).map_or(1, |live| live);
                 let gone = gone.into_iter().filter(|id| live(id) == 0).collect();
+                if let Err(error) = blocking(|| self.keep_packets(&gone)) {
+                    warn!("packets of backends that are gone are not counted any more: {error}");
+                }
                 self.registry.forget(&gone);
                 let services: BTreeSet<ServiceId> = self.registry.services().map(|(_, id)| id).collect();
                 self.drawing.retain(|id, _| services.contains(id));

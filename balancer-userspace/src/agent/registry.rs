@@ -202,6 +202,13 @@ impl Registry {
         holds.map(|((service, address), entry)| (entry.id, (*address, *service)))
     }
 
+    /// Whom `before` did not know.
+    pub(super) fn added(&self, before: &Self) -> (Vec<ServiceId>, Vec<BackendId>) {
+        let services = self.services.iter().filter(|(vip, _)| !before.services.contains_key(vip));
+        let backends = self.backends.iter().filter(|(key, _)| !before.backends.contains_key(key));
+        (services.map(|(_, id)| *id).collect(), backends.map(|(_, entry)| entry.id).collect())
+    }
+
     /// Backends that are leaving.
     pub(super) fn leaving(&self) -> impl Iterator<Item = BackendId> {
         self.backends().filter(|(.., leaving)| *leaving).map(|(_, _, id, ..)| id)

@@ -78,7 +78,11 @@ impl Agent {
             return Err(refused(&format!("{error:#}; nothing was changed")));
         }
         let changes = changes(&self.config, &config);
+        let (services, backends) = registry.added(&self.registry);
         self.registry = registry;
+        if let Err(error) = blocking(|| self.counters.clear(&services, &backends)) {
+            warn!("what is counted of backends that are new begins with what others had: {error}");
+        }
         (self.config, self.text) = (config, text);
         self.discoveries.follow(&self.config);
         logging::set(self.config.agent.log);

@@ -95,6 +95,9 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     let found = Registry::from_maps(&steering.endpoints()?);
     let has_flows = |id| opened.maps.counters.of(&[id]).iter().any(|(.., live)| *live > 0);
     let registry = found.follow(&config, steering.service_limit(), has_flows)?;
+    let (services, backends) = registry.added(&found);
+    let mut counters = opened.maps.counters;
+    blocking(|| counters.clear(&services, &backends)).context("failed to clear counters")?;
     let overrides = Overrides::load(&config.agent.socket).with_context(|| {
         format!("failed to read what the operator asked for, beside {}", config.agent.socket.display())
     })?;
@@ -110,7 +113,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         lost: None,
         unpinned: None,
         steering,
-        counters: opened.maps.counters,
+        counters,
         closing: Closing::new(opened.maps.closing, walks)
             .context("failed to empty the list of flows to close")?,
         flows: reader,

@@ -1,7 +1,7 @@
 //! Typed handles to the maps, by the names of [`balancer_common::abi::names`].
 //!
 //! There are four of them, because several tasks use them, and each can be moved to its own thread:
-//! [`Steering`] is what the lower half writes, [`Flows`] is what the sweeper walks, [`Counters`] is read by anybody,
+//! [`Steering`] is what the lower half writes, [`Flows`] is what the sweeper walks, [`Counters`] is what anybody reads,
 //! [`ClosingList`] is what closing runs write.
 //! All are views of the same kernel maps.
 

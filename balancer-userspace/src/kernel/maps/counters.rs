@@ -128,8 +128,44 @@ impl Counters {
     ///
     /// When the map cannot be read.
     pub fn outcome(&self, service: ServiceId, outcome: Outcome) -> Result<u64, Error> {
-        let row = 1 + u32::from(service.0);
-        self.outcomes.fold(row * Outcome::COUNT as u32 + outcome as u32, 0, |sum: u64, cpu| sum + cpu)
+        self.outcomes.fold(outcome_of(service, outcome), 0, |sum: u64, cpu| sum + cpu)
+    }
+
+    /// Forgets what was counted of others under ids that are given to new services and backends. No packet may be steered by
+    /// them yet.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be written.
+    pub fn clear(&mut self, services: &[ServiceId], backends: &[BackendId]) -> Result<(), Error> {
+        for service in services {
+            for outcome in Outcome::ALL {
+                self.outcomes.change(outcome_of(*service, outcome), |cpus| cpus.fill(0))?;
+            }
+        }
+        for backend in backends {
+            let index = u32::from(backend.0);
+            self.counts.set(index, &BackendCounts::default())?;
+            self.removed.set(index, &Removed::default())?;
+            self.traffic.change(index, |cpus| cpus.fill(Traffic::default()))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the packets of a backend that is about to be forgotten, so that those of its service do not become fewer: as the
+    /// outcomes that the program leaves to the backends' traffic.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read or written.
+    pub fn keep_packets(&mut self, service: ServiceId, id: BackendId) -> Result<(), Error> {
+        let Traffic { packets_in, packets_out, .. } = self.traffic(id)?;
+        for (outcome, packets) in
+            [(Outcome::ForwardRequest, packets_in), (Outcome::ForwardReply, packets_out)]
+        {
+            self.outcomes.change(outcome_of(service, outcome), |cpus| cpus[0] += packets)?;
+        }
+        Ok(())
     }
 
     /// Use of the IPv4 and the IPv6 flow table.
@@ -140,4 +176,9 @@ impl Counters {
     pub fn tables(&self) -> Result<[TableUsage; 2], Error> {
         Ok([self.tables.of(0)?, self.tables.of(1)?])
     }
+}
+
+/// Where an outcome of a service is counted.
+fn outcome_of(service: ServiceId, outcome: Outcome) -> u32 {
+    (1 + u32::from(service.0)) * Outcome::COUNT as u32 + outcome as u32
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use aya::Pod;
 use aya::maps::xdp::DevMapHash;
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 
 use crate::kernel::sys::memory::Memory;
 use crate::kernel::{Error, sys};
@@ -114,6 +114,15 @@ impl<V: Pod> NamedPerCpu<V> {
     pub(super) fn fold<T>(&self, index: u32, start: T, add: impl FnMut(T, &V) -> T) -> Result<T, Error> {
         let values = self.map.get(&index, 0).map_err(Error::map(self.name, "read"))?;
         Ok(values.iter().fold(start, add))
+    }
+
+    /// Changes the values of all CPUs, of which none may be in use.
+    pub(super) fn change(&mut self, index: u32, change: impl FnOnce(&mut [V])) -> Result<(), Error> {
+        let values = self.map.get(&index, 0).map_err(Error::map(self.name, "read"))?;
+        let mut values = values.to_vec();
+        change(&mut values);
+        let written = PerCpuValues::try_from(values).map_err(Error::call(self.name, "write"));
+        self.map.set(index, written?, 0).map_err(Error::map(self.name, "write"))
     }
 }
 
