@@ -11,7 +11,7 @@ use crate::kernel::net::Link;
 const LARGEST_MTU: u32 = 3498;
 
 pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], report: &mut Report) {
-    let asked: Vec<_> = chosen.iter().map(|link| (*link, XdpFeatures::of(link.index))).collect();
+    let asked: Vec<_> = chosen.iter().map(|link| (*link, XdpFeatures::usable(link))).collect();
     let unable = asked.iter().find(|(_, xdp)| is_unable(xdp)).map(|(link, _)| link.name.clone());
     let mode = Mode { configured: config.datapath.mode, unable };
     let generic = mode.is_generic();

@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
 
+use super::net::Link;
+
 /// Commands of `linux/ethtool.h`.
 const GET_DRIVER: u32 = 0x0000_0003;
 const GET_TX_CHECKSUM: u32 = 0x0000_0016;
@@ -131,6 +133,11 @@ impl Ethtool {
     }
 }
 
+/// Whether an interface is several that act as one.
+pub(super) fn is_bond(link: &Link) -> bool {
+    link.kind.as_deref() == Some("bond")
+}
+
 /// What a driver says of its XDP (`enum netdev_xdp_act`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XdpFeatures(u64);
@@ -158,6 +165,16 @@ impl XdpFeatures {
     #[must_use]
     pub const fn runs_the_program(self) -> bool {
         self.is_native() && self.redirects()
+    }
+
+    /// What our program can use of an interface. Nothing of a bond: the drivers of its members would run the program
+    /// (Linux 5.15, commit 9e2ee5c7e7c3), and show it packets of interfaces that no next hop and no configuration names.
+    ///
+    /// # Errors
+    ///
+    /// As of [`XdpFeatures::of`].
+    pub fn usable(link: &Link) -> io::Result<Option<Self>> {
+        if is_bond(link) { Ok(Some(Self(0))) } else { Self::of(link.index) }
     }
 
     /// Asks the kernel (Linux 6.3, commit d3d854fd6a1d); `None` when it does not know the question.
@@ -255,6 +272,12 @@ mod tests {
             // Cut short anywhere, it is no answer, and no panic.
             let _ = find_attribute(&answer[..length], 20, 3);
         }
+    }
+
+    #[test]
+    fn nothing_of_a_bond_is_of_use() {
+        let bond = Link { kind: Some("bond".to_owned()), ..Link::default() };
+        assert_eq!(XdpFeatures::usable(&bond).unwrap().map(XdpFeatures::runs_the_program), Some(false));
     }
 
     #[test]

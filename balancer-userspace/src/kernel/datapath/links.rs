@@ -11,7 +11,7 @@ use balancer_common::abi::names;
 
 use super::Attachment;
 use crate::config::AttachMode;
-use crate::kernel::device::XdpFeatures;
+use crate::kernel::device::{XdpFeatures, is_bond};
 use crate::kernel::net::{Link, Net};
 use crate::kernel::pins::{Pins, names_of_maps};
 use crate::kernel::{Error, Notice, sys};
@@ -145,7 +145,7 @@ impl Placing<'_> {
     /// Where a driver says beforehand that it runs no such program, no other is given one that it would lose at once: for
     /// some that is a reset of the link. What else a driver may dislike, it says when it is given one.
     fn in_all_drivers(&mut self, links: &[Link]) -> Result<(), Error> {
-        let is_unable = |link: &&Link| matches!(XdpFeatures::of(link.index), Ok(Some(features)) if !features.runs_the_program());
+        let is_unable = |link: &&Link| matches!(XdpFeatures::usable(link), Ok(Some(features)) if !features.runs_the_program());
         if let Some(link) = links.iter().filter(|link| !self.runs(link, true)).find(is_unable) {
             let source = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
             return Err(Error::DriverRefuses { interface: link.name.clone(), source });
@@ -219,6 +219,10 @@ impl Placing<'_> {
     fn create(&mut self, link: &Link, native: bool) -> Result<(), Error> {
         let flag = if native { sys::XdpFlag::Native } else { sys::XdpFlag::Generic };
         let interface = link.name.clone();
+        if native && is_bond(link) {
+            let source = io::Error::other("it is a bond, whose members would run the program");
+            return Err(Error::DriverRefuses { interface, source });
+        }
         let fd = sys::link_create(self.fd, link.index, flag).map_err(|source| {
             let interface = interface.clone();
             if native && is_refusal_of_driver(&source) {
