@@ -1,6 +1,7 @@
 //! What closing flows needs to know of the backends.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use balancer_common::abi::{BackendId, ServiceId};
 
@@ -40,6 +41,13 @@ impl Controller {
             is_down(backend) && !backend.panicked && now.since(backend.health.since()) >= grace
         };
         service.backends.iter().filter(is_dead).map(Backend::id).collect()
+    }
+
+    /// Backends whose probes fail, whatever is made of that.
+    #[must_use]
+    pub fn down(&self) -> BTreeSet<BackendId> {
+        let all = self.services.iter().flat_map(|service| &service.backends);
+        all.filter(|backend| backend.health.state() == HealthState::Down).map(Backend::id).collect()
     }
 
     fn service(&self, id: ServiceId) -> Option<&Service> {

@@ -71,6 +71,8 @@ pub(super) struct Agent {
     pub(super) spells: Spells,
     /// What probes found besides their result, see [`ProbeEvent::note`].
     pub(super) notes: BTreeMap<BackendId, String>,
+    /// Backends that do not answer, as the sweeper knows them.
+    pub(super) down: BTreeSet<BackendId>,
     /// Backends whose remains the sweeper was asked to remove.
     pub(super) purging: BTreeSet<BackendId>,
     /// Set when a write failed, so that nobody knows what the maps hold.
@@ -127,6 +129,7 @@ impl Agent {
         }
         self.observe();
         self.let_go();
+        self.mind_down();
         self.mind_dead();
     }
 
@@ -278,6 +281,14 @@ impl Agent {
         let ready: BTreeSet<BackendId> = self.registry.leaving().filter(is_ready).collect();
         if !ready.is_empty() && self.orders.send(Order::Purge(ready.clone())).is_ok() {
             self.purging.extend(ready);
+        }
+    }
+
+    /// Tells the sweeper who does not answer.
+    fn mind_down(&mut self) {
+        let down = self.controller.down();
+        if down != self.down && self.orders.send(Order::Down(down.clone())).is_ok() {
+            self.down = down;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Starting the agent: from a configuration to a data path that steers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -127,7 +127,8 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         silent: BTreeMap::new(),
         spells: Spells::default(),
         notes: BTreeMap::new(),
-        purging: std::collections::BTreeSet::new(),
+        down: BTreeSet::new(),
+        purging: BTreeSet::new(),
         doubt: None,
         done: Done::default(),
         period: config.agent.tick,

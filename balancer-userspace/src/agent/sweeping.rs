@@ -39,6 +39,8 @@ const WORTH: u64 = 100;
 pub(super) enum Order {
     /// Timeouts changed.
     Timeouts(Timeouts),
+    /// These backends do not answer, and no others.
+    Down(BTreeSet<BackendId>),
     /// Backends that are leaving have no live flow: remove what is left of them.
     Purge(BTreeSet<BackendId>),
 }
@@ -80,6 +82,10 @@ fn run(
         let event = match inbox.recv_timeout(next.wait()) {
             Ok(Order::Timeouts(changed)) => {
                 timeouts = changed;
+                continue;
+            }
+            Ok(Order::Down(down)) => {
+                sweeper.set_down(down);
                 continue;
             }
             Ok(Order::Purge(backends)) => purged(&mut flows, backends),

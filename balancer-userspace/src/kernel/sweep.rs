@@ -53,6 +53,8 @@ pub struct Sweeper {
     /// Entries of either table that were somebody's without a flow.
     void: [BTreeSet<u32>; 2],
     tidied: Tidied,
+    /// Backends that do not answer.
+    down: BTreeSet<BackendId>,
 }
 
 /// What one walk saw.
@@ -90,6 +92,11 @@ impl Sweeper {
         Ok(report)
     }
 
+    /// Says which backends do not answer.
+    pub fn set_down(&mut self, down: BTreeSet<BackendId>) {
+        self.down = down;
+    }
+
     /// Removes every flow that has expired at `now` (data path clock), and corrects counts that were wrong in this
     /// sweep and the one before.
     ///
@@ -99,14 +106,18 @@ impl Sweeper {
     pub fn sweep(&mut self, flows: &mut Flows, now: u32, timeouts: &Timeouts) -> Result<Report, Error> {
         let before = Counted::read(flows)?;
         let mut expired = [Candidates::default(), Candidates::default()];
-        let walk = walk(flows, |table, number, flow| expired[table].consider(number, flow, now, timeouts))?;
+        let expiry = |flow: &Flow, pressed| {
+            let down = self.down.contains(&flow.state.backend());
+            timeouts.expiry(flow, now, pressed, down)
+        };
+        let walk = walk(flows, |table, number, flow| expired[table].consider(number, |p| expiry(flow, p)))?;
         let mut report = Report { entries: walk.entries, ..Report::default() };
         let live = before.live_bounds(flows, &walk);
         let used = before.use_bounds(flows, &walk)?;
 
         let pressure = [flows.v4.capacity(), flows.v6.capacity()];
         let pressure = [0, 1].map(|table| is_pressed(walk.entries[table], pressure[table]));
-        let check = |pressed| move |flow: &Flow| timeouts.expiry(flow, now, pressed);
+        let check = |pressed| move |flow: &Flow| expiry(flow, pressed);
         let [v4, v6] = expired;
         remove(flows, |flows| &flows.v4, &v4.under(pressure[0]), check(pressure[0]), &mut report)?;
         remove(flows, |flows| &flows.v6, &v6.under(pressure[1]), check(pressure[1]), &mut report)?;
@@ -225,10 +236,11 @@ struct Candidates {
 }
 
 impl Candidates {
-    fn consider(&mut self, number: u32, flow: &Flow, now: u32, timeouts: &Timeouts) {
-        if timeouts.expiry(flow, now, false).is_some() {
+    /// `expiry` is asked whether its flow is with and without pressure.
+    fn consider(&mut self, number: u32, expiry: impl Fn(bool) -> Option<Expiry>) {
+        if expiry(false).is_some() {
             self.expired.push(number);
-        } else if timeouts.expiry(flow, now, true).is_some() {
+        } else if expiry(true).is_some() {
             self.if_pressed.push(number);
         }
     }

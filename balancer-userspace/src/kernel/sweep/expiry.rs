@@ -15,6 +15,8 @@ pub enum Expiry {
     Idle,
     /// The table is nearly full, and a RST that may be the client's was followed by silence.
     UnprovenReset,
+    /// The client has ended it, or may have, and its backend does not answer anybody.
+    Unanswered,
     /// Its backend is no more.
     Purged,
 }
@@ -28,6 +30,7 @@ impl Expiry {
             Self::HalfClosed => "half_closed",
             Self::Idle => "idle",
             Self::UnprovenReset => "unproven_reset",
+            Self::Unanswered => "unanswered",
             Self::Purged => "purged",
         }
     }
@@ -54,9 +57,11 @@ impl Timeouts {
     /// Whether `flow` may be forgotten at `now`, and why.
     ///
     /// A FIN that claims to be the client's shortens nothing: anybody can send one. A RST that claims to be counts only
-    /// while the table is `pressed`, and only when nothing followed it for as long as a half-closed flow is kept.
+    /// while the table is `pressed`, and only when nothing followed it for as long as a half-closed flow is kept. While the
+    /// backend is `down` both count, as nobody is there to answer the client that sent them: flows that are over must not
+    /// pass for load when it is back.
     #[must_use]
-    pub const fn expiry(&self, flow: &Flow, now: u32, pressed: bool) -> Option<Expiry> {
+    pub const fn expiry(&self, flow: &Flow, now: u32, pressed: bool, down: bool) -> Option<Expiry> {
         let silent = silence(flow, now);
         if flow.state.has(FlowState::CLOSED) {
             return if silent >= self.closing { Some(Expiry::Closed) } else { None };
@@ -69,6 +74,10 @@ impl Timeouts {
         }
         if pressed && flow.state.has(FlowState::RST_UNPROVEN) && silent >= self.half_closed {
             return Some(Expiry::UnprovenReset);
+        }
+        let ended = flow.state.any(FlowState::FIN_CLIENT | FlowState::RST_UNPROVEN);
+        if down && ended && silent >= self.half_closed {
+            return Some(Expiry::Unanswered);
         }
         None
     }

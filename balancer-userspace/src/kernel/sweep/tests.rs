@@ -29,7 +29,7 @@ fn each_state_has_its_timeout() {
         // Also where the clock wraps between the last packet and now.
         for last_seen in [0, 5000, u32::MAX - 5] {
             let flow = flow(bits, last_seen);
-            let at = |silence: u32| TIMEOUTS.expiry(&flow, last_seen.wrapping_add(silence), pressed);
+            let at = |silence: u32| TIMEOUTS.expiry(&flow, last_seen.wrapping_add(silence), pressed, false);
             assert_eq!(at(limit - 1), None, "{bits:#b} pressed {pressed}, last seen {last_seen}");
             assert_eq!(at(limit), Some(why), "{bits:#b} pressed {pressed}, last seen {last_seen}");
         }
@@ -37,9 +37,22 @@ fn each_state_has_its_timeout() {
 }
 
 #[test]
+fn what_a_client_has_ended_ends_when_nobody_can_answer() {
+    let at = |bits, silence: u32| TIMEOUTS.expiry(&flow(bits, 5000), 5000 + silence, false, true);
+    for bits in [FlowState::FIN_CLIENT, FlowState::RST_UNPROVEN] {
+        assert_eq!((at(bits, 99), at(bits, 100)), (None, Some(Expiry::Unanswered)));
+    }
+    assert_eq!(
+        (at(0, 999), at(0, 1000)),
+        (None, Some(Expiry::Idle)),
+        "others may still be held by both sides"
+    );
+}
+
+#[test]
 fn a_packet_after_the_clock_was_read_is_no_silence() {
-    assert_eq!(TIMEOUTS.expiry(&flow(0, 101), 100, true), None);
-    assert_eq!(TIMEOUTS.expiry(&flow(FlowState::CLOSED, 1), u32::MAX, false), None);
+    assert_eq!(TIMEOUTS.expiry(&flow(0, 101), 100, true, false), None);
+    assert_eq!(TIMEOUTS.expiry(&flow(FlowState::CLOSED, 1), u32::MAX, false, false), None);
 }
 
 #[test]
