@@ -91,6 +91,14 @@ impl FlowState {
         BackendId((self.0 >> 16) as u16)
     }
 
+    /// The same, and ended as far as it is in `other`: two programs may have seen a FIN each.
+    #[must_use]
+    pub const fn and_ended_as(self, other: Self) -> Self {
+        const BOTH: u64 = FlowState::FIN_CLIENT | FlowState::FIN_BACKEND;
+        let ended = self.0 | other.0 & (BOTH | Self::CLOSED);
+        Self(if ended & BOTH == BOTH { ended | Self::CLOSED } else { ended })
+    }
+
     /// What tells it from a later flow on the same tuple: its backend and when it was promoted.
     #[must_use]
     pub const fn identity(self) -> u64 {

@@ -7,8 +7,8 @@
 //!
 //! The old program goes on with the old maps until the links change over to the new one, each at once
 //! (`BPF_LINK_UPDATE`). For half a second before, and until all links have changed, no connection is begun: SYNs are
-//! discarded and come again. So nothing is in flight that only one of the two programs knows, and what became a flow
-//! meanwhile is copied at last.
+//! discarded and come again. So nothing is in flight that only one of the two programs knows, and what became a flow or
+//! ended meanwhile is copied at last.
 //!
 //! Which of the two directories holds the maps that are in force is told by their names at any moment. An upgrade that
 //! was interrupted is begun anew, or completed, by the next start.
@@ -82,7 +82,8 @@ impl Upgrade {
         Ok(pause)
     }
 
-    /// Copies what became a flow at the last moment.
+    /// Copies what became a flow at the last moment, and what ended: a flow that the old program saw the end of would seem to
+    /// live on.
     pub(crate) fn finish(&self) -> Result<(), Error> {
         let rest = self.copies.flows(sys::bytes::ABSENT)?;
         if rest.left > 0 {

@@ -202,6 +202,26 @@ fn what_two_enter_at_once_is_there_once() {
 
 #[test]
 #[ignore = "needs root and BPF"]
+fn a_flow_that_is_there_learns_how_it_ended_elsewhere() {
+    in_namespace(|| {
+        let site = Site::new();
+        let (flows, _, _) = setup(&site);
+        let writer = flows.v4.writer().unwrap();
+        let state = || flows.v4.get(&key(0)).unwrap().unwrap().state;
+        writer.catch_up(&key(0), &flow(FlowState::FIN_CLIENT, 0)).unwrap();
+        let mut later = flow(FlowState::CLOSED, 0);
+        later.state = FlowState(later.state.0 + (1 << 32));
+        writer.catch_up(&key(0), &later).unwrap();
+        assert_eq!(state(), flow(FlowState::FIN_CLIENT, 0).state, "another one on the same tuple");
+        writer.catch_up(&key(0), &flow(FlowState::FIN_BACKEND, 0)).unwrap();
+        assert!(!state().is_live() && state().has(FlowState::FIN_CLIENT | FlowState::FIN_BACKEND));
+        writer.catch_up(&key(0), &flow(0, 0)).unwrap();
+        assert!(!state().is_live());
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
 fn flows_are_entered_while_others_are_removed() {
     in_namespace(|| {
         let site = Site::new();

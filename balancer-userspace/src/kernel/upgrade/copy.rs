@@ -194,7 +194,7 @@ fn copy_flows<K: TableKey>(
             return Ok(());
         };
         copied.flows += 1;
-        if flags == ANY { writer.put(&key, &flow) } else { writer.enter(&key, &flow) }
+        if flags == ANY { writer.put(&key, &flow) } else { writer.catch_up(&key, &flow) }
     })
 }
 

@@ -87,6 +87,24 @@ impl<'a, K: TableKey> FlowWriter<'a, K> {
         Ok(())
     }
 
+    /// Enters a flow that has a state. The same flow, if it is there already, only learns how far it has ended elsewhere: it
+    /// may be the newer one otherwise.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for it.
+    pub fn catch_up(&self, key: &K, flow: &Flow) -> Result<(), Error> {
+        let Some(entry) = self.find(key) else { return self.enter(key, flow) };
+        loop {
+            let known = entry.flow.state();
+            let ended = known.and_ended_as(flow.state);
+            let is_same = known.identity() == flow.state.identity();
+            if !is_same || ended == known || Atomic::swap(entry.flow.state_word(), known.0, ended.0) {
+                return Ok(());
+            }
+        }
+    }
+
     fn find(&self, key: &K) -> Option<&EntryCell> {
         let found = flow_table::find(&self.maps, &key.owner(), &self.table.probes(key));
         (&self.maps).entry(found?)
