@@ -16,7 +16,8 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     #[inline(never)]
     pub(super) fn syn(&self) -> Decision {
         let flow = self.tables.predecessor(&self.key);
-        if let Some(half) = self.tables.half_open(&self.key)
+        let half = self.tables.half_open(&self.key);
+        if let Some(half) = half
             && half.adopted == 0
         {
             // Its client has the cookie: this is a SYN that was long on its way, or another connection's.
@@ -45,6 +46,10 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             return Decision::open(Outcome::ForwardSyn, Decision::SUCCEEDS);
         }
         if self.is_shielding() {
+            // Of a flood's SYNs there is hardly ever one.
+            if half.is_some() {
+                self.forget();
+            }
             return Decision::stop(Outcome::AnswerCookie);
         }
         Decision::open(Outcome::ForwardSyn, 0)
@@ -78,6 +83,8 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             }
         } else if decision.outcome == Outcome::ForwardCookie {
             self.remember_cookie(decision.backend, wanted);
+        } else if decision.outcome == Outcome::ForwardSynStateless {
+            self.forget();
         }
         decision
     }
@@ -163,6 +170,12 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     fn remember(&self, backend: BackendId, steered: u8) {
         let half = HalfOpen { steered, ..self.half_open(backend, 0) };
         self.tables.put_half_open(&self.key, &half);
+    }
+
+    /// Forgets the connection that was begun on the tuple: the ACK of this SYN would be taken for one of that.
+    #[inline(always)]
+    fn forget(&self) {
+        self.tables.remove_half_open(&self.key);
     }
 
     #[inline(always)]

@@ -18,6 +18,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             [
                 crowded(net),
                 flood(net),
+                begun_before(net),
                 full(net),
                 adopting_service(net),
                 adopted_end(net),
@@ -81,6 +82,27 @@ fn flood(net: Net) -> Scenario {
     s.request(&talk, "SYN of before, again", Tcp::syn(1000), Outcome::ForwardSynAgain);
     s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
     s.request(&talk, "its proof", Tcp::ack(1001, 5001), Outcome::ForwardPromoted);
+    s
+}
+
+/// A SYN that has to do without an entry, and whose backend of before takes no new flows: its ACK goes where it went.
+fn begun_before(net: Net) -> Scenario {
+    let mut world = World::new(net, 2);
+    world.settings.flood_syns = 1000;
+    let talk = world.talk(40000, 0);
+    let other = talk.with(&world, 1);
+    let mut s = Scenario::new(format!("{net:?}: a connection begun before a flood of SYNs"), world);
+    s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
+    s.change(|world| {
+        world.services[0].ring = vec![1];
+        world.backend(0).score.flags |= ScoreFlags::DRAIN;
+    });
+    s.steps.push(Step::Flood(Flood::Syns));
+    s.request(&other, "SYN again", Tcp::syn(1000), Outcome::ForwardSynStateless);
+    s.no_half_open(&other);
+    s.reply(&other, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardReplyStateless);
+    s.request(&other, "ACK", Tcp::ack(1001, 5001), Outcome::ForwardAdopted);
+    s.adopted(&other);
     s
 }
 

@@ -23,6 +23,7 @@ pub(super) fn scenarios(net: Net) -> Vec<Scenario> {
         retransmits(net),
         ends_meanwhile(net),
         asks_another(net),
+        begun_before(net),
         probes(net),
         bad_cookies(net),
         expects_segments(net),
@@ -118,6 +119,24 @@ fn asks_another(net: Net) -> Scenario {
     s.change(|world| world.backend(1).score.flags |= ScoreFlags::DOWN);
     let proof = Tcp::data(CLIENT + 1, 1, b"CONNECT");
     s.shielded_request(&other, "data of a flow that has its backend", proof, Outcome::ForwardPromoted);
+    s
+}
+
+/// A SYN of before the flood whose backend takes no new flows: the cookie is looked for in the ACK, and not the SYN-ACK.
+fn begun_before(net: Net) -> Scenario {
+    let mut s = shielded(net, "a connection begun before the cookies", 2, |_| {});
+    let talk = s.world.talk(40000, 0);
+    let other = talk.with(&s.world, 1);
+    s.request(&talk, "SYN", Tcp::syn(CLIENT), Outcome::ForwardSyn);
+    s.change(|world| {
+        world.services[0].ring = vec![1];
+        world.backend(0).score.flags |= ScoreFlags::DRAIN;
+    });
+    s.answered(&talk, "SYN again", Tcp::syn(CLIENT));
+    s.no_half_open(&talk);
+    s.accepted(&other, "ACK", Tcp::ack(CLIENT + 1, 1), segment(net));
+    s.prompted(&other, "SYN-ACK", Tcp::syn_ack(BACKEND, CLIENT + 1));
+    s.shielded_request(&other, "ACK", Tcp::ack(CLIENT + 1, 1), Outcome::ForwardPromoted);
     s
 }
 
