@@ -126,7 +126,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     }
 
     /// Whether a new flow must do without an entry. Not one that was opened by a cookie: its numbers are remembered, and
-    /// its client's address is proven.
+    /// its client's address is proven. Nor one that would take over the entry of the flow before: its ACK finds that.
     #[inline(always)]
     fn is_stateless(&self, wanted: Decision, settings: &Settings) -> bool {
         let begin = |cpu: &mut CpuState, _| {
@@ -134,7 +134,8 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             cpu.flows.floods(self.now, settings.flood_syns)
         };
         let floods = self.tables.with_cpu(begin).unwrap_or(false);
-        wanted.outcome == Outcome::ForwardSyn && (floods || self.tables.is_crowded())
+        let is_new = wanted.outcome == Outcome::ForwardSyn && wanted.notes & Decision::SUCCEEDS == 0;
+        is_new && (floods || self.tables.is_crowded())
     }
 
     /// Draws candidates and takes the best.

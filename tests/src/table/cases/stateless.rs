@@ -19,6 +19,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 crowded(net),
                 flood(net),
                 begun_before(net),
+                succeeding(net),
                 full(net),
                 adopting_service(net),
                 adopted_end(net),
@@ -103,6 +104,32 @@ fn begun_before(net: Net) -> Scenario {
     s.reply(&other, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardReplyStateless);
     s.request(&other, "ACK", Tcp::ack(1001, 5001), Outcome::ForwardAdopted);
     s.adopted(&other);
+    s
+}
+
+/// SYNs on tuples that have an entry in the flow table: their ACK finds that, so they are remembered in a flood too.
+fn succeeding(net: Net) -> Scenario {
+    let mut world = World::new(net, 2);
+    world.settings.flood_syns = 1000;
+    let (closed, live) = (world.talk(40000, 0), world.talk(40001, 0));
+    let mut s = Scenario::new(format!("{net:?}: known tuples in a flood of SYNs"), world);
+    s.connect(&closed);
+    s.reply(&closed, "RST", Tcp::rst(5001), Outcome::ForwardReply).closes(0);
+    s.connect(&live);
+    s.change(|world| {
+        world.services[0].ring = vec![1];
+        world.backend(0).score.flags |= ScoreFlags::DRAIN;
+    });
+    let (after, beside) = (closed.with(&s.world, 1), live.with(&s.world, 1));
+    s.steps.push(Step::Flood(Flood::Syns));
+    s.connect(&after);
+    s.flow(&after, 0, 1001);
+    s.request(&beside, "SYN on a live flow", Tcp::syn(77), Outcome::ForwardSyn);
+    s.half_open(&beside, 77, None);
+    s.reply(&beside, "SYN-ACK", Tcp::syn_ack(8000, 78), Outcome::ForwardHalfOpen);
+    s.request(&live, "data", Tcp::data(1001, 5001, b"still here"), Outcome::ForwardRequest);
+    s.request(&beside, "a client that did ask", Tcp::ack(78, 8001), Outcome::ForwardPromoted).closes(0);
+    s.flow(&beside, 0, 78);
     s
 }
 
