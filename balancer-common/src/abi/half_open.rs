@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use super::{BackendId, FlowState, Hop, Shielded, flow::NEAR};
+use super::{BackendId, FlowState, Hop, Shielded, flow::NEAR, hop::HopCell};
 
 /// A connection that has not proven itself: a SYN that was steered, or a packet of an unknown flow that was adopted.
 #[repr(C)]
@@ -54,19 +54,28 @@ pub struct HalfOpenCell {
     pub mss: u16,
     claimed: Cell<u16>,
     reserved: u32,
-    /// The client's next hop.
-    pub hop: Hop,
+    hop: HopCell,
 }
 
 impl HalfOpenCell {
-    /// Notes a SYN on the same tuple. Once the backend has answered one, only its next answer can put another in
-    /// that one's place: anybody can send a SYN.
+    /// Notes a SYN on the same tuple, which came by `hop`. Once the backend has answered one, only its next answer can put
+    /// another in that one's place: anybody can send a SYN. The same one again says by which way its client is reached now.
     #[inline(always)]
-    pub fn resyn(&self, isn: u32, now: u32) {
-        if self.answered.get() == 0 && self.client_isn.get() != isn {
+    pub fn resyn(&self, isn: u32, hop: &Hop, now: u32) {
+        if self.answered.get() == 0 {
             self.client_isn.set(isn);
         }
+        if self.client_isn.get() == isn {
+            self.hop.set(hop);
+        }
         self.at.set(now);
+    }
+
+    /// The client's next hop.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hop(&self) -> &Hop {
+        self.hop.get()
     }
 
     /// Notes the backend's SYN-ACK, which also says which SYN it answers.
@@ -167,7 +176,7 @@ impl HalfOpenCell {
             mss: self.mss,
             claimed: self.claimed.get(),
             reserved: self.reserved,
-            hop: self.hop,
+            hop: self.hop.read(),
         }
     }
 }
@@ -186,7 +195,7 @@ impl From<HalfOpen> for HalfOpenCell {
             mss: half.mss,
             claimed: Cell::new(half.claimed),
             reserved: half.reserved,
-            hop: half.hop,
+            hop: HopCell::new(&half.hop),
         }
     }
 }

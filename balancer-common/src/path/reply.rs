@@ -94,7 +94,7 @@ pub(super) fn half_open<F: Family, P: Frame, T: FamilyTables<F>>(
             if half.is_shielded() {
                 return End::of(Outcome::ForwardPrompt);
             }
-            to_client(frame, tables, packet, (reply.backend, &half.hop), Outcome::ForwardHalfOpen)
+            to_client(frame, tables, packet, (reply.backend, half.hop()), Outcome::ForwardHalfOpen)
         }
         _ => End::of(Outcome::PassDirect),
     }
@@ -204,7 +204,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
         let now = self.tables.now();
         let state = half.known_by(segment.ack, now);
         let state = if segment.any(Segment::FIN) { state.with_fin(FlowState::FIN_BACKEND) } else { state };
-        let flow = Flow::new(state, now, segment.ack, half.hop);
+        let flow = Flow::new(state, now, segment.ack, *half.hop());
         if self.tables.enter(&self.key, &flow) == Entered::New {
             self.tables.count_opened(self.packet.service, self.packet.backend);
             if !state.is_live() {

@@ -138,7 +138,7 @@ pub(super) fn reply<F: Family, P: Frame, T: FamilyTables<F>>(
     let Some(reply) = Reply::from_its_side(tables, packet) else { return unproven };
     let Some(half) = tables.half_open(&reply.key) else { return unproven };
     let segment = &packet.segment;
-    let hop = half.hop;
+    let hop = *half.hop();
     if segment.is_syn_ack() {
         // The answer to a SYN from before is nothing that the client could take.
         if segment.ack != half.first_seq() {

@@ -25,7 +25,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
                 return Decision::stop(Outcome::AnswerCookie);
             }
             if self.takes_new(half.backend) {
-                half.resyn(self.packet.segment.seq, self.now);
+                half.resyn(self.packet.segment.seq, &self.packet.link.back(self.packet.ingress), self.now);
                 return Decision::forward(half.backend, Outcome::ForwardSynAgain);
             }
         }

@@ -98,6 +98,6 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         let state = FlowState::open(half.backend, self.now);
         let fin = self.packet.segment.any(Segment::FIN);
         let state = if fin { state.with_fin(FlowState::FIN_CLIENT) } else { state };
-        Flow::new(state, self.now, half.first_seq(), half.hop)
+        Flow::new(state, self.now, half.first_seq(), *half.hop())
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 refused(net),
                 early_data(net),
                 rerouted(net),
+                rerouted_at_the_start(net),
                 rerouted_again(net),
                 rerouted_at_the_end(net),
             ]
@@ -43,6 +44,26 @@ fn rerouted(net: Net) -> Scenario {
     s.request(&moved, "data by another router", Tcp::data(1001, 5005, b"data"), Outcome::ForwardRequest);
     s.reply(&moved, "the other way", Tcp::data(5005, 1005, b"data"), Outcome::ForwardReply);
     s.flow(&moved, 0, 1005);
+    s
+}
+
+/// The way changes before the client has proven itself: SYN-ACKs follow a SYN that comes again, and no other.
+fn rerouted_at_the_start(net: Net) -> Scenario {
+    let world = World::new(net, 1);
+    let talk = world.talk(40000, 0);
+    let moved = talk.from(talk.client, world::client_hop(13));
+    let third = talk.from(talk.client, world::client_hop(14));
+    let mut s = Scenario::new(format!("{net:?}: the way to the client changes in the handshake"), world);
+    s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
+    s.request(&moved, "SYN by another router", Tcp::syn(1000), Outcome::ForwardSynAgain);
+    s.half_open(&moved, 1000, None);
+    s.reply(&moved, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
+    s.request(&third, "SYN by a third", Tcp::syn(1000), Outcome::ForwardSynAgain);
+    s.request(&talk, "SYN of somebody else", Tcp::syn(77), Outcome::ForwardSynAgain);
+    s.half_open(&third, 1000, Some(5000));
+    s.reply(&third, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen).answers_again(0);
+    s.request(&third, "ACK", Tcp::ack(1001, 5001), Outcome::ForwardPromoted);
+    s.flow(&third, 0, 1001);
     s
 }
 
