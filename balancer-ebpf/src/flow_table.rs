@@ -78,6 +78,8 @@ impl<const N: u32> Table<N> {
     /// Enters the flow of [`ENTERING`].
     #[inline(always)]
     fn enter(self, hash: u64) -> Option<Entered> {
+        const KNOWN: u32 = Claimed::Known as u32;
+        const BUSY: u32 = Claimed::Busy as u32;
         let desk = Desk(ENTERING.get_ptr_mut(0)?);
         let sets = Self::sets()?;
         if in_use(N)? >= i64::from(capacity(sets)) {
@@ -93,7 +95,11 @@ impl<const N: u32> Table<N> {
             return Some(Entered::New);
         }
         flow_table::unpass::<Atomic>(self, || desk.probes(), tried);
-        Some(if claimed == Claimed::Known as u32 { Entered::Known } else { Entered::Full })
+        Some(match claimed {
+            KNOWN => Entered::Known,
+            BUSY => Entered::Busy,
+            _ => Entered::Full,
+        })
     }
 
     /// What keeps the flow of [`ENTERING`] out of a set.
@@ -243,6 +249,7 @@ pub(crate) mod call {
     pub(crate) fn enter(table: u32, hash: u64, owner: &FlowOwner, flow: &Flow) -> Entered {
         const NEW: u32 = Entered::New as u32;
         const KNOWN: u32 = Entered::Known as u32;
+        const BUSY: u32 = Entered::Busy as u32;
         let Some(entering) = ENTERING.get_ptr_mut(0) else { return Entered::Full };
         // SAFETY: the pointer is to a map value that is this CPU's own.
         unsafe {
@@ -252,6 +259,7 @@ pub(crate) mod call {
         match if table == 0 { flow4_enter(hash) } else { flow6_enter(hash) } {
             NEW => Entered::New,
             KNOWN => Entered::Known,
+            BUSY => Entered::Busy,
             _ => Entered::Full,
         }
     }

@@ -14,9 +14,9 @@ use std::{
 
 use balancer_common::{
     abi::{
-        Backend, BackendCounts, BackendId, CLOCK_SHIFT, CpuState, Endpoint, Flow, FlowCell, FlowKey4,
-        FlowKey6, FlowState, HalfOpen, HalfOpenCell, Pace, PortRoles, Ring, Room, ScoreTable, Service,
-        ServiceCounts, ServiceId, Settings, Traffic,
+        Backend, BackendCounts, BackendId, CLOCK_SHIFT, CpuState, Endpoint, Entered, Flow, FlowCell,
+        FlowKey4, FlowKey6, FlowState, HalfOpen, HalfOpenCell, Pace, PortRoles, Ring, Room, ScoreTable,
+        Service, ServiceCounts, ServiceId, Settings, Traffic,
     },
     outcome::Outcome,
     packet::{V4, V6},
@@ -42,7 +42,7 @@ pub struct Memory {
     service_counts: Vec<Cell<ServiceCounts>>,
     traffic: Vec<Cell<Traffic>>,
     outcomes: RefCell<BTreeMap<(u32, Outcome), u64>>,
-    rival: Cell<bool>,
+    rival: Cell<Option<Entered>>,
     v4: PerFamily<V4>,
     v6: PerFamily<V6>,
 }
@@ -62,7 +62,7 @@ impl Memory {
             service_counts: vec![Cell::default(); SERVICES as usize],
             traffic: vec![Cell::default(); backends],
             outcomes: RefCell::default(),
-            rival: Cell::new(false),
+            rival: Cell::new(None),
             v4: PerFamily::default(),
             v6: PerFamily::default(),
         }
@@ -78,7 +78,7 @@ impl Memory {
         self.service_counts.iter().for_each(|counts| counts.set(ServiceCounts::default()));
         self.traffic.iter().for_each(|traffic| traffic.set(Traffic::default()));
         self.outcomes = RefCell::default();
-        self.rival = Cell::new(false);
+        self.rival = Cell::new(None);
         self.v4 = PerFamily::default();
         self.v6 = PerFamily::default();
     }
@@ -114,9 +114,9 @@ impl Memory {
         self.service_counts[usize::from(service.0)].get()
     }
 
-    /// Makes another CPU promote the next flow a moment earlier.
-    pub fn lose_race(&mut self) {
-        self.rival.set(true);
+    /// Makes another CPU promote the next flow a moment earlier, or be [about to](Entered::Busy).
+    pub fn lose_race(&mut self, to: Entered) {
+        self.rival.set(Some(to));
     }
 
     /// Sets the state of the only CPU.

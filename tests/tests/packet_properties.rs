@@ -2,11 +2,17 @@
 
 use std::{cell::RefCell, collections::BTreeSet, net::SocketAddr};
 
-use balancer_common::outcome::Outcome;
+use balancer_common::{abi::Entered, outcome::Outcome};
 use balancer_tests::{
     fuzz,
-    packet::{Ethernet, Packet, Tcp},
-    table::{CLIENTS, Host, Image, Net, SERVERS, World, chaos::Chaos, client_hop, server_hop},
+    packet::{
+        Ethernet, Packet, Tcp,
+        numbers::{self, Number},
+    },
+    table::{
+        CLIENTS, Dataplane as _, Flood, Host, Image, Net, SERVERS, World, chaos::Chaos, client_hop,
+        server_hop,
+    },
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 
@@ -105,7 +111,7 @@ fn random_packets_keep_counts_and_tables_in_step() {
             let packet = chaos.arrival();
             handle(&mut host, &packet.frame, packet.ingress);
             if number % 200 == 0 {
-                let state = balancer_tests::table::Dataplane::state(&mut host);
+                let state = host.state();
                 assert_eq!(state.live(), state.live_flows(), "{net:?}, seed {seed}, packet {number}");
                 chaos.change();
                 host.memory().configure(Image::new(chaos.world()));
@@ -170,11 +176,35 @@ fn a_lost_race_for_a_promotion_is_no_full_table() {
     let mut host = Host::new(Image::new(&world));
     handle(&mut host, &talk.request(Tcp::syn(1000)).bytes(), CLIENTS);
     handle(&mut host, &talk.reply(Tcp::syn_ack(5000, 1001)).bytes(), SERVERS);
-    host.memory().lose_race();
+    host.memory().lose_race(Entered::Known);
     let (outcome, _) = handle(&mut host, &talk.request(Tcp::ack(1001, 5001)).bytes(), CLIENTS);
     assert_eq!(outcome, Outcome::ForwardRequest);
     assert_eq!(host.memory().counts(talk.backend_id()).opened, 0, "the other CPU counts it");
     let stranger = talk.from(SocketAddr::new(talk.client.ip(), 7), talk.client_hop);
     let (outcome, _) = handle(&mut host, &stranger.request(Tcp::ack(1, 2)).bytes(), CLIENTS);
     assert_eq!(outcome, Outcome::ResetUnknownFlow);
+}
+
+/// Two CPUs see the same proof of a shielded flow, and one is about to enter it: the numbers are those of its flow.
+#[test]
+fn a_promotion_under_way_keeps_its_numbers() {
+    let mut world = World::new(Net::V4, 1);
+    world.settings.shield_syns = 1000;
+    let talk = world.talk(40000, 0);
+    let mut host = Host::new(Image::new(&world));
+    host.flood(Flood::Syns);
+    let (outcome, answer) = handle(&mut host, &talk.request(Tcp::syn(1000)).bytes(), CLIENTS);
+    assert_eq!(outcome, Outcome::AnswerCookie);
+    let ack = Tcp::ack(1001, numbers::read(&answer, Number::Sequence).wrapping_add(1));
+    let ack = talk.request(ack).bytes();
+    assert_eq!(handle(&mut host, &ack, CLIENTS).0, Outcome::ForwardCookie);
+    handle(&mut host, &talk.reply(Tcp::syn_ack(5000, 1001)).bytes(), SERVERS);
+    host.memory().lose_race(Entered::Busy);
+    assert_eq!(handle(&mut host, &ack, CLIENTS).0, Outcome::ForwardHalfOpen);
+    assert_eq!(host.state().shielded, BTreeSet::from([(talk.client, talk.service)]));
+    assert_eq!(host.state().half_open.len(), 1);
+    assert_eq!(handle(&mut host, &ack, CLIENTS).0, Outcome::ForwardPromoted);
+    let stranger = talk.from(SocketAddr::new(talk.client.ip(), 7), talk.client_hop);
+    let (outcome, _) = handle(&mut host, &stranger.request(Tcp::ack(1, 2)).bytes(), CLIENTS);
+    assert_eq!(outcome, Outcome::ResetBadCookie, "nothing starts to adopt");
 }

@@ -193,6 +193,8 @@ pub enum Entered {
     New,
     /// It was there already.
     Known,
+    /// Others are in the way: somebody may be about to enter it.
+    Busy,
     /// There is no room for it.
     Full,
 }

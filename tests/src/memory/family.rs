@@ -113,8 +113,11 @@ impl<F: Side> FamilyTables<F> for Memory {
         if side.flows.len() >= FLOWS as usize {
             return Entered::Full;
         }
-        side.flows.put(*key, (*flow).into());
-        if self.rival.take() { Entered::Known } else { Entered::New }
+        let entered = self.rival.take().unwrap_or(Entered::New);
+        if entered != Entered::Busy {
+            side.flows.put(*key, (*flow).into());
+        }
+        entered
     }
 
     fn half_open(&self, key: &F::Key) -> Option<&HalfOpenCell> {

@@ -55,6 +55,8 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             }
             // Another CPU has just promoted it by the same proof.
             Entered::Known => Outcome::ForwardRequest,
+            // Another CPU may be about to, with the same numbers. Otherwise the next packet is the proof.
+            Entered::Busy => Outcome::ForwardHalfOpen,
             // The half-open entry goes on for the flow, as long as the table of those has room.
             Entered::Full => {
                 if is_shielded {
