@@ -123,6 +123,12 @@ impl Segment {
         self.flags & (Self::SYN | Self::ACK | Self::RST) == Self::SYN | Self::ACK
     }
 
+    /// Whether it can only answer a SYN: its answer, or the RST of who refuses it (RFC 9293 section 3.5.2).
+    #[must_use]
+    pub const fn answers_syn(&self) -> bool {
+        self.is_syn_ack() || (self.flags & Self::RST != 0 && self.seq == 0)
+    }
+
     /// Sequence number behind the segment: SYN and FIN count as one byte each (RFC 9293 section 3.4).
     #[must_use]
     pub const fn next_seq(&self) -> u32 {

@@ -114,14 +114,15 @@ pub(super) fn other_side<F: Family, T: FamilyTables<F>>(tables: &T, packet: &Pac
 }
 
 /// Sends on a packet that nothing is known of, if it may be of a flow that was steered without state;
-/// [`Outcome::PassDirect`] otherwise.
+/// [`Outcome::PassDirect`] otherwise. It is one that answers a SYN, or any while the table may have no room for the flow: a
+/// later packet of the client has made it known.
 #[inline(never)]
 pub(super) fn stateless<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
     tables: &T,
     packet: &Packet<F>,
 ) -> End {
-    if !tables.is_adopting(tables.now()) {
+    if !tables.is_adopting(tables.now()) || !(packet.segment.answers_syn() || tables.is_crowded()) {
         return End::of(Outcome::PassDirect);
     }
     let Some(reply) = Reply::from_its_side(tables, packet) else { return End::of(Outcome::PassDirect) };

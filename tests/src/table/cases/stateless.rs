@@ -75,6 +75,8 @@ fn flood(net: Net) -> Scenario {
     world.settings.flood_syns = 1000;
     let talk = world.talk(40000, 0);
     let flooding = world.talk(40001, 0);
+    let refused = world.talk(40002, 0);
+    let direct = world.talk(40003, 0);
     let mut s = Scenario::new(format!("{net:?}: a flood of SYNs"), world);
     s.request(&talk, "SYN", Tcp::syn(1000), Outcome::ForwardSyn);
     s.steps.push(Step::Flood(Flood::Syns));
@@ -83,6 +85,16 @@ fn flood(net: Net) -> Scenario {
     s.request(&talk, "SYN of before, again", Tcp::syn(1000), Outcome::ForwardSynAgain);
     s.reply(&talk, "SYN-ACK", Tcp::syn_ack(5000, 1001), Outcome::ForwardHalfOpen);
     s.request(&talk, "its proof", Tcp::ack(1001, 5001), Outcome::ForwardPromoted);
+    s.request(&refused, "SYN", Tcp::syn(1000), Outcome::ForwardSynStateless);
+    s.reply(&refused, "RST that answers it", Tcp::rst_ack(0, 1001), Outcome::ForwardReplyStateless);
+    let of_direct = [
+        ("data of a connection made with the ring's backend directly", Tcp::data(5001, 1001, b"data")),
+        ("its RST", Tcp::rst(5005)),
+        ("its RST with an ACK", Tcp::rst_ack(5005, 1001)),
+    ];
+    for (note, tcp) in of_direct {
+        s.passed(note, direct.reply(tcp).bytes(), Outcome::PassDirect).ingress = SERVERS;
+    }
     s
 }
 
