@@ -2,7 +2,10 @@
 
 use std::{cell::RefCell, collections::BTreeSet, net::SocketAddr};
 
-use balancer_common::{abi::Entered, outcome::Outcome};
+use balancer_common::{
+    abi::{Entered, Flow, ServiceFlags},
+    outcome::Outcome,
+};
 use balancer_tests::{
     fuzz,
     packet::{
@@ -146,6 +149,35 @@ fn flows_remember_when_they_were_seen() {
     host.memory().wait(1);
     send(&mut host, talk.request(Tcp::ack(1001, 5005)), CLIENTS);
     assert_eq!(times(&mut host), (start + 2, start + 4));
+}
+
+/// A RST that somebody guesses ends a flow for those only who hear nothing of it afterwards.
+#[test]
+fn flows_outlive_a_reset_that_is_a_guess() {
+    let mut world = World::new(Net::V4, 1);
+    world.services[0].flags = ServiceFlags::ADOPT;
+    let (talk, adopted) = (world.talk(40000, 0), world.talk(40001, 0));
+    let mut host = Host::new(Image::new(&world));
+    let mut send = |wait, packet: Packet, ingress| {
+        host.memory().wait(wait);
+        handle(&mut host, &packet.bytes(), ingress);
+        let ends = |flow: Flow| flow.state.ends_unproven(flow.last_seen);
+        host.memory().flows4().into_iter().map(|(_, flow)| ends(flow)).collect::<Vec<_>>()
+    };
+    send(0, talk.request(Tcp::syn(1000)), CLIENTS);
+    send(0, talk.reply(Tcp::syn_ack(5000, 1001)), SERVERS);
+    assert_eq!(send(0, talk.request(Tcp::ack(1001, 5001)), CLIENTS), [false]);
+    for _ in 0..2 {
+        assert_eq!(send(1000, talk.request(Tcp::rst(1100)), CLIENTS), [true]);
+        assert_eq!(send(60, talk.reply(Tcp::ack(5001, 1001)), SERVERS), [true], "the backend asks");
+        assert_eq!(send(70, talk.request(Tcp::data(1001, 5001, b"data")), CLIENTS), [false]);
+    }
+    send(0, talk.reply(Tcp::rst(5001)), SERVERS);
+    send(0, adopted.request(Tcp::data(7, 8, b"data")), CLIENTS);
+    send(0, adopted.request(Tcp::rst(99)), CLIENTS);
+    assert!(send(0, adopted.reply(Tcp::ack(8, 11)), SERVERS).contains(&true), "an adopted flow");
+    let later = send(130, adopted.request(Tcp::data(11, 8, b"data")), CLIENTS);
+    assert_eq!(later, [false, false]);
 }
 
 /// Adoption ends once no flow without state can be alive.

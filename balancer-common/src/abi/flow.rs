@@ -42,8 +42,9 @@ pub struct FlowKey6 {
 ///     +--------- data, after the operator chose it to be closed -----> + CUT + CLOSED
 /// ```
 ///
-/// Bits 0 to 15 are the flags below, 16 to 31 the backend, 32 to 63 the time (data path clock) of the promotion. All of
-/// them are 0 where there is no flow: none is promoted in the first second of a host.
+/// Bits 0 to 6 are the flags below, 7 to 15 the time of the last unproven RST (in units of 64 of the data path clock's),
+/// 16 to 31 the backend, 32 to 63 the time (data path clock) of the promotion. All of them are 0 where there is no flow:
+/// none is promoted in the first second of a host.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowState(pub u64);
@@ -57,7 +58,7 @@ impl FlowState {
     pub const FIN_BACKEND: u64 = 1 << 1;
     /// Both sides are done; counted in `closed`.
     pub const CLOSED: u64 = 1 << 2;
-    /// A RST that claims to be the client's and cannot be proven. The first to go when the table fills.
+    /// A RST that claims to be the client's and cannot be proven; see [`FlowState::with_unproven_reset`].
     pub const RST_UNPROVEN: u64 = 1 << 3;
     /// A SYN arrived on the tuple: the half-open table may hold its successor.
     pub const SYN_PENDING: u64 = 1 << 4;
@@ -65,6 +66,8 @@ impl FlowState {
     pub const CUT: u64 = 1 << 5;
     /// Opened by a cookie: its numbers are translated, see [`super::Shielded`].
     pub const SHIELDED: u64 = 1 << 6;
+    /// All of them.
+    pub const FLAGS: u64 = (1 << RESET_SHIFT) - 1;
 
     /// Whether there is no flow.
     #[inline(always)]
@@ -131,12 +134,36 @@ impl FlowState {
         if next.has(both) { next.with(Self::CLOSED) } else { next }
     }
 
+    /// With a RST at `now` that claims to be the client's and cannot be proven.
+    #[must_use]
+    pub const fn with_unproven_reset(self, now: u32) -> Self {
+        let at = (now as u64 >> RESET_UNIT) & RESET_TIMES;
+        Self(self.0 & !(RESET_TIMES << RESET_SHIFT) | at << RESET_SHIFT | Self::RST_UNPROVEN)
+    }
+
+    /// Whether an unproven RST is the last that was heard of a flow that was last seen at `last_seen`: nothing but what its
+    /// backend may have sent within a minute or two. Such flows are the first to go when the table fills.
+    ///
+    /// The time wraps in ten hours, so one of 256 flows that live on seems to have ended so.
+    #[must_use]
+    pub const fn ends_unproven(self, last_seen: u32) -> bool {
+        let later = (last_seen as u64 >> RESET_UNIT).wrapping_sub(self.0 >> RESET_SHIFT) & RESET_TIMES;
+        self.has(Self::RST_UNPROVEN) && later < 2
+    }
+
     /// Whether it counts as a live connection of its backend.
     #[must_use]
     pub const fn is_live(self) -> bool {
         !self.has(Self::CLOSED)
     }
 }
+
+/// The time of an unproven RST, in a [`FlowState`].
+const RESET_SHIFT: u32 = 7;
+/// Nine bits of it.
+const RESET_TIMES: u64 = (1 << 9) - 1;
+/// It is counted in units of 2^6 of the data path clock's.
+const RESET_UNIT: u32 = 6;
 
 /// An established flow, as the agent reads it. The program sees the same bytes as a [`FlowCell`].
 #[repr(C)]

@@ -128,8 +128,11 @@ impl HalfOpenCell {
     pub const fn known_by(&self, ack: u32, now: u32) -> FlowState {
         let claimed = self.claimed.get() as u64;
         let state = FlowState::open(self.backend, now).with(claimed);
-        let is_reset = claimed & FlowState::RST_UNPROVEN != 0 && self.client_isn.get() == ack;
-        if is_reset { state.with(FlowState::CLOSED) } else { state }
+        if !state.any(FlowState::RST_UNPROVEN) {
+            return state;
+        }
+        let state = state.with_unproven_reset(now);
+        if self.client_isn.get() == ack { state.with(FlowState::CLOSED) } else { state }
     }
 
     /// Whether the client was given a cookie.

@@ -315,7 +315,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
                 // Only the client knows what its backend last acknowledged (RFC 5961 section 3).
                 old.with(FlowState::CLOSED)
             } else {
-                old.with(FlowState::RST_UNPROVEN)
+                old.with_unproven_reset(self.now)
             }
         };
         let _moved = self.tables.advance(self.service, flow, next);

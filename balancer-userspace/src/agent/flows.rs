@@ -142,17 +142,18 @@ impl Names {
             service: self.services.get(&service).cloned().unwrap_or_default(),
             client: key.client(),
             backend: self.backends.get(&backend).cloned().unwrap_or_else(|| format!("#{}", backend.0)),
-            state: state_of(flow.state),
+            state: state_of(flow),
             age_seconds: seconds(now.wrapping_sub(flow.state.opened())),
             idle_seconds: seconds(now.wrapping_sub(flow.last_seen)),
         }
     }
 }
 
-const fn state_of(state: FlowState) -> wire::FlowState {
-    if !state.is_live() {
+const fn state_of(flow: &Flow) -> wire::FlowState {
+    let ends = flow.state.any(FlowState::FIN_CLIENT | FlowState::FIN_BACKEND);
+    if !flow.state.is_live() {
         wire::FlowState::Closed
-    } else if state.0 & (FlowState::FIN_CLIENT | FlowState::FIN_BACKEND | FlowState::RST_UNPROVEN) != 0 {
+    } else if ends || flow.state.ends_unproven(flow.last_seen) {
         wire::FlowState::Closing
     } else {
         wire::FlowState::Established

@@ -100,7 +100,7 @@ pub struct FlowView {
 
 impl From<Flow> for FlowView {
     fn from(flow: Flow) -> Self {
-        let flags = flow.state.0 & 0xffff;
+        let flags = flow.state.0 & FlowState::FLAGS;
         Self { backend: flow.state.backend().0, flags, acked: flow.acked, hop: flow.hop }
     }
 }

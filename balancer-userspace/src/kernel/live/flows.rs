@@ -21,7 +21,10 @@ fn key(number: u32) -> FlowKey4 {
 }
 
 fn flow(bits: u64, silent: u32) -> Flow {
-    Flow { state: FlowState::open(BACKEND, 1).with(bits), last_seen: NOW - silent, ..Flow::default() }
+    let (state, last_seen) = (FlowState::open(BACKEND, 1).with(bits), NOW - silent);
+    let resets = state.any(FlowState::RST_UNPROVEN);
+    let state = if resets { state.with_unproven_reset(last_seen) } else { state };
+    Flow { state, last_seen, ..Flow::default() }
 }
 
 /// Plays the program: inserts a flow and counts it.

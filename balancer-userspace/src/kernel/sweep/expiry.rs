@@ -57,9 +57,9 @@ impl Timeouts {
     /// Whether `flow` may be forgotten at `now`, and why.
     ///
     /// A FIN that claims to be the client's shortens nothing: anybody can send one. A RST that claims to be counts only
-    /// while the table is `pressed`, and only when nothing followed it for as long as a half-closed flow is kept. While the
-    /// backend is `down` both count, as nobody is there to answer the client that sent them: flows that are over must not
-    /// pass for load when it is back.
+    /// while the table is `pressed`, and only when nothing [followed](FlowState::ends_unproven) it for as long as a half-closed
+    /// flow is kept. While the backend is `down` both count, as nobody is there to answer the client that sent them: flows
+    /// that are over must not pass for load when it is back.
     #[must_use]
     pub const fn expiry(&self, flow: &Flow, now: u32, pressed: bool, down: bool) -> Option<Expiry> {
         let silent = silence(flow, now);
@@ -72,10 +72,10 @@ impl Timeouts {
         if silent >= self.idle {
             return Some(Expiry::Idle);
         }
-        if pressed && flow.state.has(FlowState::RST_UNPROVEN) && silent >= self.half_closed {
+        if pressed && flow.state.ends_unproven(flow.last_seen) && silent >= self.half_closed {
             return Some(Expiry::UnprovenReset);
         }
-        let ended = flow.state.any(FlowState::FIN_CLIENT | FlowState::RST_UNPROVEN);
+        let ended = flow.state.has(FlowState::FIN_CLIENT) || flow.state.ends_unproven(flow.last_seen);
         if down && ended && silent >= self.half_closed {
             return Some(Expiry::Unanswered);
         }

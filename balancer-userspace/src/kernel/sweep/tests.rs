@@ -7,7 +7,10 @@ use super::{Expiry, Timeouts, is_pressed};
 const TIMEOUTS: Timeouts = Timeouts { idle: 1000, half_closed: 100, closing: 10 };
 
 fn flow(bits: u64, last_seen: u32) -> Flow {
-    Flow { state: FlowState::open(BackendId(7), 0).with(bits), last_seen, ..Flow::default() }
+    let state = FlowState::open(BackendId(7), 0).with(bits);
+    let resets = state.any(FlowState::RST_UNPROVEN);
+    let state = if resets { state.with_unproven_reset(last_seen) } else { state };
+    Flow { state, last_seen, ..Flow::default() }
 }
 
 /// The silences around each timeout, for each state, with and without pressure.
@@ -34,6 +37,29 @@ fn each_state_has_its_timeout() {
             assert_eq!(at(limit), Some(why), "{bits:#b} pressed {pressed}, last seen {last_seen}");
         }
     }
+}
+
+/// A flow that goes on after somebody's RST is one of many, and not the first to go.
+#[test]
+fn an_unproven_reset_is_forgotten_when_the_flow_lives_on() {
+    let at = |last_seen: u32, reset: u32| {
+        let flow = flow(0, last_seen);
+        let flow = Flow { state: flow.state.with_unproven_reset(reset), ..flow };
+        TIMEOUTS.expiry(&flow, last_seen.wrapping_add(100), true, false)
+    };
+    for reset in [0, 64 * 511, 64 * 512, u32::MAX - 5] {
+        assert_eq!(at(reset, reset), Some(Expiry::UnprovenReset), "{reset}");
+        assert_eq!(
+            at(reset.wrapping_add(64), reset),
+            Some(Expiry::UnprovenReset),
+            "{reset}: what was on its way"
+        );
+        for later in [128, 1000, 64 * 511] {
+            assert_eq!(at(reset.wrapping_add(later), reset), None, "{reset}, {later} later");
+        }
+    }
+    let twice = flow(FlowState::FIN_CLIENT, 0).state.with_unproven_reset(u32::MAX).with_unproven_reset(64);
+    assert_eq!(twice.0 & !FlowState::FLAGS & 0xffff, 1 << 7, "the last one's time");
 }
 
 #[test]
