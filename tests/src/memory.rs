@@ -166,6 +166,11 @@ impl Memory {
         self.v6.half_open.iter(HalfOpenCell::snapshot)
     }
 
+    /// Gives the place of a half-open IPv4 flow to another.
+    pub fn displace4(&mut self, key: &FlowKey4) {
+        self.v4.half_open.remove(key);
+    }
+
     /// Puts an IPv4 flow into the table, as if it had always been there.
     pub fn put_flow4(&mut self, key: FlowKey4, flow: Flow) {
         self.v4.flows.put(key, flow.into());

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeSet, net::SocketAddr};
 
 use balancer_common::{
-    abi::{Entered, Flow, ServiceFlags},
+    abi::{Entered, Flow, FlowState, ServiceFlags},
     outcome::Outcome,
 };
 use balancer_tests::{
@@ -149,6 +149,31 @@ fn flows_remember_when_they_were_seen() {
     host.memory().wait(1);
     send(&mut host, talk.request(Tcp::ack(1001, 5005)), CLIENTS);
     assert_eq!(times(&mut host), (start + 2, start + 4));
+}
+
+/// A SYN on a live flow's tuple makes its packets take the long way for as long as a successor may come of it.
+#[test]
+fn a_successor_that_was_displaced_is_not_waited_for() {
+    let world = World::new(Net::V4, 1);
+    let talk = world.talk(40000, 0);
+    let mut host = Host::new(Image::new(&world));
+    let data = talk.request(Tcp::data(1001, 5001, b"data"));
+    let mut send = |packet: &Packet, ingress| {
+        let (outcome, _) = handle(&mut host, &packet.bytes(), ingress);
+        let waits = |flow: Flow| flow.state.has(FlowState::SYN_PENDING);
+        let waits = host.memory().flows4().first().is_some_and(|(_, flow)| waits(*flow));
+        if packet.tcp.seq == 77 {
+            host.memory().displace4(&talk.key4());
+        }
+        (outcome, waits)
+    };
+    send(&talk.request(Tcp::syn(1000)), CLIENTS);
+    send(&talk.reply(Tcp::syn_ack(5000, 1001)), SERVERS);
+    assert_eq!(send(&talk.request(Tcp::ack(1001, 5001)), CLIENTS), (Outcome::ForwardPromoted, false));
+    assert_eq!(send(&talk.request(Tcp::syn(76)), CLIENTS), (Outcome::ForwardSynAgain, true));
+    assert_eq!(send(&data, CLIENTS), (Outcome::ForwardRequest, true));
+    assert_eq!(send(&talk.request(Tcp::syn(77)), CLIENTS), (Outcome::ForwardSynAgain, true));
+    assert_eq!(send(&data, CLIENTS), (Outcome::ForwardRequest, false));
 }
 
 /// A RST that somebody guesses ends a flow for those only who hear nothing of it afterwards.

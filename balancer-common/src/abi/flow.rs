@@ -126,6 +126,12 @@ impl FlowState {
         Self(self.0 | bits)
     }
 
+    /// With `bits` not set.
+    #[must_use]
+    pub const fn without(self, bits: u64) -> Self {
+        Self(self.0 & !bits)
+    }
+
     /// With the FIN of one side; closed once both sides have sent theirs.
     #[must_use]
     pub const fn with_fin(self, side: u64) -> Self {

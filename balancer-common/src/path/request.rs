@@ -168,14 +168,14 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
     #[inline(always)]
     fn known(&self, flow: &FlowCell) -> Decision {
         let state = flow.state();
-        if state.has(FlowState::SYN_PENDING)
-            && let Some(half) = self.tables.half_open(&self.key)
-        {
-            if self.is_proof(half) {
-                return self.succeed(flow, half);
-            }
-            if self.is_refusal(half) && half.backend != state.backend() {
-                return Decision::forward(half.backend, Outcome::ForwardHalfOpen);
+        if state.has(FlowState::SYN_PENDING) {
+            match self.tables.half_open(&self.key) {
+                Some(half) if self.is_proof(half) => return self.succeed(flow, half),
+                Some(half) if self.is_refusal(half) && half.backend != state.backend() => {
+                    return Decision::forward(half.backend, Outcome::ForwardHalfOpen);
+                }
+                Some(_) => {}
+                None => self.expect_none(flow),
             }
         }
         let mut shift = 0;
@@ -201,6 +201,12 @@ impl<'a, F: Family, T: FamilyTables<F>> Request<'a, F, T> {
         }
         flow.touch(self.now);
         Decision { shift, ..Decision::forward(state.backend(), Outcome::ForwardRequest) }
+    }
+
+    /// Others have displaced the successor: the flow's packets need not look for its proof any more.
+    #[inline(never)]
+    fn expect_none(&self, flow: &FlowCell) {
+        let _moved = self.tables.advance(self.service, flow, |old| old.without(FlowState::SYN_PENDING));
     }
 
     /// A packet of a flow that is closed, or may have been chosen to be.
