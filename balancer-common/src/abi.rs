@@ -43,7 +43,7 @@ pub use shielded::{COOKIE_LIFE, Shielded};
 pub const ABI_VERSION: u32 = if cfg!(feature = "trial-layout") { LAYOUT | TRIAL } else { LAYOUT };
 
 /// The version without what is only tried.
-const LAYOUT: u32 = 1 << 16 | 8;
+const LAYOUT: u32 = 1 << 16 | 9;
 
 /// What the entries of a version mean.
 ///

@@ -16,7 +16,7 @@ pub enum Outcome {
     PassFragment,
     /// Too many IPv6 extension headers.
     PassExtensionDepth,
-    /// Not TCP.
+    /// Not TCP, nor an error about the path MTU of a flow of ours.
     PassNotTcp,
     /// TCP, but neither to a service nor from a backend.
     PassNotOurs,
@@ -52,6 +52,12 @@ pub enum Outcome {
     ForwardCookieAgain,
     /// The backend of a shielded flow answered: its client gets the window and is asked for its next packet.
     ForwardPrompt,
+    /// An error by which a router tells that a packet of an established flow's backend was too big for the way to the client:
+    /// the backend gets it.
+    ForwardTooBig,
+    /// An error by which a router tells that a packet of an established flow's client was too big for the way to the backend:
+    /// the client gets it.
+    ForwardTooBigReply,
     /// SYN answered with a cookie, because SYNs are flooding: nothing is remembered, and no backend asked.
     AnswerCookie,
     /// Answered with a RST: no backend takes new flows.
@@ -136,6 +142,8 @@ impl Outcome {
         Self::ForwardCookie,
         Self::ForwardCookieAgain,
         Self::ForwardPrompt,
+        Self::ForwardTooBig,
+        Self::ForwardTooBigReply,
         Self::AnswerCookie,
         Self::ResetNoBackend,
         Self::ResetUnknownFlow,
@@ -182,7 +190,9 @@ impl Outcome {
             | Self::ForwardCutReply
             | Self::ForwardCookie
             | Self::ForwardCookieAgain
-            | Self::ForwardPrompt => Class::Forward,
+            | Self::ForwardPrompt
+            | Self::ForwardTooBig
+            | Self::ForwardTooBigReply => Class::Forward,
             Self::AnswerCookie => Class::Answer,
             Self::ResetNoBackend
             | Self::ResetUnknownFlow
@@ -231,6 +241,8 @@ impl Outcome {
             Self::ForwardCookie => "forward_cookie",
             Self::ForwardCookieAgain => "forward_cookie_again",
             Self::ForwardPrompt => "forward_prompt",
+            Self::ForwardTooBig => "forward_too_big",
+            Self::ForwardTooBigReply => "forward_too_big_reply",
             Self::AnswerCookie => "answer_cookie",
             Self::ResetNoBackend => "reset_no_backend",
             Self::ResetUnknownFlow => "reset_unknown_flow",

@@ -9,8 +9,9 @@ pub mod link;
 pub mod reset;
 pub mod rewrite;
 pub mod tcp;
+pub mod too_big;
 
-pub use family::{Family, Ip, V4, V6};
+pub use family::{Family, Ip, Unwanted, V4, V6, Wanted};
 pub use frame::{Frame, SliceFrame};
 pub use link::Link;
 pub use tcp::Segment;

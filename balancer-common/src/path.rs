@@ -6,20 +6,24 @@
 //!         ▼ cut short, not IP …            ▼                       ▼                       ▼
 //!        Pass, untouched                  request                 reply                   Pass, untouched
 //! ```
+//!
+//! Where `Family::parse` meets ICMP, `too_big` looks for errors about packets of ours.
 
 mod closing;
 mod egress;
 mod reply;
 mod request;
 mod shield;
+mod too_big;
 
 use crate::{
     abi::{BackendId, Endpoint, PortRoles, ServiceId},
     outcome::{Class, Outcome},
-    packet::{Family, Frame, Ip, Link, Segment, V4, V6, link, reset},
+    packet::{Family, Frame, Ip, Link, Segment, Unwanted, V4, V6, Wanted, link, reset},
     tables::{Direction, FamilyTables, Tables},
 };
 use request::Decision;
+use too_big::Parked;
 
 /// What is done with a packet, and why.
 #[must_use]
@@ -87,6 +91,7 @@ enum Kind {
     Reply4,
     Request6,
     Reply6,
+    Icmp,
 }
 
 /// The steps of a packet. Each is a function of its own: inlined into one, or nested, their variables would add up to
@@ -100,7 +105,19 @@ fn handle<P: Frame, T: FamilyTables<V4> + FamilyTables<V6>>(frame: &mut P, table
         Kind::Request6 => request::<V6, P, T>(frame, tables),
         Kind::Reply4 => reply::<V4, P, T>(frame, tables),
         Kind::Reply6 => reply::<V6, P, T>(frame, tables),
+        Kind::Icmp => icmp(frame, tables),
     }
+}
+
+/// A message of ICMP: passed on, unless it is an error about a packet of ours that was too big.
+#[inline(always)]
+fn icmp<P: Frame, T: FamilyTables<V4> + FamilyTables<V6>>(frame: &mut P, tables: &T) -> End {
+    let end = match too_big::find(frame, tables) {
+        Parked::V4 => tables.with_parked(|packet: &Packet<V4>| too_big::forward(frame, tables, packet)),
+        Parked::V6 => tables.with_parked(|packet: &Packet<V6>| too_big::forward(frame, tables, packet)),
+        Parked::Nothing => Some(End::of(Outcome::PassNotTcp)),
+    };
+    end.unwrap_or(End::of(Outcome::DropUnconfigured))
 }
 
 /// A packet to a service.
@@ -233,9 +250,11 @@ fn classify<F: Family, P: Frame, T: FamilyTables<F>>(
     (request, reply): (Kind, Kind),
 ) -> Found {
     let other = |outcome| Found { outcome, kind: Kind::Other };
-    let ip = match F::parse(frame, link.l3()) {
+    let ip = match F::parse(frame, link.l3(), Wanted::TCP) {
         Ok(ip) => ip,
-        Err(outcome) => return other(outcome),
+        Err(Unwanted { outcome, icmp }) => {
+            return Found { outcome, kind: if icmp { Kind::Icmp } else { Kind::Other } };
+        }
     };
     // The host's stack drops what is shorter than it says, and counts it.
     if frame.len() < usize::from(ip.l4) + usize::from(ip.len) {

@@ -25,7 +25,7 @@ mod programs {
         maps::{Array, PerCpuArray, ProgramArray},
         programs::XdpContext,
     };
-    use balancer_common::packet::{Family, Link, Segment, V4, V6, link};
+    use balancer_common::packet::{Family, Link, Segment, V4, V6, Wanted, link};
     use balancer_ebpf::{CURSORS, FRAME_WORDS, Load, Target};
 
     use crate::frame::XdpFrame;
@@ -99,7 +99,7 @@ mod programs {
 
     #[inline(always)]
     fn fields<F: Family>(frame: &XdpFrame, l3: usize, word: impl Fn(F::Addr) -> u64) -> u64 {
-        let Ok(ip) = F::parse(frame, l3) else { return UNREADABLE };
+        let Ok(ip) = F::parse(frame, l3, Wanted::TCP) else { return UNREADABLE };
         let Some(segment) = Segment::parse(frame, ip.l4.into(), ip.len.into()) else { return UNREADABLE };
         let [from, to] =
             [segment.source, segment.destination].map(|port| u64::from(u16::from_ne_bytes(port)));

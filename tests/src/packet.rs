@@ -7,6 +7,7 @@
 pub mod numbers;
 pub mod other;
 pub mod tcp;
+pub mod too_big;
 pub mod verify;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use balancer_common::abi::{Hop, VlanTag};
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, TcpHeader};
 
 pub use tcp::Tcp;
+pub use too_big::TooBig;
 
 /// EtherType of IPv4.
 pub const IPV4: u16 = 0x0800;
@@ -22,6 +24,10 @@ pub const IPV4: u16 = 0x0800;
 pub const IPV6: u16 = 0x86dd;
 /// Protocol number of TCP.
 pub const TCP: u8 = 6;
+/// Protocol number of ICMP.
+pub const ICMP4: u8 = 1;
+/// Protocol number of ICMPv6.
+pub const ICMP6: u8 = 58;
 
 /// The link header of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +145,49 @@ impl Default for Network {
     }
 }
 
+impl Network {
+    fn ipv4(&self, protocol: u8, source: [u8; 4], destination: [u8; 4], len: usize) -> Vec<u8> {
+        let options: Ipv4Options =
+            self.options.as_slice().try_into().expect("IPv4 options are at most 40 bytes, in fours");
+        let mut header = Ipv4Header {
+            dscp: (self.class >> 2).try_into().expect("six bits"),
+            ecn: (self.class & 3).try_into().expect("two bits"),
+            total_len: 0,
+            identification: self.identification,
+            dont_fragment: self.whole,
+            more_fragments: self.fragment.1,
+            fragment_offset: IpFragOffset::try_new(self.fragment.0).expect("thirteen bits"),
+            time_to_live: self.hops,
+            protocol: IpNumber(protocol),
+            header_checksum: 0,
+            source,
+            destination,
+            options,
+        };
+        header.set_payload_len(len).expect("the segment fits into a packet");
+        header.header_checksum = header.calc_header_checksum();
+        header.to_bytes().to_vec()
+    }
+
+    fn ipv6(&self, protocol: u8, source: [u8; 16], destination: [u8; 16], len: usize) -> Vec<u8> {
+        let extensions: usize = self.extensions.iter().map(|extension| 1 + extension.body.len()).sum();
+        let payload = u16::try_from(extensions + len).expect("the segment fits into a packet");
+        let word = 6 << 28 | u32::from(self.class) << 20 | self.flow_label;
+        let kinds: Vec<u8> =
+            self.extensions.iter().map(|extension| extension.kind).chain([protocol]).collect();
+        let mut bytes = word.to_be_bytes().to_vec();
+        bytes.extend(payload.to_be_bytes());
+        bytes.extend([kinds[0], self.hops]);
+        bytes.extend(source);
+        bytes.extend(destination);
+        for (extension, next) in self.extensions.iter().zip(&kinds[1..]) {
+            bytes.push(*next);
+            bytes.extend(&extension.body);
+        }
+        bytes
+    }
+}
+
 /// A TCP packet of either address family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -177,7 +226,7 @@ impl Packet {
                     .calc_checksum_ipv4_raw(source, destination, &self.tcp.payload)
                     .expect("the segment fits into a packet");
                 let segment = [&header.to_bytes()[..], &self.tcp.payload].concat();
-                (IPV4, [self.ipv4(source, destination, segment.len()), segment].concat())
+                (IPV4, [self.network.ipv4(TCP, source, destination, segment.len()), segment].concat())
             }
             (SocketAddr::V6(source), SocketAddr::V6(destination)) => {
                 let (source, destination) = (source.ip().octets(), destination.ip().octets());
@@ -186,7 +235,7 @@ impl Packet {
                     .calc_checksum_ipv6_raw(source, destination, &self.tcp.payload)
                     .expect("the segment fits into a packet");
                 let segment = [&header.to_bytes()[..], &self.tcp.payload].concat();
-                (IPV6, [self.ipv6(source, destination, segment.len()), segment].concat())
+                (IPV6, [self.network.ipv6(TCP, source, destination, segment.len()), segment].concat())
             }
             _ => panic!("{} and {} are of two families", self.source, self.destination),
         };
@@ -210,48 +259,6 @@ impl Packet {
         header.cwr = has(Tcp::CWR);
         header.set_options_raw(&tcp.options).expect("TCP options are at most 40 bytes");
         header
-    }
-
-    fn ipv4(&self, source: [u8; 4], destination: [u8; 4], len: usize) -> Vec<u8> {
-        let network = &self.network;
-        let options: Ipv4Options =
-            network.options.as_slice().try_into().expect("IPv4 options are at most 40 bytes, in fours");
-        let mut header = Ipv4Header {
-            dscp: (network.class >> 2).try_into().expect("six bits"),
-            ecn: (network.class & 3).try_into().expect("two bits"),
-            total_len: 0,
-            identification: network.identification,
-            dont_fragment: network.whole,
-            more_fragments: network.fragment.1,
-            fragment_offset: IpFragOffset::try_new(network.fragment.0).expect("thirteen bits"),
-            time_to_live: network.hops,
-            protocol: IpNumber(TCP),
-            header_checksum: 0,
-            source,
-            destination,
-            options,
-        };
-        header.set_payload_len(len).expect("the segment fits into a packet");
-        header.header_checksum = header.calc_header_checksum();
-        header.to_bytes().to_vec()
-    }
-
-    fn ipv6(&self, source: [u8; 16], destination: [u8; 16], len: usize) -> Vec<u8> {
-        let network = &self.network;
-        let extensions: usize = network.extensions.iter().map(|extension| 1 + extension.body.len()).sum();
-        let payload = u16::try_from(extensions + len).expect("the segment fits into a packet");
-        let word = 6 << 28 | u32::from(network.class) << 20 | network.flow_label;
-        let kinds: Vec<u8> = network.extensions.iter().map(|extension| extension.kind).chain([TCP]).collect();
-        let mut bytes = word.to_be_bytes().to_vec();
-        bytes.extend(payload.to_be_bytes());
-        bytes.extend([kinds[0], network.hops]);
-        bytes.extend(source);
-        bytes.extend(destination);
-        for (extension, next) in network.extensions.iter().zip(&kinds[1..]) {
-            bytes.push(*next);
-            bytes.extend(&extension.body);
-        }
-        bytes
     }
 }
 

@@ -127,12 +127,12 @@ fn kept_inputs_end_as_on_the_host() {
 }
 
 /// Instructions that the verifier may look at before it is satisfied; the kernel gives up at a million. The program
-/// takes about 280,000 (Linux 6.1: 350,000): a jump means that a loop or a branch is walked for every path that leads to it.
+/// takes about 290,000 (Linux 6.1: 350,000): a jump means that a loop or a branch is walked for every path that leads to it.
 const VERIFIED: u32 = 380_000;
 
-/// Bytes of the program after the kernel's passes. It takes some 227,000, a third of them for shielded flows in either
+/// Bytes of the program after the kernel's passes. It takes some 242,000, a third of them for shielded flows in either
 /// address family; what grows it is inlined code.
-const TRANSLATED: u32 = 235_000;
+const TRANSLATED: u32 = 250_000;
 
 /// Bytes of stack of the deepest chain of calls, frames rounded up as older kernels do. Those refuse a program that takes
 /// more than these; it takes 480.

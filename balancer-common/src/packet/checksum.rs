@@ -47,9 +47,6 @@ pub const fn between(from: u32, to: u32) -> u16 {
     fold(sum_words(&[!from, to]))
 }
 
-/// What one hop less does to the IPv4 header's checksum: the time to live is the first byte of its word.
-const HOP: u16 = !u16::from_ne_bytes([1, 0]);
-
 /// The checksum after an exchange.
 #[inline(always)]
 #[must_use]
@@ -57,11 +54,11 @@ pub const fn update(checksum: [u8; 2], delta: u16) -> [u8; 2] {
     (!fold(!word(checksum) as u32 + delta as u32)).to_ne_bytes()
 }
 
-/// The IPv4 header's checksum after an exchange and one hop.
+/// The IPv4 header's checksum after an exchange and so many hops. The time to live is the first byte of its word.
 #[inline(always)]
 #[must_use]
-pub const fn update_and_hop(checksum: [u8; 2], delta: u16) -> [u8; 2] {
-    (!fold(!word(checksum) as u32 + delta as u32 + HOP as u32)).to_ne_bytes()
+pub const fn update_and_hops(checksum: [u8; 2], delta: u16, hops: u8) -> [u8; 2] {
+    (!fold(!word(checksum) as u32 + delta as u32 + !word([hops, 0]) as u32)).to_ne_bytes()
 }
 
 /// The checksum of a one's-complement sum of words.
@@ -169,7 +166,7 @@ mod tests {
         fn a_hop_equals_summing_anew(ttl in 1..=255u8, rest in any::<[u8; 7]>()) {
             let before = [ttl, rest[0], rest[1], rest[2], rest[3], rest[4], rest[5], rest[6]];
             let after = [ttl - 1, rest[0], rest[1], rest[2], rest[3], rest[4], rest[5], rest[6]];
-            let updated = update_and_hop(slow(&before).to_be_bytes(), 0);
+            let updated = update_and_hops(slow(&before).to_be_bytes(), 0, 1);
             prop_assert!(same(u16::from_be_bytes(updated), slow(&after)));
         }
 

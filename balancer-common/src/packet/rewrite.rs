@@ -22,7 +22,7 @@ pub fn translate<F: Family, P: Frame>(
     port: [u8; 2],
     delta: Delta,
 ) -> Option<()> {
-    F::rewrite(frame, l3, side, addr, delta.l3)?;
+    F::rewrite(frame, l3, side, addr, delta.l3, 1)?;
     let [[s0, s1, d0, d1]] = frame.words(l4)?.map(u32::to_ne_bytes);
     let ports = match side {
         Side::Source => [port[0], port[1], d0, d1],

@@ -43,6 +43,9 @@ impl Segment {
     /// The acknowledgement number is valid.
     pub const ACK: u8 = 1 << 4;
 
+    /// What stands for the segment of a packet that has none.
+    pub const NONE: Self = Self { source: [0; 2], destination: [0; 2], seq: 0, ack: 0, flags: 0, payload: 0 };
+
     /// Length of a header without options.
     pub const HEADER: usize = TcpHdr::LEN;
 

@@ -147,7 +147,7 @@ pub(super) fn prompt_to_client<F: Family, P: Frame, T: FamilyTables<F>>(
 
 /// Gives the packet its link header; the interface it leaves by, 0 for the host's stack.
 #[inline(always)]
-fn send<F: Family, P: Frame>(frame: &mut P, packet: &Packet<F>, hop: &Hop) -> Option<u32> {
+pub(super) fn send<F: Family, P: Frame>(frame: &mut P, packet: &Packet<F>, hop: &Hop) -> Option<u32> {
     if !hop.is_known() {
         return Some(0);
     }
@@ -156,7 +156,7 @@ fn send<F: Family, P: Frame>(frame: &mut P, packet: &Packet<F>, hop: &Hop) -> Op
 }
 
 #[inline(never)]
-fn ask<F: Family, T: FamilyTables<F>>(tables: &T, source: F::Addr, destination: F::Addr) -> Hop {
+pub(super) fn ask<F: Family, T: FamilyTables<F>>(tables: &T, source: F::Addr, destination: F::Addr) -> Hop {
     match tables.route(source, destination) {
         Route::Hop(hop) => hop,
         Route::Stack | Route::Local => Hop::UNKNOWN,
@@ -164,7 +164,7 @@ fn ask<F: Family, T: FamilyTables<F>>(tables: &T, source: F::Addr, destination: 
 }
 
 #[inline(always)]
-const fn end(
+pub(super) const fn end(
     egress: Option<u32>,
     service: ServiceId,
     backend: BackendId,

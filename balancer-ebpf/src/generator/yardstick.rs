@@ -14,7 +14,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray},
     programs::XdpContext,
 };
-use balancer_common::packet::{Family as _, Frame as _, Segment, V4, V6, link};
+use balancer_common::packet::{Family as _, Frame as _, Segment, V4, V6, Wanted, link};
 use balancer_ebpf::yardstick::{FLOWS, FlowKey, Place, REALS, RING, Real, VipKey, VipMeta};
 
 use crate::frame::XdpFrame;
@@ -59,13 +59,13 @@ fn balance(context: XdpContext) -> Option<u32> {
     let bytes = frame.len() as u64;
     match ethertype {
         link::IPV4 => {
-            let ip = V4::parse(frame, L3).ok()?;
+            let ip = V4::parse(frame, L3, Wanted::TCP).ok()?;
             let wide = |addr: [u8; 4]| [u32::from_ne_bytes(addr), 0, 0, 0];
             let real = choose(frame, ip.l4, (wide(ip.source), wide(ip.destination)), ip.len, bytes)?;
             encapsulate4(frame, &context, real, u32::from_ne_bytes(ip.source), ip.len + 20)
         }
         link::IPV6 => {
-            let ip = V6::parse(frame, L3).ok()?;
+            let ip = V6::parse(frame, L3, Wanted::TCP).ok()?;
             let words = |addr: [u8; 16]| split(u128::from_ne_bytes(addr));
             let real = choose(frame, ip.l4, (words(ip.source), words(ip.destination)), ip.len, bytes)?;
             encapsulate6(frame, &context, real, split(u128::from_ne_bytes(ip.source)), ip.len + 40)

@@ -367,5 +367,6 @@ const fn is_reply(outcome: Outcome) -> bool {
             | Outcome::ForwardReplyStateless
             | Outcome::ForwardHalfOpen
             | Outcome::ForwardCutReply
+            | Outcome::ForwardTooBigReply
     )
 }

@@ -1,6 +1,4 @@
-//! Numbers of a TCP frame that a test cannot know beforehand: they are put in where the frame is.
-
-use super::{IPV4, TCP};
+//! Numbers of a frame that a test cannot know beforehand: they are put in where the frame is.
 
 /// A number in a TCP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +24,7 @@ impl Number {
 /// When it has none.
 #[must_use]
 pub fn read(frame: &[u8], number: Number) -> u32 {
-    let at = tcp(frame) + number.offset();
+    let at = behind(frame, network(frame)) + number.offset();
     u32::from_be_bytes(frame[at..at + 4].try_into().expect("four bytes"))
 }
 
@@ -35,33 +33,50 @@ pub fn read(frame: &[u8], number: Number) -> u32 {
 /// # Panics
 /// When it has none.
 pub fn add(frame: &mut [u8], number: Number, by: u32) {
-    let tcp = tcp(frame);
-    let at = tcp + number.offset();
-    let (old, new) = (read(frame, number), read(frame, number).wrapping_add(by));
+    let tcp = behind(frame, network(frame));
+    add_at(frame, tcp + number.offset(), tcp + 16, by);
+}
+
+/// Adds to the sequence number of the packet that an error quotes, and makes the error's checksum right again.
+///
+/// # Panics
+/// When the frame is no error.
+pub fn add_to_quoted(frame: &mut [u8], by: u32) {
+    let message = behind(frame, network(frame));
+    let tcp = behind(frame, message + 8);
+    add_at(frame, tcp + Number::Sequence.offset(), message + 2, by);
+}
+
+fn add_at(frame: &mut [u8], at: usize, checksum_at: usize, by: u32) {
+    let old = u32::from_be_bytes(frame[at..at + 4].try_into().expect("four bytes"));
+    let new = old.wrapping_add(by);
     frame[at..at + 4].copy_from_slice(&new.to_be_bytes());
     // RFC 1624, equation 3.
     let halves = |number: u32| u64::from(number >> 16) + u64::from(number & 0xffff);
-    let checksum = u16::from_be_bytes([frame[tcp + 16], frame[tcp + 17]]);
+    let checksum = u16::from_be_bytes([frame[checksum_at], frame[checksum_at + 1]]);
     let mut sum = u64::from(!checksum) + halves(!old) + halves(new);
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    frame[tcp + 16..tcp + 18].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    frame[checksum_at..checksum_at + 2].copy_from_slice(&(!(sum as u16)).to_be_bytes());
 }
 
-/// Where the TCP header is.
-fn tcp(frame: &[u8]) -> usize {
-    let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+/// Where the network header is.
+fn network(frame: &[u8]) -> usize {
     let mut ethertype = 12;
-    while matches!(word(ethertype), 0x8100 | 0x88a8) {
+    while matches!(frame[ethertype..ethertype + 2], [0x81, 0x00] | [0x88, 0xa8]) {
         ethertype += 4;
     }
-    let ip = ethertype + 2;
-    if word(ethertype) == IPV4 {
+    ethertype + 2
+}
+
+/// Where the header behind the network header at `ip` is.
+fn behind(frame: &[u8], ip: usize) -> usize {
+    if frame[ip] >> 4 == 4 {
         return ip + usize::from(frame[ip] & 15) * 4;
     }
     let (mut next, mut at) = (frame[ip + 6], ip + 40);
-    while next != TCP {
+    while matches!(next, 0 | 43 | 44 | 60) {
         let length = if next == 44 { 8 } else { (usize::from(frame[at + 1]) + 1) * 8 };
         next = frame[at];
         at += length;

@@ -1,8 +1,9 @@
-//! A slow check of a frame's lengths and checksums, straight from the RFCs: it sums whole packets, word by word.
+//! A slow check of a frame's lengths and checksums, straight from the RFCs: it sums whole packets, word by word. Of an error it
+//! checks what is quoted as well, as far as the error's receiver can.
 
-use super::{IPV4, IPV6, TCP};
+use super::{ICMP4, ICMP6, IPV4, IPV6, TCP};
 
-/// Checks a TCP frame as its receiver would: lengths, the IPv4 header's checksum, the TCP checksum.
+/// Checks a frame of TCP or ICMP as its receiver would: lengths, the IPv4 header's checksum, that of what it carries.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -33,6 +34,9 @@ fn check_v4(packet: &[u8]) -> Result<(), String> {
         return Err(format!("IPv4 header checksum {:#06x}", word(packet, 10)?));
     }
     let segment = &packet[header..total];
+    if packet[9] == ICMP4 {
+        return check_error(&[], segment, quoted_v4);
+    }
     let mut pseudo = packet[12..20].to_vec();
     pseudo.extend([0, TCP]);
     pseudo.extend(u16::try_from(segment.len()).expect("total is 16 bits").to_be_bytes());
@@ -45,7 +49,7 @@ fn check_v6(packet: &[u8]) -> Result<(), String> {
         return Err(format!("version {}, payload {payload} of {}", packet[0] >> 4, packet.len()));
     }
     let (mut next, mut rest) = (packet[6], &packet[40..40 + payload]);
-    while next != TCP {
+    while next != TCP && next != ICMP6 {
         let length = match next {
             44 => 8,
             0 | 43 | 60 => (usize::from(*rest.get(1).ok_or("cut extension")?) + 1) * 8,
@@ -56,7 +60,10 @@ fn check_v6(packet: &[u8]) -> Result<(), String> {
     }
     let mut pseudo = packet[8..40].to_vec();
     pseudo.extend(u32::try_from(rest.len()).expect("payload is 16 bits").to_be_bytes());
-    pseudo.extend([0, 0, 0, TCP]);
+    pseudo.extend([0, 0, 0, next]);
+    if next == ICMP6 {
+        return check_error(&pseudo, rest, |_| Ok(()));
+    }
     check_tcp(pseudo, rest)
 }
 
@@ -67,6 +74,26 @@ fn check_tcp(pseudo: Vec<u8>, segment: &[u8]) -> Result<(), String> {
     }
     if sum(&[pseudo, segment.to_vec()].concat()) != 0xffff {
         return Err(format!("TCP checksum {:#06x}", word(segment, 16)?));
+    }
+    Ok(())
+}
+
+/// Checks the message's checksum, and what it quotes.
+fn check_error(
+    pseudo: &[u8],
+    message: &[u8],
+    quoted: impl FnOnce(&[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    if sum(&[pseudo, message].concat()) != 0xffff {
+        return Err(format!("ICMP checksum {:#06x}", word(message, 2)?));
+    }
+    quoted(message.get(8..).ok_or("cut message")?)
+}
+
+fn quoted_v4(packet: &[u8]) -> Result<(), String> {
+    let header = usize::from(*packet.first().ok_or("nothing is quoted")? & 15) * 4;
+    if sum(packet.get(..header).ok_or("cut header")?) != 0xffff {
+        return Err(format!("checksum {:#06x} of the quoted IPv4 header", word(packet, 10)?));
     }
     Ok(())
 }

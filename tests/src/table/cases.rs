@@ -12,6 +12,7 @@ mod refusal;
 mod shield;
 mod spoofing;
 mod stateless;
+mod too_big;
 
 use super::{Scenario, World};
 
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Scenario> {
         choice::scenarios(),
         budget::scenarios(),
         stateless::scenarios(),
+        too_big::scenarios(),
     ];
     parts.into_iter().flatten().collect()
 }

@@ -4,7 +4,9 @@ use balancer_common::abi::{Draw, Hop, ScoreFlags, ServiceFlags};
 use fastrand::Rng;
 
 use super::{
-    CLIENTS, FLOWS, Net, SERVERS, Talk, World, client_hop, server_hop, tagged,
+    CLIENTS, FLOWS, Net, SERVERS, Talk, World, client_hop,
+    scenario::too_big::{Quoted, about_reply, about_request},
+    server_hop, tagged,
     world::{BROKER_PORT, VIP_PORT},
 };
 use crate::packet::{Extension, Packet, Tcp};
@@ -108,13 +110,8 @@ impl Chaos {
     pub fn arrival(&mut self) -> Arrival {
         let talk = self.talk();
         let tcp = self.segment();
-        let (mut packet, mut ingress) = if self.random.u8(0..5) < 3 {
-            (talk.request(tcp), talk.client_hop.ifindex)
-        } else {
-            (talk.reply(tcp), talk.reply_hop().ifindex)
-        };
-        self.shape(&mut packet);
-        let mut frame = packet.bytes();
+        let (mut frame, mut ingress) =
+            if self.random.u8(0..12) == 0 { self.error(&talk, tcp) } else { self.packet(&talk, tcp) };
         if self.random.u8(0..6) == 0 {
             self.damage(&mut frame);
         }
@@ -122,6 +119,27 @@ impl Chaos {
             ingress = [CLIENTS, SERVERS][self.random.usize(0..2)];
         }
         Arrival { frame, ingress }
+    }
+
+    fn packet(&mut self, talk: &Talk, tcp: Tcp) -> (Vec<u8>, u32) {
+        let (mut packet, ingress) = if self.random.u8(0..5) < 3 {
+            (talk.request(tcp), talk.client_hop.ifindex)
+        } else {
+            (talk.reply(tcp), talk.reply_hop().ifindex)
+        };
+        self.shape(&mut packet);
+        (packet.bytes(), ingress)
+    }
+
+    /// A router says that such a packet was too big.
+    fn error(&mut self, talk: &Talk, tcp: Tcp) -> (Vec<u8>, u32) {
+        let len = [8, 20, 1000][self.random.usize(0..3)];
+        let quoted = Quoted { tcp, len, ..Quoted::default() };
+        if self.random.bool() {
+            (about_reply(talk, &quoted).bytes(), talk.client_hop.ifindex)
+        } else {
+            (about_request(talk, &quoted).bytes(), talk.reply_hop().ifindex)
+        }
     }
 
     /// One of few connections, so that packets meet.

@@ -227,6 +227,9 @@ fn play(
     if row.cookie.acknowledged {
         numbers::add(&mut frame, Number::Acknowledgement, cookie.expect("a cookie was sent before"));
     }
+    if row.cookie.quoted {
+        numbers::add_to_quoted(&mut frame, cookie.expect("a cookie was sent before"));
+    }
     let observed = plane.send(&frame, row.ingress, row.headroom, expect.action);
     let after = plane.state();
     let counted = difference(before, &after);

@@ -2,6 +2,7 @@
 
 mod closing;
 pub(super) mod shield;
+pub(super) mod too_big;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -87,6 +88,8 @@ pub struct Relative {
     pub acknowledged: bool,
     /// The number of its first byte when it is sent on.
     pub sent: bool,
+    /// The number of the first byte of the packet that it quotes.
+    pub quoted: bool,
 }
 
 /// What must become of a packet, and everything that is counted on the way.
@@ -184,6 +187,17 @@ impl Scenario {
         talk: &Talk,
         note: &str,
         (input, output): (&Packet, &Packet),
+        hops: (Hop, Hop),
+        sent: (Outcome, Direction),
+    ) -> &mut Row {
+        self.sent_on(talk, note, (input.bytes(), output.bytes()), hops, sent)
+    }
+
+    fn sent_on(
+        &mut self,
+        talk: &Talk,
+        note: &str,
+        (input, output): (Vec<u8>, Vec<u8>),
         (from, to): (Hop, Hop),
         (outcome, direction): (Outcome, Direction),
     ) -> &mut Row {
@@ -196,12 +210,12 @@ impl Scenario {
         let expect = Expect {
             outcome,
             action,
-            output: Output::Bytes(output.bytes()),
+            output: Output::Bytes(output),
             service: Some(talk.service),
             traffic: Some((talk.backend, direction)),
             counts: BTreeMap::new(),
         };
-        let row = self.packet(note, input.bytes(), from.ifindex, expect);
+        let row = self.packet(note, input, from.ifindex, expect);
         if outcome == Outcome::ForwardSyn {
             row.counts(talk.backend).syns += 1;
         }

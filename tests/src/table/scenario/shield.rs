@@ -15,9 +15,9 @@ pub(in crate::table) const CLIENT: u32 = 1000;
 /// The backend's initial number.
 pub(in crate::table) const BACKEND: u32 = 5000;
 
-const ACKNOWLEDGED: Relative = Relative { acknowledged: true, sent: false };
-const SENT: Relative = Relative { acknowledged: false, sent: true };
-const BOTH: Relative = Relative { acknowledged: true, sent: true };
+const ACKNOWLEDGED: Relative = Relative { acknowledged: true, sent: false, quoted: false };
+const SENT: Relative = Relative { acknowledged: false, sent: true, quoted: false };
+const BOTH: Relative = Relative { acknowledged: true, sent: true, quoted: false };
 
 /// The option for the largest segment.
 fn largest(mss: u16) -> Vec<u8> {
