@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::server::VERSION_HEADER;
-use super::wire::{self, API_VERSION, ApiError};
+use super::wire::{self, API_VERSION, ApiError, ErrorCode};
 use super::{BackendName, FlowFilter, LogFilter, Question, When};
 use crate::history;
 
@@ -67,6 +67,18 @@ pub enum ClientError {
     /// The answer is not what this version says.
     #[error("the answer of the agent is not understood: {0}")]
     Answer(#[from] serde_json::Error),
+}
+
+impl ClientError {
+    /// Whether another attempt may succeed: there is no agent, or it is about to end.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut | Self::Http(_) | Self::Body(_) => true,
+            Self::Refused(error) => matches!(error.code, ErrorCode::Failed | ErrorCode::Busy),
+            Self::Denied(_) | Self::Version { .. } | Self::Answer(_) => false,
+        }
+    }
 }
 
 /// A client of one agent.

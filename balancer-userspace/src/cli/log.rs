@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::api::client::ClientError;
 use crate::api::wire::{Log, LogEntry, MAX_ENTRIES};
 use crate::api::{BackendName, LogFilter};
 
@@ -69,7 +68,8 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<(), Fa
         remarks(&log, args);
         return Ok(());
     }
-    let mut last = print(context, &log.entries, &zone)?.unwrap_or(0);
+    print(context, &log.entries, &zone)?;
+    let mut last = log.newest;
     filter.since = None;
     filter.limit = MAX_ENTRIES;
     let mut away = false;
@@ -79,11 +79,11 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<(), Fa
         match context.client.log(&filter).await {
             Ok(log) => {
                 away = false;
-                last = print(context, &log.entries, &zone)?.unwrap_or(last);
+                print(context, &log.entries, &zone)?;
                 // An agent that keeps no file counts from the beginning again.
-                last = last.min(log.newest);
+                last = if log.newest < last { 0 } else { log.newest };
             }
-            Err(error @ (ClientError::Unreachable { .. } | ClientError::Http(_))) => {
+            Err(error) if error.may_pass() => {
                 if !away {
                     let _ = writeln!(io::stderr(), "balancer: {error}; waiting for the agent");
                 }
@@ -94,15 +94,14 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<(), Fa
     }
 }
 
-/// Writes entries as they come. Returns the number of the last.
-fn print(context: &mut Context<'_>, entries: &[LogEntry], zone: &TimeZone) -> io::Result<Option<u64>> {
+/// Writes entries as they come.
+fn print(context: &mut Context<'_>, entries: &[LogEntry], zone: &TimeZone) -> io::Result<()> {
     if context.json {
         entries.iter().try_for_each(|entry| json(context.out, entry))?;
     } else {
         show(context.out, entries, zone)?;
     }
-    context.out.flush()?;
-    Ok(entries.last().map(|entry| entry.number))
+    context.out.flush()
 }
 
 /// Writes one line per entry.

@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use crate::api::client::ClientError;
 use crate::api::wire::{Cookies, Shield, Status};
 
 use super::output::{ago, json, print};
@@ -33,7 +32,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<(), Fa
     loop {
         ticks.tick().await;
         match once(context, screen).await {
-            Err(Failure::Client(error @ (ClientError::Unreachable { .. } | ClientError::Http(_)))) => {
+            Err(Failure::Client(error)) if error.may_pass() => {
                 if screen {
                     write!(context.out, "{CLEAR}")?;
                     context.out.flush()?;
