@@ -29,7 +29,7 @@ pub mod upgrade;
 mod wanted;
 
 pub use datapath::{
-    Attachment, Datapath, Detached, Opened, Options, PinState, detach, pin_state, plan, try_program,
+    Attachment, Datapath, Detached, Opened, Options, PinState, detach, pin_state, plan, stranger, try_program,
 };
 pub use error::Error;
 pub use maps::{

@@ -5,6 +5,7 @@ use super::{Finding, Report, placement};
 use crate::config::{AttachMode, Config};
 use crate::kernel::device::{Features, XdpFeatures};
 use crate::kernel::net::Link;
+use crate::kernel::stranger;
 
 /// The largest MTU whose packets fit one page together with XDP's headroom. Above it drivers refuse native mode to
 /// programs that take packets in one piece only, as ours does (`BPF_F_XDP_HAS_FRAGS`, Linux 5.18, is not asked for).
@@ -19,6 +20,9 @@ pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], report:
         let features = Features::of(&link.name).unwrap_or_default();
         state(link, &features, report);
         native(&mode, link, &features, xdp, report);
+        if let Some(occupied) = stranger(link) {
+            report.add(Finding::fail(format!("program {}", link.name), occupied.to_string()));
+        }
         offloads(link, links, &features, report);
         merging(link, &features, generic).into_iter().for_each(|finding| report.add(finding));
         placement::examine(link, generic).into_iter().for_each(|finding| report.add(finding));
@@ -208,14 +212,14 @@ fn sysctls(config: &Config, link: &Link, report: &mut Report) {
 
 fn peer(link: &Link, links: &[Link], report: &mut Report) {
     let check = format!("veth {}", link.name);
-    let why = "a veth takes redirected packets only when its peer polls for them, and local stacks leave checksums to \
-               the device, where rewritten packets come out wrong";
+    let why = "a veth takes redirected packets only when its peer polls for them, and RSTs and SYN cookies only when its peer \
+               has an XDP program; local stacks leave checksums to the device, where rewritten packets come out wrong";
     let seen = links.iter().find(|other| !link.below_elsewhere && Some(other.index) == link.below);
     let Some(peer) = seen else {
         report.add(
             Finding::ok(check, "its peer is in another network namespace and was not examined")
                 .because(why)
-                .fix("there: ethtool -K PEER gro on tx off"),
+                .fix("there: ethtool -K PEER gro on tx off, and an XDP program that passes every packet"),
         );
         return;
     };
@@ -228,8 +232,14 @@ fn peer(link: &Link, links: &[Link], report: &mut Report) {
     if features.tx_checksum == Some(true) {
         wrong.push("tx off");
     }
-    report.add(if wrong.is_empty() {
-        Finding::ok(check, format!("its peer {} takes redirected packets", peer.name))
+    report.add(if wrong.is_empty() && peer.xdp.is_empty() {
+        Finding::warn(check, format!("its peer {} has no XDP program", peer.name))
+            .because(
+                "RSTs and SYN cookies that the program answers with do not arrive there, and clients wait",
+            )
+            .fix(format!("attach a program to {} that passes every packet", peer.name))
+    } else if wrong.is_empty() {
+        Finding::ok(check, format!("its peer {} takes what the program sends", peer.name))
     } else {
         let wrong = wrong.join(" ");
         Finding::warn(check, format!("its peer {} needs {wrong}", peer.name))

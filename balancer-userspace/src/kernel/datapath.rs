@@ -30,6 +30,7 @@ use super::upgrade::{Upgrade, read_records, write_records};
 use super::{Error, Maps, Notice, Object, Sizes, sys};
 use crate::config::AttachMode;
 
+pub use self::links::stranger;
 pub use self::load::try_program;
 pub use self::removal::{Detached, detach};
 pub use self::upgrading::plan;

@@ -172,7 +172,7 @@ pub enum Error {
     /// The interface has somebody else's program.
     #[error(
         "interface {interface} already has an XDP program of somebody else: id {id}, name {name}; detach it first \
-         (`ip link set dev {interface} xdp off` for one that is not held by a link)"
+         (`ip link set dev {interface} {kind} off` for one that is not held by a link)"
     )]
     Occupied {
         /// The interface.
@@ -181,6 +181,8 @@ pub enum Error {
         id: u32,
         /// The program's name.
         name: String,
+        /// What `ip link` calls its mode.
+        kind: &'static str,
     },
     /// The program cannot be attached.
     #[error("cannot attach to interface {interface} in {mode} mode{remedy}")]

@@ -327,7 +327,14 @@ fn is_free(link: &Link) -> Result<(), Error> {
     let Some(other) = link.xdp.first() else { return Ok(()) };
     let name = find_program(other.id)?.and_then(|info| info.name_as_str().map(str::to_owned));
     let name = name.unwrap_or_else(|| "unknown".to_owned());
-    Err(Error::Occupied { interface: link.name.clone(), id: other.id, name })
+    let kind = if other.native { "xdpdrv" } else { "xdpgeneric" };
+    Err(Error::Occupied { interface: link.name.clone(), id: other.id, name, kind })
+}
+
+/// Why an interface cannot be used for a program that does not have the name of ours.
+pub fn stranger(link: &Link) -> Option<Error> {
+    let is_other = |error: &Error| matches!(error, Error::Occupied { name, .. } if name != names::PROGRAM);
+    is_free(link).err().filter(is_other)
 }
 
 fn mode_differs(link: &Link, native: bool) -> Error {

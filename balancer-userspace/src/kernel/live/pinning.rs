@@ -6,7 +6,8 @@ use balancer_common::abi::{ABI_VERSION, BackendId, Flow, FlowKey4, FlowState, Se
 use super::{Site, attach, chain, in_namespace, ip, programs};
 use crate::config::AttachMode;
 use crate::kernel::device::XdpFeatures;
-use crate::kernel::{Datapath, Error, Notice, Opened, detach, sys};
+use crate::kernel::net::{AttachedProgram, Link};
+use crate::kernel::{Datapath, Error, Notice, Opened, detach, stranger, sys};
 
 fn names(interfaces: &[&str]) -> Vec<String> {
     interfaces.iter().map(|name| (*name).to_owned()).collect()
@@ -180,8 +181,9 @@ fn an_interface_of_somebody_else_is_refused() {
         let mut ours = site.open();
         for mode in [AttachMode::Auto, AttachMode::Generic] {
             let refused = attach(&mut ours, &names(&["one"]), mode).unwrap_err();
-            let Error::Occupied { interface, id, name } = &refused else { panic!("{refused}") };
+            let Error::Occupied { interface, id, name, kind } = &refused else { panic!("{refused}") };
             assert_eq!((interface.as_str(), *id, name.as_str()), ("one", before[0].id, names::PROGRAM));
+            assert_eq!(*kind, "xdpdrv");
         }
         let refused = attach(&mut ours, &names(&["one", "two"]), AttachMode::Auto).unwrap_err();
         assert!(matches!(refused, Error::Occupied { .. }), "{refused}");
@@ -199,6 +201,25 @@ fn an_interface_of_somebody_else_is_refused() {
         assert_eq!(ours.datapath.redirect_targets().len(), 1);
         let refused = attach(&mut ours, &names(&["three"]), AttachMode::Auto).unwrap_err();
         assert!(matches!(&refused, Error::NoInterface { name } if name == "three"), "{refused}");
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_program_that_is_not_ours_by_name_is_a_strangers() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut opened = site.open();
+        attach(&mut opened, &names(&["one"]), AttachMode::Auto).unwrap();
+        let running = |xdp| Link { name: "one".to_owned(), xdp, ..Link::default() };
+        assert!(stranger(&running(programs("one"))).is_none());
+        assert!(stranger(&running(Vec::new())).is_none());
+        let gone = AttachedProgram { id: u32::MAX, native: false };
+        let told = stranger(&running(vec![gone])).unwrap().to_string();
+        assert!(
+            told.contains("name unknown") && told.contains("ip link set dev one xdpgeneric off"),
+            "{told}"
+        );
     });
 }
 
