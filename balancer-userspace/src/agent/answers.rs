@@ -197,7 +197,7 @@ impl Agent {
                     vip,
                     policy: service.policy.into(),
                     draws: service.draws,
-                    backends: own().count(),
+                    backends: own().filter(|backend| !backend.leaving).count(),
                     backends_up: own().filter(|backend| backend.state == wire::BackendState::Up).count(),
                     live: own().map(|backend| backend.live).sum(),
                     opened: own().map(|backend| backend.opened).sum(),

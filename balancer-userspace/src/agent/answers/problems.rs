@@ -16,6 +16,11 @@ impl Agent {
                 interface.name
             ));
         }
+        let is_out = |state| matches!(state, wire::BackendState::Down | wire::BackendState::Exhausted);
+        for backend in status.backends.iter().filter(|backend| !backend.leaving && is_out(backend.state)) {
+            let wire::Backend { service, name, state, reason, .. } = backend;
+            oddities.push(format!("{service}/{name} is {}: {reason}", state.word()));
+        }
         oddities.extend(split::warnings(snapshot));
         oddities.extend(self.noted());
         oddities.extend(self.undiscovered());
@@ -37,15 +42,11 @@ impl Agent {
         }
         // One that was removed takes no flows any more, as it should.
         let is_configured = |name: &str| self.config.services.iter().any(|service| service.name == name);
-        let configured = status.services.iter().filter(|service| is_configured(&service.name));
-        for service in configured.filter(|service| service.backends_up == 0 && !service.panic) {
-            problems.push(format!("service {} has no backend that takes new flows", service.name));
-        }
-        for service in &snapshot.services {
+        for service in snapshot.services.iter().filter(|service| is_configured(&service.name)) {
             let alarming = service
                 .conditions
                 .iter()
-                .filter(|c| matches!(c.word, "panic" | "alarm" | "takeover" | "too-few-ready"));
+                .filter(|c| c.closes || matches!(c.word, "panic" | "alarm" | "takeover"));
             problems
                 .extend(alarming.map(|condition| format!("service {}: {}", service.name, condition.reason)));
         }

@@ -65,7 +65,7 @@ pub(super) fn services() -> Vec<Family> {
         Family {
             name: "balancer_service_backends_up",
             kind: Kind::Gauge,
-            help: "Backends of the service that take new flows",
+            help: "Backends of the service that are up: neither down, drained, ejected nor exhausted",
             labels: "service",
             samples: |status| each(status, |s| s.backends_up as u64),
         },
