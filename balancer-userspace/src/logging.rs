@@ -7,12 +7,17 @@
 //!
 //! Never logged: passwords, tokens, the hash key.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -32,13 +37,42 @@ pub fn start(level: LogLevel) {
     let registry = tracing_subscriber::registry().with(filter);
     // The journal has times of its own.
     let started = if in_journal {
-        registry.with(lines.without_time()).try_init()
+        registry.with(lines.without_time().map_event_format(ForJournal)).try_init()
     } else {
         registry.with(lines).try_init()
     };
     if started.is_ok() {
         // A log is started once, so there is no other handle.
         let _ = FILTER.set(handle);
+    }
+}
+
+/// Lines that begin with their priority, by which the journal selects (sd-daemon(3)).
+struct ForJournal<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for ForJournal<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        write!(writer, "<{}>", priority(*event.metadata().level()))?;
+        self.0.format_event(context, writer, event)
+    }
+}
+
+const fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
     }
 }
 
