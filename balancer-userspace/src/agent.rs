@@ -23,6 +23,7 @@ mod notes;
 mod observing;
 mod overrides;
 mod pins;
+mod reach;
 mod registry;
 mod reload;
 mod shield;
@@ -103,6 +104,7 @@ pub async fn run(options: Options, checked: Checked) -> Result<()> {
             _ = ticks.tick() => {
                 agent.mind_pins();
                 agent.mind_interfaces(Occasion::Tick);
+                agent.mind_reach();
                 agent.tick();
                 agent.history.settle(clock::stamp());
             }

@@ -264,3 +264,75 @@ fn a_driver_that_refuses_the_program_under_the_agent_takes_it_from_the_others() 
     // Flows from before go on, too.
     echo(&flows);
 }
+
+/// Interfaces that are found out, and not configured.
+fn found_out(lab: &Lab) -> Plan {
+    let mut plan = Plan::tcp(lab, "round-robin");
+    plan.datapath.interfaces = None;
+    plan
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn an_interface_that_is_down_is_not_given_up() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    let plan = found_out(&lab);
+    let mut agent = Agent::start(&lab, &plan).unwrap();
+    let flows = open(&lab);
+    let before = index(&agent, "lan0").unwrap();
+
+    lab.gateway.ip(&["link set lan0 down".to_owned()]).unwrap();
+    let mut weighted = plan.clone();
+    weighted.service[0].backend[0].weight = Some(50);
+    agent.reload(&weighted).unwrap();
+    assert_eq!(index(&agent, "lan0"), Some(before));
+    agent.kill().unwrap();
+    agent.launch().unwrap();
+    until_ok("the agent to answer", PATIENCE, || agent.control.status().map(drop)).unwrap();
+    assert_eq!(index(&agent, "lan0"), Some(before));
+
+    lab.gateway.ip(&["link set lan0 up".to_owned()]).unwrap();
+    echo(&flows);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn an_address_that_moves_to_another_interface_takes_it_in() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    lab.gateway.ip(&[format!("addr del {VIP4}/32 dev wan0"), format!("addr add {VIP4}/32 dev lo")]).unwrap();
+    let agent = Agent::start(&lab, &found_out(&lab)).unwrap();
+    assert_eq!(index(&agent, "wan0"), None, "lo does not tell where clients come in");
+    let homeless = format!("no interface holds the VIP {VIP4}: ");
+    let is_told = || {
+        let status = agent.control.status().unwrap();
+        status.warnings.iter().any(|warning| warning.contains(&homeless))
+    };
+    assert!(is_told());
+
+    lab.gateway.ip(&[format!("addr del {VIP4}/32 dev lo"), format!("addr add {VIP4}/32 dev wan0")]).unwrap();
+    until_ok("the interface to be taken in", PATIENCE, || {
+        anyhow::ensure!(index(&agent, "wan0").is_some() && !is_told(), "{}", agent.log());
+        Ok(())
+    })
+    .unwrap();
+    open(&lab);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn flows_of_a_backend_that_leaves_keep_its_interface() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    let both = found_out(&lab);
+    let agent = Agent::start(&lab, &both).unwrap();
+    let flows = open(&lab);
+    let mut none = both.clone();
+    // What is left is reached by the clients' interface.
+    none.service[0].backend.truncate(1);
+    none.service[0].backend[0].address = format!("{}:{PORT}", lab.clients[0].v4);
+    agent.reload(&none).unwrap();
+    assert!(index(&agent, "lan0").is_some());
+    echo(&flows);
+}

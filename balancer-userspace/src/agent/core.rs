@@ -17,6 +17,7 @@ use super::closing::Closing;
 use super::discovery::Discoveries;
 use super::interfaces::Lost;
 use super::overrides::Overrides;
+use super::reach::Reach;
 use super::registry::Registry;
 use super::shield::Segments;
 use super::spells::Spells;
@@ -65,6 +66,7 @@ pub(super) struct Agent {
     /// How services draw, as last said by the controller.
     pub(super) drawing: BTreeMap<ServiceId, ServiceSteering>,
     pub(super) hops: BTreeMap<BackendId, (Hop, Option<Problem>)>,
+    pub(super) reach: Reach,
     /// Why telemetry of a backend is not in use.
     pub(super) silent: BTreeMap<BackendId, String>,
     /// What becomes of SYNs for a while.
@@ -313,6 +315,12 @@ impl Agent {
         }
     }
 
+    /// Forgets how services draw that are not there any more.
+    pub(super) fn forget_drawing(&mut self) {
+        let services: BTreeSet<ServiceId> = self.registry.services().map(|(_, id)| id).collect();
+        self.drawing.retain(|id, _| services.contains(id));
+    }
+
     fn keep_packets(&mut self, gone: &BTreeSet<BackendId>) -> Result<(), Error> {
         let gone = self.registry.backends().filter(|(_, _, id, ..)| gone.contains(id));
         let gone: Vec<(ServiceId, BackendId)> = gone.map(|(service, _, id, ..)| (service, id)).collect();
@@ -343,8 +351,7 @@ impl Agent {
                     warn!("packets of backends that are gone are not counted any more: {error}");
                 }
                 self.registry.forget(&gone);
-                let services: BTreeSet<ServiceId> = self.registry.services().map(|(_, id)| id).collect();
-                self.drawing.retain(|id, _| services.contains(id));
+                self.forget_drawing();
                 self.hops.retain(|id, _| !gone.contains(id));
                 self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
                 self.resync();

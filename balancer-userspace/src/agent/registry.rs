@@ -108,6 +108,7 @@ impl Registry {
         }
         next.give_addresses_up(has_flows)?;
         next.give_names_up();
+        next.forget_empty();
         Ok(next)
     }
 
@@ -217,6 +218,11 @@ impl Registry {
     /// Forgets backends whose last flow has ended, and services that have none left.
     pub(super) fn forget(&mut self, gone: &BTreeSet<BackendId>) {
         self.backends.retain(|_, entry| !(entry.leaving && gone.contains(&entry.id)));
+        self.forget_empty();
+    }
+
+    /// Forgets services that are not configured and have no backend.
+    fn forget_empty(&mut self) {
         let used: BTreeSet<ServiceId> = self.backends.keys().map(|(service, _)| *service).collect();
         self.services.retain(|_, id| used.contains(id) || self.configured.contains(id));
     }

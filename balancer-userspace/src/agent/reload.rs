@@ -80,6 +80,7 @@ impl Agent {
         let changes = changes(&self.config, &config);
         let (services, backends) = registry.added(&self.registry);
         self.registry = registry;
+        self.forget_drawing();
         if let Err(error) = blocking(|| self.counters.clear(&services, &backends)) {
             warn!("what is counted of backends that are new begins with what others had: {error}");
         }

@@ -1,7 +1,6 @@
 //! Starting the agent: from a configuration to a data path that steers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::closing::{Closing, Walked};
 use super::core::{Agent, Done, timeouts};
 use super::discovery::Discoveries;
 use super::overrides::Overrides;
+use super::reach::Reach;
 use super::registry::Registry;
 use super::spells::Spells;
 use super::sweeping::{self, SweepEvent};
@@ -28,11 +28,10 @@ use crate::discovery::DiscoveryEvent;
 use crate::doctor::shortcomings;
 use crate::history::History;
 use crate::kernel::announcements::Announcements;
-use crate::kernel::net::Net;
 use crate::kernel::sweep::Sweeper;
 use crate::kernel::{
     Datapath, Error, Flows, HopEvent, Notice, Object, Opened, Sizes, Targets, Watcher, cookies, datapath,
-    discover, interface_index,
+    interface_index,
 };
 use crate::metrics;
 use crate::probe::ProbeEvent;
@@ -88,8 +87,11 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     let mut sweeper = Sweeper::default();
     let rebuilt = blocking(|| sweeper.rebuild(&mut writer)).context("failed to count the flows")?;
     info!("{} IPv4 and {} IPv6 flows in the tables", rebuilt.entries[0], rebuilt.entries[1]);
-    let orders = sweeping::start(writer, sweeper, timeouts(&config.datapath), sweeps)
-        .context("failed to start the sweeper")?;
+    // While no agent ran, nobody looked at what had expired, and an address may wait for its last flow to end.
+    let timeouts = timeouts(&config.datapath);
+    blocking(|| sweeper.sweep(&mut writer, crate::kernel::clock(), &timeouts))
+        .context("failed to sweep the flows")?;
+    let orders = sweeping::start(writer, sweeper, timeouts, sweeps).context("failed to start the sweeper")?;
 
     let steering = opened.maps.steering;
     let found = Registry::from_maps(&steering.endpoints()?);
@@ -111,6 +113,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         adopted: opened.adopted,
         interfaces: Vec::new(),
         lost: None,
+        reach: Reach::default(),
         unpinned: None,
         steering,
         counters,
@@ -219,39 +222,6 @@ impl Agent {
         self.run_on(&interfaces, mode)?;
         info!("steering {} services on {}", self.config.services.len(), interfaces.join(", "));
         Ok(())
-    }
-
-    /// The configured interfaces, or those that VIPs and backends are reached through.
-    pub(super) fn choose_interfaces(&mut self, config: &Config) -> Result<Vec<String>> {
-        let vips: Vec<IpAddr> = config.services.iter().map(|service| service.vip.ip()).collect();
-        let backends = config.services.iter().flat_map(|service| &service.backends);
-        let backends: Vec<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
-        let found = blocking(|| discover(&mut Net::open()?, &vips, &backends))
-            .context("failed to look for the interfaces of the services")?;
-        for vip in &found.homeless {
-            let warning = format!(
-                "no interface holds the VIP {vip}: packets arrive only if a router sends them here; \
-                 otherwise add it with: ip addr add {vip} dev INTERFACE"
-            );
-            warn!("{warning}");
-            self.warnings.push(warning);
-        }
-        for backend in &found.unreachable {
-            let warning = format!("no route leads to backend {backend}: add one, or correct its address");
-            warn!("{warning}");
-            self.warnings.push(warning);
-        }
-        let chosen = if config.datapath.interfaces.is_empty() {
-            found.interfaces
-        } else {
-            config.datapath.interfaces.clone()
-        };
-        if chosen.is_empty() {
-            return Err(anyhow!(
-                "no interface was found for the VIPs and backends; name them in datapath.interfaces"
-            ));
-        }
-        Ok(chosen)
     }
 }
 

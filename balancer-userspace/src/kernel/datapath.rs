@@ -242,6 +242,15 @@ impl Datapath {
         self.held.runs(attachment.ifindex)
     }
 
+    /// Where a program of ours runs, whoever has attached it.
+    ///
+    /// # Errors
+    ///
+    /// When interfaces cannot be listed.
+    pub fn running(&self) -> Result<Vec<Attachment>, Error> {
+        links::running(&self.pins, &[], &mut Vec::new())
+    }
+
     /// Where the program runs.
     #[must_use]
     pub fn attached(&self) -> &[Attachment] {

@@ -10,6 +10,7 @@ impl Agent {
     /// What is odd but may be meant, and what it costs.
     pub(super) fn oddities(&self, snapshot: &Snapshot, status: &wire::Status) -> Vec<String> {
         let mut oddities = self.warnings.clone();
+        oddities.extend(self.reach.warnings.iter().cloned());
         for interface in status.interfaces.iter().filter(|one| one.mode == wire::XdpMode::Generic) {
             oddities.push(format!(
                 "{} runs the program in generic mode, at several times the cost",

@@ -48,6 +48,16 @@ fn a_backend_that_leaves_keeps_its_name_until_somebody_else_has_it() {
 }
 
 #[test]
+fn a_service_without_backends_is_gone_with_its_configuration() {
+    let mut both = config(&[(VIP, &["10.0.0.1"]), ("192.0.2.2", &["10.0.0.2"])]);
+    both.services[1].backends.clear();
+    let first = Registry::default().follow(&both, 2, |_| false).unwrap();
+    assert_eq!(first.services().count(), 2);
+    let second = follow(&first, &[(VIP, &["10.0.0.1"])]).unwrap();
+    assert_eq!(second.services().count(), 1);
+}
+
+#[test]
 fn a_freed_id_is_not_used_again_at_once() {
     let first = follow(&Registry::default(), &[(VIP, &["10.0.0.1", "10.0.0.2"])]).unwrap();
     let mut second = follow(&first, &[(VIP, &["10.0.0.2"])]).unwrap();

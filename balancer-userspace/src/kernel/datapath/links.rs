@@ -146,7 +146,9 @@ impl Placing<'_> {
     /// some that is a reset of the link. What else a driver may dislike, it says when it is given one.
     fn in_all_drivers(&mut self, links: &[Link]) -> Result<(), Error> {
         let is_unable = |link: &&Link| matches!(XdpFeatures::usable(link), Ok(Some(features)) if !features.runs_the_program());
-        if let Some(link) = links.iter().filter(|link| !self.runs(link, true)).find(is_unable) {
+        if let Some(link) =
+            links.iter().filter(|link| is_bond(link) || !self.runs(link, true)).find(is_unable)
+        {
             let source = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
             return Err(Error::DriverRefuses { interface: link.name.clone(), source });
         }

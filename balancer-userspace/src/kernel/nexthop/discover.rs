@@ -22,7 +22,8 @@ pub struct Discovered {
 
 /// Finds the interfaces that hold the VIPs, and those that the routes to the backends leave by.
 ///
-/// A VIP that no interface holds, or only the loopback one, is expected where its network is.
+/// A VIP that no interface holds is expected where its network is. The loopback one does not count as one: its addresses do
+/// not tell where packets come in. Nor do devices that are not Ethernet, whose packets the program cannot read.
 ///
 /// # Errors
 ///
@@ -31,8 +32,9 @@ pub fn discover(net: &mut Net, vips: &[IpAddr], backends: &[IpAddr]) -> Result<D
     let (links, addresses) = (net.links()?, net.addresses()?);
     let mut found = Discovered::default();
     for vip in vips {
-        let holders: Vec<u32> =
-            addresses.iter().filter(|(_, address)| address == vip).map(|(index, _)| *index).collect();
+        let tells = |index: u32| find(&links, index).is_none_or(|link| link.name != LOOPBACK);
+        let holders = addresses.iter().filter(|(index, address)| address == vip && tells(*index));
+        let holders: Vec<u32> = holders.map(|(index, _)| *index).collect();
         if holders.is_empty() {
             found.homeless.push(*vip);
             // On-link, although nobody answers for it: clients come in there.
@@ -59,7 +61,7 @@ impl Discovered {
     fn add(&mut self, links: &[Link], index: u32) {
         if let Some(link) = find(links, index) {
             let (base, _) = base(links, link);
-            if base.name != LOOPBACK && !self.interfaces.contains(&base.name) {
+            if base.name != LOOPBACK && base.mac.is_some() && !self.interfaces.contains(&base.name) {
                 self.interfaces.push(base.name.clone());
             }
         }

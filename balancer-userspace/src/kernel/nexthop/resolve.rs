@@ -58,7 +58,9 @@ impl fmt::Display for Problem {
             Self::NoRoute => write!(f, "no route leads there"),
             Self::Local => write!(f, "the address is this host's own"),
             Self::Down { interface } => write!(f, "interface {interface} is down"),
-            Self::NotEthernet { interface } => write!(f, "interface {interface} is not Ethernet"),
+            Self::NotEthernet { interface } => {
+                write!(f, "interface {interface} is not Ethernet: replies that come in there reach no client")
+            }
             Self::NotAttached { interface } => {
                 write!(f, "the program does not run on interface {interface}, which packets leave by")
             }

@@ -1,0 +1,165 @@
+//! By which interfaces services are reached, where the configuration does not say.
+//!
+//! The program is on an interface for as long as flows may come by it. A route that is away for a moment, as that of an
+//! interface that is down, takes it off nothing; one that is new puts it on.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use balancer_control::Moment;
+use tracing::{info, warn};
+
+use super::core::Agent;
+use super::{blocking, clock};
+use crate::config::Config;
+use crate::kernel::device::XdpFeatures;
+use crate::kernel::net::{Link, Net};
+use crate::kernel::nexthop::Problem;
+use crate::kernel::{Discovered, Error, discover};
+
+/// Time from one look at the addresses to the next.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What addresses say, as last looked at.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    /// VIPs that no interface holds, for people.
+    pub(super) warnings: Vec<String>,
+    looked: Option<Moment>,
+    /// Interfaces that could not be taken in.
+    refused: BTreeSet<String>,
+}
+
+impl Reach {
+    fn note(&mut self, found: &Discovered, vips: &BTreeSet<IpAddr>) {
+        let homeless = found.homeless.iter().filter(|vip| vips.contains(vip));
+        let warnings: Vec<String> = homeless.map(homeless_vip).collect();
+        warnings.iter().filter(|one| !self.warnings.contains(one)).for_each(|one| warn!("{one}"));
+        self.warnings = warnings;
+        self.looked = Some(clock::now());
+    }
+}
+
+fn homeless_vip(vip: &IpAddr) -> String {
+    format!(
+        "no interface holds the VIP {vip}: packets arrive only if a router sends them here, by an interface that \
+         datapath.interfaces names; otherwise add it with: ip addr add {vip} dev INTERFACE (not lo, which does not tell \
+         where packets come in)"
+    )
+}
+
+fn vips(config: &Config) -> BTreeSet<IpAddr> {
+    config.services.iter().map(|service| service.vip.ip()).collect()
+}
+
+impl Agent {
+    /// The configured interfaces, or those that VIPs and backends are reached through, the ones included that are leaving; and
+    /// those that the program runs on and that may be wanted again.
+    pub(super) fn choose_interfaces(&mut self, config: &Config) -> Result<Vec<String>> {
+        let configured = vips(config);
+        let backends = config.services.iter().flat_map(|service| &service.backends);
+        let mut to: BTreeSet<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
+        let found = blocking(|| discover(&mut Net::open()?, &as_list(&configured), &as_list(&to)))
+            .context("failed to look for the interfaces of the services")?;
+        for backend in &found.unreachable {
+            warn!("no route leads to backend {backend}: add one, or correct its address");
+        }
+        self.reach.note(&found, &configured);
+        if !config.datapath.interfaces.is_empty() {
+            return Ok(config.datapath.interfaces.clone());
+        }
+        // Flows of what is leaving go on.
+        let mut from = configured;
+        from.extend(self.registry.services().map(|(vip, _)| vip.ip()));
+        to.extend(self.registry.backends().map(|(_, address, ..)| address.ip()));
+        let all = blocking(|| discover(&mut Net::open()?, &as_list(&from), &as_list(&to)))?;
+        let mut chosen = all.interfaces;
+        for name in blocking(|| self.kept())? {
+            if !chosen.contains(&name) {
+                chosen.push(name);
+            }
+        }
+        if chosen.is_empty() {
+            return Err(anyhow!(
+                "no interface was found for the VIPs and backends; name them in datapath.interfaces"
+            ));
+        }
+        Ok(chosen)
+    }
+
+    /// Interfaces that the program runs on and that are down: their routes are away with them.
+    fn kept(&self) -> Result<Vec<String>, Error> {
+        let links = Net::open()?.links()?;
+        let running = self.datapath.running()?;
+        let is_down = |link: &&Link| !(link.up && link.carrier);
+        let down = links.iter().filter(|link| running.iter().any(|one| one.ifindex == link.index));
+        Ok(down.filter(is_down).map(|link| link.name.clone()).collect())
+    }
+
+    /// Looks whether interfaces hold the VIPs, and takes interfaces in that have become the way of packets.
+    pub(super) fn mind_reach(&mut self) {
+        let now = clock::now();
+        if self.reach.looked.is_some_and(|looked| now.since(looked) < LOOK) {
+            return;
+        }
+        let configured = vips(&self.config);
+        match blocking(|| discover(&mut Net::open()?, &as_list(&configured), &[])) {
+            Ok(found) => {
+                self.reach.note(&found, &configured);
+                if self.config.datapath.interfaces.is_empty() {
+                    self.take_in(found.interfaces);
+                }
+            }
+            Err(error) => warn!("addresses cannot be looked at: {error}"),
+        }
+    }
+
+    /// Has the program run on more interfaces, if their drivers run it as those of the others do.
+    fn take_in(&mut self, found: Vec<String>) {
+        let mut new: BTreeSet<String> = found.into_iter().collect();
+        for (_, problem) in self.hops.values() {
+            if let Some(Problem::NotAttached { interface }) = problem {
+                new.insert(interface.clone());
+            }
+        }
+        new.retain(|name| !self.interfaces.contains(name));
+        self.reach.refused.retain(|name| new.contains(name));
+        for name in new {
+            let before = self.interfaces.clone();
+            self.interfaces.push(name.clone());
+            let taken = self.suits(&name).and_then(|()| {
+                let mode = self.without_swap(self.config.datapath.mode);
+                self.run_on(&self.interfaces.clone(), mode).map_err(anyhow::Error::from)
+            });
+            match taken {
+                Ok(()) => info!("interface {name} leads to services now, and runs the program too"),
+                Err(error) => {
+                    self.interfaces = before;
+                    if self.reach.refused.insert(name.clone()) {
+                        warn!("interface {name} leads to services now, and cannot be taken in: {error:#}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether an interface may join the others without taking the program from their drivers.
+    fn suits(&self, name: &str) -> Result<()> {
+        let links = blocking(|| Net::open()?.links())?;
+        let link = links.iter().find(|link| link.name == name).context("it is gone")?;
+        link.mac.context("it is not Ethernet")?;
+        let is_native = self.datapath.attached().iter().any(|one| one.native);
+        match XdpFeatures::usable(link) {
+            Ok(Some(features)) if is_native && !features.runs_the_program() => {
+                Err(anyhow!("its driver does not run the program, as those of the others do"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn as_list(addresses: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+    addresses.iter().copied().collect()
+}
