@@ -336,3 +336,28 @@ fn flows_of_a_backend_that_leaves_keep_its_interface() {
     assert!(index(&agent, "lan0").is_some());
     echo(&flows);
 }
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn an_agent_that_starts_again_waits_for_an_interface_too() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    let switch = lab.switch.name();
+    let spare = format!("link add spare0 type veth peer name spare1 netns {switch}");
+    lab.gateway.ip(&[spare.clone(), "link set spare0 up".to_owned()]).unwrap();
+    let mut plan = Plan::tcp(&lab, "round-robin");
+    plan.datapath.interfaces = Some(vec!["wan0", "lan0", "spare0"]);
+    let mut agent = Agent::start(&lab, &plan).unwrap();
+    let flows = open(&lab);
+    agent.kill().unwrap();
+    lab.gateway.ip(&["link del spare0".to_owned()]).unwrap();
+    agent.start_again().unwrap();
+    wait_gone(&agent, "spare0");
+    echo(&flows);
+    lab.gateway.ip(&[spare]).unwrap();
+    until_ok("the interface to be taken back", PATIENCE, || {
+        anyhow::ensure!(index(&agent, "spare0").is_some(), "{}", agent.log());
+        Ok(())
+    })
+    .unwrap();
+}

@@ -174,12 +174,18 @@ impl Agent {
         let own = self.config.services.iter().find(|one| one.name == service)?;
         let others = self.config.services.iter().filter(|one| one.name != service);
         let addresses = others.flat_map(|one| &one.backends).map(|backend| backend.address);
+        // One that is leaving another service has its address while it has flows, which is no reason to refuse the rest.
+        let (id, live) = (self.registry.service_id(own.vip), self.live());
+        let leaving = self.registry.backends().filter(|(other, _, backend, _, leaving)| {
+            *leaving && Some(*other) != id && live.get(backend).is_some_and(|live| *live > 0)
+        });
+        let leaving = leaving.map(|(_, address, ..)| address);
         let configured = own.backends.iter().filter(|backend| !backend.discovered);
         Some(Grounds {
             vip: own.vip.ip(),
             vips: self.config.services.iter().map(|one| one.vip.ip()).collect(),
             own: configured.map(|backend| backend.address).collect::<BTreeSet<SocketAddr>>(),
-            others: addresses.collect(),
+            others: addresses.chain(leaving).collect(),
         })
     }
 

@@ -130,7 +130,8 @@ impl Agent {
         }
         // No packet may meet a next hop by an interface that has left the list, where it would be dropped: first the
         // kernel is asked for each packet, then the interface leaves the list, then the program leaves the interface.
-        let leaves = |one: &&Attachment| !here.contains(&one.interface);
+        let indices: Vec<Option<u32>> = here.iter().map(|name| interface_index(name)).collect();
+        let leaves = |one: &&Attachment| !indices.contains(&Some(one.ifindex));
         let gone: BTreeSet<u32> =
             self.datapath.attached().iter().filter(leaves).map(|one| one.ifindex).collect();
         let stay = &self.datapath.redirect_targets() - &gone;

@@ -30,8 +30,8 @@ use crate::history::History;
 use crate::kernel::announcements::Announcements;
 use crate::kernel::sweep::Sweeper;
 use crate::kernel::{
-    Datapath, Error, Flows, HopEvent, Notice, Object, Opened, Sizes, Targets, Watcher, cookies, datapath,
-    interface_index,
+    Datapath, Error, Flows, HopEvent, Notice, Object, Opened, PinState, Sizes, Targets, Watcher, cookies,
+    datapath, interface_index, pin_state,
 };
 use crate::metrics;
 use crate::probe::ProbeEvent;
@@ -219,16 +219,22 @@ impl Agent {
             return Err(anyhow!("failed to fill the maps: {problem}"));
         }
         let mode = self.config.datapath.mode;
-        self.run_on(&interfaces, mode)?;
-        info!("steering {} services on {}", self.config.services.len(), interfaces.join(", "));
+        let here: Vec<String> =
+            interfaces.into_iter().filter(|name| interface_index(name).is_some()).collect();
+        self.run_on(&here, mode)?;
+        info!("steering {} services on {}", self.config.services.len(), here.join(", "));
         Ok(())
     }
 }
 
-/// Fails when a configured interface does not exist.
+/// Fails when a configured interface does not exist. While an earlier agent's program runs, one that is not there now, such
+/// as a modem that was pulled, is waited for as by that agent.
 fn check_interfaces(config: &Config) -> Result<(), Error> {
-    let missing = config.datapath.interfaces.iter().find(|name| interface_index(name).is_none());
-    missing.map_or(Ok(()), |name| Err(Error::NoInterface { name: name.clone() }))
+    let (here, missing): (Vec<&String>, Vec<&String>) =
+        config.datapath.interfaces.iter().partition(|name| interface_index(name).is_some());
+    let Some(name) = missing.first() else { return Ok(()) };
+    let runs = matches!(pin_state(&config.agent.pins)?, PinState::Ours { interfaces } if interfaces > 0);
+    if runs && !here.is_empty() { Ok(()) } else { Err(Error::NoInterface { name: (*name).clone() }) }
 }
 
 fn open(options: &Options, config: &Config) -> Result<Opened, Error> {

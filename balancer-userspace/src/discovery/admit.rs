@@ -48,7 +48,7 @@ fn objection(address: SocketAddr, grounds: &Grounds) -> Option<String> {
         return Some(format!("{address} is on a VIP, and its flows would come back to this host for ever"));
     }
     grounds.others.contains(&address).then(|| {
-        format!("{address} is a backend of another service too, and its replies could not be told apart")
+        format!("{address} is a backend of another service too, or has flows of one, and its replies could not be told apart")
     })
 }
 
