@@ -13,6 +13,7 @@ use crate::maglev::{self, Member};
 
 mod change;
 
+use change::Before;
 pub(crate) use change::{RingCause, RingChange};
 
 /// Sum of the changes of all shares above which learnt capacities rebuild a ring. Noise of 5 % in telemetry stays
@@ -63,7 +64,8 @@ pub(crate) struct Wish {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RingKeeper {
     built: Option<Built>,
-    adopted: Option<Box<Ring>>,
+    /// What an earlier agent left in the maps, until the first update.
+    found: Option<Box<Ring>>,
     /// Whether learnt weights have moved enough, and wait for their time.
     waiting: bool,
     /// The last time that it changed, and how many times it has.
@@ -86,9 +88,10 @@ struct Built {
 }
 
 impl RingKeeper {
-    /// Offers a ring that an earlier agent built; it is kept if it has the right members.
+    /// Offers a ring that an earlier agent built. It is kept if weights are learnt and it has the right members;
+    /// otherwise it is what the first ring is compared with.
     pub(crate) fn adopt(&mut self, ring: Box<Ring>) {
-        self.adopted = Some(ring);
+        self.found = Some(ring);
     }
 
     /// The ring in force.
@@ -120,12 +123,13 @@ impl RingKeeper {
     pub(crate) fn update(&mut self, wish: &Wish, now: Moment) -> bool {
         let (members, configured) = wish.members();
         self.waiting = false;
-        let adopted = self.adopted.take().filter(|_| wish.learnt && self.built.is_none());
-        if let Some(ring) = adopted {
-            let shares = shares(&ring);
+        let found = self.found.take().filter(|_| self.built.is_none());
+        if let Some(ring) = found.as_ref().filter(|_| wish.learnt) {
+            let shares = shares(ring);
             if shares.keys().eq(configured.iter().map(|(id, _)| id)) {
-                let order = wish.order;
-                self.put(Built { ring, order, configured, members: Vec::new(), shares, at: now }, true);
+                let (ring, order) = (ring.clone(), wish.order);
+                let kept = Built { ring, order, configured, members: Vec::new(), shares, at: now };
+                self.put(kept, found.as_deref());
                 return true;
             }
         }
@@ -143,13 +147,19 @@ impl RingKeeper {
         };
         let changed = self.ring().is_none_or(|old| *old != *ring);
         let shares = shares(&ring);
-        self.put(Built { ring, order: wish.order, configured, members, shares, at: now }, false);
+        self.put(Built { ring, order: wish.order, configured, members, shares, at: now }, found.as_deref());
         changed
     }
 
-    fn put(&mut self, built: Built, adopted: bool) {
-        let change = RingChange::between(self.built.as_ref(), &built, adopted);
-        if change.moved > 0 {
+    fn put(&mut self, built: Built, found: Option<&Ring>) {
+        let before = match (&self.built, found) {
+            (Some(old), _) => Before::Built(old),
+            (None, Some(found)) => Before::Found(found),
+            (None, None) => Before::Nothing,
+        };
+        let change = RingChange::between(&before, &built);
+        // That a restart moved nothing is worth knowing.
+        if change.moved > 0 || change.cause == RingCause::Adopted {
             self.change = Some(change);
             self.changes += 1;
         }

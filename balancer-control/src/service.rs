@@ -93,11 +93,17 @@ impl Service {
                 self.opened = true;
             }
         }
-        let Some(ring) = ring.filter(|_| self.spec.policy == Policy::Adaptive) else { return };
+        let Some(ring) = ring else { return };
         let shares = ring::shares(&ring);
-        for backend in &mut self.backends {
-            if let Some(share) = shares.get(&backend.id()) {
-                backend.set_hint(share * shares.len() as f64 / backend.bias(), now);
+        // A service that the earlier agent did not have finds slots that nobody wrote, or somebody else's.
+        if !self.backends.iter().any(|backend| shares.contains_key(&backend.id())) {
+            return;
+        }
+        if self.spec.policy == Policy::Adaptive {
+            for backend in &mut self.backends {
+                if let Some(share) = shares.get(&backend.id()) {
+                    backend.set_hint(share * shares.len() as f64 / backend.bias(), now);
+                }
             }
         }
         self.ring.adopt(ring);

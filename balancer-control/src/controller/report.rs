@@ -111,6 +111,9 @@ fn told(change: &RingChange, service: &Service) -> snapshot::RingChange {
     let why = match &change.cause {
         RingCause::First => "the first ring of the service".to_owned(),
         RingCause::Adopted => "taken over from an earlier agent".to_owned(),
+        RingCause::Readjusted => {
+            "an earlier agent had built it by other weights or another policy".to_owned()
+        }
         RingCause::Order => "the policy gives slots out in another order".to_owned(),
         RingCause::Members { joined, left } => {
             let joined = (!joined.is_empty()).then(|| format!("{} joined", names(joined)));

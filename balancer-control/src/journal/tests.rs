@@ -1,8 +1,8 @@
-use balancer_common::abi::BackendId;
+use balancer_common::abi::{BackendId, MAX_BACKENDS, Score, ScoreTable, ServiceId};
 
 use super::*;
 use crate::fixture::{at, down, hasty, model, probed, up};
-use crate::{BackendSpec, Controller, Input, Model, Policy, Sample};
+use crate::{BackendSpec, Command, Controller, Input, Model, Policy, Sample};
 
 fn known(policy: Policy, backends: u16) -> Input {
     model(hasty(policy, (0..backends).map(probed).collect()))
@@ -114,6 +114,32 @@ fn a_ring_tells_who_left_and_the_shares() {
     let (name, before, after) = &change.shares[1];
     assert_eq!((name.as_str(), *after), ("b1", 0.0));
     assert!((before - 0.25).abs() < 0.001, "{before}");
+}
+
+#[test]
+fn a_restart_that_moves_no_slot_says_so() {
+    for policy in [Policy::Adaptive, Policy::Maglev, Policy::RoundRobin] {
+        let mut before = Bench::new(policy, 3);
+        let ring = before
+            .controller
+            .tick(at(0))
+            .into_iter()
+            .find_map(|command| if let Command::Ring { ring, .. } = command { Some(ring) } else { None });
+        let ring = ring.expect("a first ring");
+        let restart = |first: u16| {
+            let mut bench = Bench::new(policy, 0);
+            let scores = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
+            let rings = vec![(ServiceId(0), ring.clone())];
+            let backends = (first..first + 3).map(probed).collect();
+            bench.controller.handle(model(hasty(policy, backends)), at(0));
+            bench.controller.handle(Input::Adopt { scores, rings }, at(0));
+            (first..first + 3).for_each(|id| bench.controller.handle(up(id), at(0)));
+            bench.told(0).into_iter().filter(|text| text.contains("ring")).collect::<Vec<_>>()
+        };
+        assert_eq!(restart(0), ["mqtt ring, 0 moved: taken over from an earlier agent"], "{policy:?}");
+        // Slots of other backends alone are not this service's.
+        assert_eq!(restart(7), ["mqtt ring, 65536 moved: the first ring of the service"], "{policy:?}");
+    }
 }
 
 #[test]

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::fixture::at;
 
@@ -118,4 +120,32 @@ fn an_adopted_ring_with_the_right_members_stays() {
     keeper.adopt(old.clone());
     keeper.update(&wish(&[10, 30, 10]), at(0));
     assert_eq!(ids(&keeper), [0, 1, 2], "a backend was added while no agent ran");
+}
+
+fn found_then(wish: &Wish, ring: &Ring) -> RingChange {
+    let mut keeper = RingKeeper::default();
+    keeper.adopt(Box::new(*ring));
+    keeper.update(wish, at(0));
+    assert_eq!(keeper.last_change().1, 1);
+    keeper.last_change().0.unwrap().clone()
+}
+
+#[test]
+fn a_ring_that_was_found_is_what_the_first_is_compared_with() {
+    let mut before = RingKeeper::default();
+    before.update(&wish(&[10, 30]), at(0));
+    let ring = before.ring().unwrap();
+    let fixed = |weights: &[u32]| Wish { learnt: false, ..wish(weights) };
+    for wanted in [wish(&[1000, 3010]), fixed(&[10, 30])] {
+        let change = found_then(&wanted, ring);
+        assert_eq!((change.moved, &change.cause), (0, &RingCause::Adopted), "{wanted:?}");
+        assert!(change.shares.values().all(|(before, after)| before == after && *before > 0.2), "{change:?}");
+    }
+    let change = found_then(&fixed(&[10, 30, 10]), ring);
+    let joined = BTreeSet::from([BackendId(2)]);
+    assert_eq!(change.cause, RingCause::Members { joined, left: BTreeSet::new() });
+    assert!((10_000..20_000).contains(&change.moved), "{}", change.moved);
+    let change = found_then(&fixed(&[20, 30]), ring);
+    assert_eq!(change.cause, RingCause::Readjusted);
+    assert!((5_000..20_000).contains(&change.moved), "{}", change.moved);
 }

@@ -44,8 +44,9 @@ fn ring(who: &str, change: &RingChange) -> (String, LogEvent) {
         .iter()
         .map(|(name, before, after)| format!("{name} {} to {}", percent(*before), percent(*after)))
         .collect();
+    let rebuilt = if change.moved == 0 { "" } else { "rebuilt: " };
     let text = format!(
-        "{who}: ring rebuilt: {}; {} of {} slots moved; {}",
+        "{who}: ring {rebuilt}{}; {} of {} slots moved; {}",
         change.why,
         change.moved,
         change.slots,

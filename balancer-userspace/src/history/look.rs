@@ -115,7 +115,7 @@ impl History {
             return Err(format!("the decision log knows no service {service} at {asked}"));
         }
         let mut later = items.iter().skip(index + 1);
-        past.same_ring = !later.clone().any(|item| is_ring_of(&item.entry, service));
+        past.same_ring = !later.clone().any(|item| moves_ring_of(&item.entry, service));
         if let Some(next) = later.next()
             && matches!(next.entry.event, LogEvent::Started { .. })
         {
@@ -155,7 +155,10 @@ impl Past {
                 self.conditions_of(name).remove(condition);
             }
             (LogEvent::Ring { why, moved, slots, shares }, _) => {
-                self.ring = Some((item.wall, why.clone(), *moved, *slots));
+                // A ring that was taken over as it is has been the same since its last change.
+                if *moved > 0 {
+                    self.ring = Some((item.wall, why.clone(), *moved, *slots));
+                }
                 for share in shares {
                     if let Some((row, _)) =
                         self.backends.get_mut(&share.backend).and_then(|backend| backend.row.as_mut())
@@ -210,8 +213,10 @@ fn about(entry: &LogEntry, service: Option<&str>, backend: Option<&str>) -> bool
     service && backend
 }
 
-fn is_ring_of(entry: &LogEntry, service: &str) -> bool {
-    entry.service.as_deref() == Some(service) && matches!(entry.event, LogEvent::Ring { .. })
+/// Whether slots of a service have another backend since an entry.
+fn moves_ring_of(entry: &LogEntry, service: &str) -> bool {
+    entry.service.as_deref() == Some(service)
+        && matches!(entry.event, LogEvent::Ring { moved, .. } if moved > 0)
 }
 
 /// What a wall clock that was set means for a question about `wall`.

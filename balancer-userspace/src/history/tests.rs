@@ -196,6 +196,34 @@ fn a_moment_is_answered_with_states_scores_and_the_ring() {
 }
 
 #[test]
+fn a_ring_that_was_taken_over_as_it_is_has_not_changed() {
+    let mut history = History::open(None, 1 << 20, at(0));
+    history.started(false, at(0));
+    history.observed(vec![state(None, BackendState::Up, "x"), ring()], at(10));
+    history.stop(at(20));
+    history.started(true, at(30));
+    let event = Event::Ring(RingChange {
+        at: Moment::default(),
+        why: "taken over from an earlier agent".to_owned(),
+        routine: false,
+        moved: 0,
+        slots: 65_536,
+        shares: vec![("b2".to_owned(), 1.0, 1.0)],
+    });
+    let kept = Entry { service: "mqtt".to_owned(), backend: None, event };
+    history.observed(vec![state(None, BackendState::Up, "x"), kept], at(31));
+    let text = &history.shelf.newest().unwrap().text;
+    assert_eq!(
+        text,
+        "service mqtt: ring taken over from an earlier agent; 0 of 65536 slots moved; b2 100.0 % to 100.0 %"
+    );
+    let past = history.at("mqtt", at(15).wall, at(40)).unwrap();
+    assert!(past.same_ring, "{past:?}");
+    let past = history.at("mqtt", at(35).wall, at(40)).unwrap();
+    assert_eq!(past.ring, Some((at(10).wall, "b1 left".to_owned(), 30_000, 65_536)));
+}
+
+#[test]
 fn what_is_not_known_is_said() {
     let mut history = History::open(None, 1 << 20, at(0));
     history.started(false, at(100));

@@ -54,6 +54,9 @@ pub(super) fn policy(steering: &Steering) -> String {
 fn ring(steering: &Steering) -> Option<String> {
     let (ago, why) = (steering.ring_seconds?, steering.ring_why.as_ref()?);
     let (moved, slots) = (steering.ring_moved?, steering.ring_slots);
+    if moved == 0 {
+        return Some(format!("the ring was {why} {} ago, and no slot has moved since", span(ago)));
+    }
     Some(format!("the ring changed last {} ago: {why}; {moved} of {slots} slots moved", span(ago)))
 }
 

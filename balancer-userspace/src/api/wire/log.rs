@@ -87,7 +87,7 @@ pub enum LogEvent {
         /// How long it held.
         held_seconds: f64,
     },
-    /// The ring of the service changed.
+    /// The ring of the service changed, or was taken over from an earlier agent, where none may have moved.
     Ring {
         /// Why.
         why: String,

@@ -134,6 +134,10 @@ fn a_service_is_told_by_policy_ring_conditions_and_ranking() {
         "b3: draining (drained by the operator), 55 live, 50.0 % of the ring",
     ];
     assert_eq!(lines[1..], rest);
+    let steering = answer.steering.as_mut().unwrap();
+    (steering.ring_moved, steering.ring_why) = (Some(0), Some("taken over from an earlier agent".to_owned()));
+    let kept = "the ring was taken over from an earlier agent 3m 20s ago, and no slot has moved since";
+    assert_eq!(of_service(&answer)[1], kept);
 }
 
 #[test]
