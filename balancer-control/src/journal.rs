@@ -3,6 +3,7 @@
 //! [`Journal::observe`] compares an outline with what it saw before. It is called after every tick, and from time to
 //! time adds a summary, so that what was true between two changes can be told as well.
 
+use core::mem;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -56,6 +57,11 @@ pub enum Event {
     },
     /// The ring of the service changed.
     Ring(RingChange),
+    /// A backend or a service goes by another name, under which everything that holds of it is told anew.
+    Renamed {
+        /// The name before.
+        from: String,
+    },
     /// A backend or a service was removed for good.
     Gone,
     /// How things are.
@@ -92,12 +98,13 @@ pub struct Row {
 /// Remembers what was seen last.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
-    services: BTreeMap<String, Seen>,
+    services: BTreeMap<ServiceId, Seen>,
 }
 
 /// One service as it was seen last.
 #[derive(Clone, Debug, Default)]
 struct Seen {
+    name: String,
     backends: BTreeMap<BackendId, SeenBackend>,
     conditions: Conditions,
     ring_changes: u64,
@@ -110,14 +117,15 @@ struct Seen {
 #[derive(Clone, Debug)]
 struct SeenBackend {
     name: String,
+    seed: u64,
     /// `None` before the first look.
     state: Option<BackendState>,
     conditions: Conditions,
 }
 
 impl SeenBackend {
-    fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), state: None, conditions: Conditions::new() }
+    fn new(name: &str, seed: u64) -> Self {
+        Self { name: name.to_owned(), seed, state: None, conditions: Conditions::new() }
     }
 }
 
@@ -134,16 +142,9 @@ impl Journal {
         now: Moment,
     ) -> Vec<Entry> {
         let mut entries = Vec::new();
-        let here = |name: &String| services.iter().any(|service| service.name == *name);
-        self.services.retain(|name, _| {
-            let stays = here(name);
-            if !stays {
-                entries.push(Entry { service: name.clone(), backend: None, event: Event::Gone });
-            }
-            stays
-        });
+        self.follow(services, &mut entries);
         for service in services {
-            let seen = self.services.entry(service.name.to_owned()).or_default();
+            let seen = self.services.entry(service.id).or_insert_with(|| Seen::new(service.name));
             let mut put = |backend: Option<&str>, event| {
                 let backend = backend.map(str::to_owned);
                 entries.push(Entry { service: service.name.to_owned(), backend, event });
@@ -163,6 +164,23 @@ impl Journal {
         }
         entries
     }
+
+    /// Forgets services that are not there any more and follows those that go by another name, before anything is told
+    /// of who has their name by now.
+    fn follow(&mut self, services: &[ServiceOutline<'_>], entries: &mut Vec<Entry>) {
+        self.services.retain(|id, seen| {
+            let here = services.iter().find(|service| service.id == *id);
+            let (name, event) = match here {
+                None => (seen.name.clone(), Event::Gone),
+                Some(service) if service.name == seen.name => return true,
+                Some(service) => {
+                    (service.name.to_owned(), Event::Renamed { from: seen.rename(service.name) })
+                }
+            };
+            entries.push(Entry { service: name, backend: None, event });
+            here.is_some()
+        });
+    }
 }
 
 /// A summary of a service as it is.
@@ -172,16 +190,33 @@ pub fn summary(service: &ServiceSnapshot, now: Moment) -> Event {
 }
 
 impl Seen {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Takes another name, and returns the one before. Its ring alone is not told anew: it has not changed.
+    fn rename(&mut self, name: &str) -> String {
+        self.conditions.clear();
+        self.summarised = None;
+        for backend in self.backends.values_mut() {
+            *backend = SeenBackend::new(&backend.name, backend.seed);
+        }
+        mem::replace(&mut self.name, name.to_owned())
+    }
+
     fn backends(
         &mut self,
         backends: &[BackendOutline<'_>],
         now: Moment,
         put: &mut impl FnMut(Option<&str>, Event),
     ) {
-        self.forget(backends, put);
+        self.follow(backends, put);
         for backend in backends {
             let name = Some(backend.name);
-            let seen = self.backends.entry(backend.id).or_insert_with(|| SeenBackend::new(backend.name));
+            let seen = self
+                .backends
+                .entry(backend.id)
+                .or_insert_with(|| SeenBackend::new(backend.name, backend.seed));
             let from = seen.state.replace(backend.state);
             if from != Some(backend.state) {
                 let (to, reason) = (backend.state, backend.reason.clone().into_owned());
@@ -191,22 +226,29 @@ impl Seen {
         }
     }
 
-    /// Forgets backends that are not there any more. An id may be another backend's by now.
-    fn forget(&mut self, backends: &[BackendOutline<'_>], put: &mut impl FnMut(Option<&str>, Event)) {
+    /// Forgets backends that are not there any more and follows those that go by another name, before anything is told
+    /// of who has their name by now. An id may be another backend's by now.
+    fn follow(&mut self, backends: &[BackendOutline<'_>], put: &mut impl FnMut(Option<&str>, Event)) {
         let is_seen = |backend: &&BackendOutline<'_>| {
-            self.backends.get(&backend.id).is_some_and(|seen| seen.name == backend.name)
+            let seen = self.backends.get(&backend.id);
+            seen.is_some_and(|seen| seen.seed == backend.seed && seen.name == backend.name)
         };
         if backends.iter().filter(is_seen).count() == self.backends.len() {
             return;
         }
-        let here: BTreeMap<BackendId, &str> =
-            backends.iter().map(|backend| (backend.id, backend.name)).collect();
+        let here: BTreeMap<(BackendId, u64), &str> =
+            backends.iter().map(|backend| ((backend.id, backend.seed), backend.name)).collect();
         self.backends.retain(|id, seen| {
-            let stays = here.get(id) == Some(&seen.name.as_str());
-            if !stays {
-                put(Some(&seen.name), Event::Gone);
+            let name = here.get(&(*id, seen.seed)).copied();
+            match name {
+                None => put(Some(&seen.name), Event::Gone),
+                Some(name) if name == seen.name => {}
+                Some(name) => {
+                    let before = mem::replace(seen, SeenBackend::new(name, seen.seed));
+                    put(Some(name), Event::Renamed { from: before.name });
+                }
             }
-            stays
+            name.is_some()
         });
     }
 

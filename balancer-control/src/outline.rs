@@ -31,6 +31,8 @@ pub struct ServiceOutline<'a> {
 pub struct BackendOutline<'a> {
     /// Its id.
     pub id: BackendId,
+    /// Its seed, which tells it from another one that has the id after it.
+    pub seed: u64,
     /// Its name.
     pub name: &'a str,
     /// Whether it takes new flows.

@@ -99,7 +99,8 @@ fn put_into_words(conditions: Vec<ConditionOutline<'_>>) -> Vec<Condition> {
 fn backend_outline<'a>(backend: &'a Backend, service: &'a Service, now: Moment) -> BackendOutline<'a> {
     let (state, reason, _) = state(backend);
     let conditions = condition::of_backend(backend, service, state, now);
-    BackendOutline { id: backend.id(), name: &backend.spec.name, state, reason, conditions }
+    let (id, seed, name) = (backend.id(), backend.spec.seed, &backend.spec.name);
+    BackendOutline { id, seed, name, state, reason, conditions }
 }
 
 /// A change of the ring with the names of its backends.

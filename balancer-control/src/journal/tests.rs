@@ -2,7 +2,7 @@ use balancer_common::abi::{BackendId, MAX_BACKENDS, Score, ScoreTable, ServiceId
 
 use super::*;
 use crate::fixture::{at, down, hasty, model, probed, up};
-use crate::{BackendSpec, Command, Controller, Input, Model, Policy, Sample};
+use crate::{BackendSpec, Command, Controller, Input, Model, Policy, Sample, ServiceSpec};
 
 fn known(policy: Policy, backends: u16) -> Input {
     model(hasty(policy, (0..backends).map(probed).collect()))
@@ -52,6 +52,7 @@ fn short(entry: &Entry) -> String {
         Event::Began { word, .. } => format!("+{word}"),
         Event::Ended { word, held } => format!("-{word} after {} s", held.as_secs()),
         Event::Ring(change) => format!("ring, {} moved: {}", change.moved, change.why),
+        Event::Renamed { from } => format!("is the name of {from}"),
         Event::Gone => "gone".to_owned(),
         Event::Summary(rows) => format!("summary of {}", rows.len()),
     };
@@ -191,9 +192,53 @@ fn what_is_removed_is_told_once() {
 fn an_id_that_another_backend_has_by_now_is_not_taken_for_the_first() {
     let mut bench = Bench::new(Policy::Adaptive, 2);
     bench.look(0);
-    let other = BackendSpec { name: "other".to_owned(), ..probed(1) };
+    let other = BackendSpec { name: "other".to_owned(), seed: 99, ..probed(1) };
     bench.controller.handle(model(hasty(Policy::Adaptive, vec![probed(0), other])), at(1));
     let told = bench.told(1);
     assert_eq!(told[0], "b1 gone", "{told:?}");
     assert!(told[1].starts_with("other nothing to "), "{told:?}");
+}
+
+#[test]
+fn a_backend_that_gives_its_name_up_is_told_by_its_address_until_it_is_gone() {
+    let mut bench = Bench::new(Policy::LeastConn, 2);
+    bench.look(0);
+    let address = "192.0.2.11:1883";
+    let old = BackendSpec { name: address.to_owned(), probed: false, leaving: true, ..probed(1) };
+    let new = || BackendSpec { name: "b1".to_owned(), ..probed(2) };
+    bench.controller.handle(model(hasty(Policy::LeastConn, vec![probed(0), new(), old])), at(1));
+    let expected = [
+        "192.0.2.11:1883 is the name of b1",
+        "b1 nothing to starting",
+        "192.0.2.11:1883 nothing to draining",
+        "192.0.2.11:1883 +leaving",
+    ];
+    let told = bench.told(1);
+    assert_eq!(told[..4], expected, "{told:?}");
+    assert!(told[4..].iter().all(|text| text.starts_with("mqtt ")), "{told:?}");
+    bench.controller.handle(model(hasty(Policy::LeastConn, vec![probed(0), new()])), at(2));
+    assert_eq!(bench.told(2)[0], "192.0.2.11:1883 gone");
+}
+
+#[test]
+fn a_service_under_another_name_is_told_anew_but_its_ring() {
+    let mut bench = Bench::new(Policy::LeastConn, 2);
+    bench.look(0);
+    let named = |name: &str, id: u16, backend: u16| {
+        let backends = vec![probed(backend), probed(backend + 1)];
+        let service = hasty(Policy::LeastConn, backends);
+        ServiceSpec { id: ServiceId(id), name: name.to_owned(), ..service }
+    };
+    // Another service takes the name that has become free.
+    let services = vec![named("mqtt", 1, 4), named("mqtt2", 0, 0)];
+    bench.controller.handle(Input::Model(Model { services }), at(1));
+    let told: Vec<String> =
+        bench.look(1).iter().map(|entry| format!("{}: {}", entry.service, short(entry))).collect();
+    assert_eq!(told[0], "mqtt2: mqtt2 is the name of mqtt");
+    let (new, old): (Vec<&str>, Vec<&str>) =
+        told[1..].iter().map(String::as_str).partition(|text| text.starts_with("mqtt: "));
+    assert!(new.iter().any(|text| text.contains("the first ring")), "{new:?}");
+    assert_eq!(old, ["mqtt2: b0 nothing to up", "mqtt2: b1 nothing to up", "mqtt2: mqtt2 summary of 2"]);
+    bench.controller.handle(Input::Model(Model { services: vec![named("mqtt", 1, 4)] }), at(2));
+    assert_eq!(bench.told(2), ["mqtt2 gone"]);
 }

@@ -32,6 +32,13 @@ pub(super) fn told(entry: &Entry) -> (String, LogEvent) {
             (text, LogEvent::Ended { condition: (*word).to_owned(), held_seconds })
         }
         Event::Ring(change) => ring(&who, change),
+        Event::Renamed { from } => {
+            let text = match &entry.backend {
+                Some(backend) => format!("{}/{from} is called {backend} from now on", entry.service),
+                None => format!("service {from} is called {} from now on", entry.service),
+            };
+            (text, LogEvent::Renamed { from: from.clone() })
+        }
         Event::Gone => (format!("{who} was removed, and its last flow has ended"), LogEvent::Gone),
         Event::Summary(rows) => summary(&who, rows),
     }

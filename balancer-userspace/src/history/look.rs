@@ -112,7 +112,13 @@ impl History {
             past.replay(item, service);
         }
         if past.backends.is_empty() {
-            return Err(format!("the decision log knows no service {service} at {asked}"));
+            let renamed = items.iter().skip(index + 1).find_map(|item| {
+                let LogEvent::Renamed { from } = &item.entry.event else { return None };
+                let takes = item.entry.backend.is_none() && item.entry.service.as_deref() == Some(service);
+                takes.then(|| format!("; it was called {from} until {}", item.entry.time))
+            });
+            let renamed = renamed.unwrap_or_default();
+            return Err(format!("the decision log knows no service {service} at {asked}{renamed}"));
         }
         let mut later = items.iter().skip(index + 1);
         past.same_ring = !later.clone().any(|item| moves_ring_of(&item.entry, service));
@@ -136,6 +142,10 @@ impl Past {
         if matches!(entry.event, LogEvent::Started { .. }) {
             // Everything that holds is told anew.
             *self = Self { ring: self.ring.take(), ..Self::default() };
+        }
+        if renames(entry, service) {
+            // Whoever has the name from then on is told anew.
+            *self = Self::default();
         }
         if entry.service.as_deref() != Some(service) {
             return;
@@ -168,10 +178,12 @@ impl Past {
                 }
             }
             (LogEvent::Summary { backends }, _) => self.summarised(backends, item.wall),
+            (LogEvent::Renamed { from }, Some(_)) => drop(self.backends.remove(from)),
             (LogEvent::Gone, Some(name)) => drop(self.backends.remove(name)),
             (LogEvent::Gone, None) => *self = Self::default(),
             (
                 LogEvent::State { .. }
+                | LogEvent::Renamed { .. }
                 | LogEvent::Started { .. }
                 | LogEvent::Stopped
                 | LogEvent::Clock { .. }
@@ -207,16 +219,25 @@ impl Past {
 }
 
 fn about(entry: &LogEntry, service: Option<&str>, backend: Option<&str>) -> bool {
-    let service = service.is_none_or(|name| entry.service.as_deref() == Some(name));
+    // Who asks by a name that was given up learns the other one.
+    let service = service.is_none_or(|name| entry.service.as_deref() == Some(name) || renames(entry, name));
+    let was = |name: &str| matches!(&entry.event, LogEvent::Renamed { from } if from == name);
     // What concerns the whole service concerns each of its backends.
-    let backend = backend.is_none_or(|name| entry.backend.as_deref().is_none_or(|other| other == name));
+    let backend =
+        backend.is_none_or(|name| entry.backend.as_deref().is_none_or(|other| other == name || was(name)));
     service && backend
 }
 
-/// Whether slots of a service have another backend since an entry.
+/// Whether a service takes or gives up a name.
+fn renames(entry: &LogEntry, service: &str) -> bool {
+    let LogEvent::Renamed { from } = &entry.event else { return false };
+    entry.backend.is_none() && (from == service || entry.service.as_deref() == Some(service))
+}
+
+/// Whether slots of a service have another backend since an entry, or it is another service.
 fn moves_ring_of(entry: &LogEntry, service: &str) -> bool {
-    entry.service.as_deref() == Some(service)
-        && matches!(entry.event, LogEvent::Ring { moved, .. } if moved > 0)
+    let moves = matches!(entry.event, LogEvent::Ring { moved, .. } if moved > 0);
+    (moves && entry.service.as_deref() == Some(service)) || renames(entry, service)
 }
 
 /// What a wall clock that was set means for a question about `wall`.

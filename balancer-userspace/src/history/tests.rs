@@ -224,6 +224,56 @@ fn a_ring_that_was_taken_over_as_it_is_has_not_changed() {
 }
 
 #[test]
+fn who_goes_by_another_name_is_not_gone() {
+    let mut history = History::open(None, 1 << 20, at(0));
+    history.started(false, at(0));
+    let tell = |history: &mut History, second, service: &str, backend: Option<&str>, event| {
+        let entry = Entry { service: service.to_owned(), backend: backend.map(str::to_owned), event };
+        history.observed(vec![entry], at(second));
+        history.shelf.newest().unwrap().text.clone()
+    };
+    let renamed = |from: &str| Event::Renamed { from: from.to_owned() };
+    let is = |to| Event::State { from: None, to, reason: "x".to_owned() };
+    tell(&mut history, 1, "mqtt", Some("b1"), is(BackendState::Up));
+    let address = Some("192.0.2.11:1883");
+    let text = tell(&mut history, 10, "mqtt", address, renamed("b1"));
+    assert_eq!(text, "mqtt/b1 is called 192.0.2.11:1883 from now on");
+    tell(&mut history, 10, "mqtt", address, is(BackendState::Draining));
+    tell(&mut history, 10, "mqtt", Some("b1"), is(BackendState::Starting));
+    let text = tell(&mut history, 20, "mqtt2", None, renamed("mqtt"));
+    assert_eq!(text, "service mqtt is called mqtt2 from now on");
+    tell(&mut history, 20, "mqtt2", Some("b1"), is(BackendState::Up));
+    let text = tell(&mut history, 30, "mqtt2", address, Event::Gone);
+    assert_eq!(text, "mqtt2/192.0.2.11:1883 was removed, and its last flow has ended");
+
+    let states = |service: &str, second| {
+        let past = history.at(service, at(second).wall, at(40))?;
+        let states = past.backends.into_iter().map(|(name, backend)| format!("{name} {}", backend.state));
+        Ok::<_, String>(states.collect::<Vec<_>>())
+    };
+    assert_eq!(states("mqtt", 5).unwrap(), ["b1 up"]);
+    assert_eq!(states("mqtt", 15).unwrap(), ["192.0.2.11:1883 draining", "b1 starting"]);
+    assert_eq!(states("mqtt2", 25).unwrap(), ["b1 up"]);
+    assert!(states("mqtt", 25).unwrap_err().contains("knows no service mqtt at"));
+    let before = states("mqtt2", 15).unwrap_err();
+    assert!(before.ends_with("it was called mqtt until 2026-09-21T14:13:40.000Z"), "{before}");
+    assert!(!history.at("mqtt", at(15).wall, at(40)).unwrap().same_ring, "another service may have the name");
+
+    // Under either name there is the entry that has both.
+    let count = |service: &str, backend: Option<&str>| {
+        let (service, backend) = (Some(service.to_owned()), backend.map(str::to_owned));
+        history.list(&LogFilter { service, backend, ..everything() }, at(40)).entries.len()
+    };
+    assert_eq!((count("mqtt", None), count("mqtt", Some("b1")), count("mqtt", address)), (5, 4, 3));
+    assert_eq!(count("mqtt2", None), 3);
+    let line = serde_json::to_string(&history.list(&everything(), at(40)).entries[5]).unwrap();
+    assert!(
+        line.contains(r#""service":"mqtt2","text"#) && line.ends_with(r#""event":"renamed","from":"mqtt"}"#),
+        "{line}"
+    );
+}
+
+#[test]
 fn what_is_not_known_is_said() {
     let mut history = History::open(None, 1 << 20, at(0));
     history.started(false, at(100));

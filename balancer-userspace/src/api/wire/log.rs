@@ -98,6 +98,12 @@ pub enum LogEvent {
         /// Shares before and after.
         shares: Vec<Share>,
     },
+    /// A service or backend goes by another name. Everything that holds of it is told anew but its ring, which is the
+    /// same.
+    Renamed {
+        /// The name before.
+        from: String,
+    },
     /// A service or backend was removed, and its last flow has ended.
     Gone,
     /// Somebody changed something at run time.
