@@ -34,14 +34,12 @@ impl Agent {
             When::At(wall) => self.past(&service, question, wall)?,
             When::Now | When::Since(_) => self.present(&service, question)?,
         };
-        let now = clock::stamp();
         let backend = answer.backend.as_deref().filter(|_| question.client.is_none());
-        let around =
-            |wall, before, after| self.history.around((&service, backend), wall, before, after, EVENTS);
+        let of = (service.as_str(), backend);
         answer.events = match question.when {
             When::Now => Vec::new(),
-            When::Since(since) => around(now.wall, since, Duration::ZERO),
-            When::At(wall) => around(wall, AROUND, AROUND),
+            When::Since(since) => self.history.since(of, since, clock::stamp(), EVENTS),
+            When::At(wall) => self.history.around(of, wall, AROUND, AROUND, EVENTS),
         };
         answer.log_begins = self.history.begins();
         Ok(answer)

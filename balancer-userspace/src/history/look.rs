@@ -71,15 +71,37 @@ impl History {
     /// What happened to a service, or to one of its backends, from `before` ahead of a wall-clock time to `after` it.
     pub(crate) fn around(
         &self,
-        (service, backend): (&str, Option<&str>),
+        of: (&str, Option<&str>),
         wall: i64,
         before: Duration,
         after: Duration,
         limit: usize,
     ) -> Vec<LogEntry> {
         let window = wall.saturating_sub(to_millis(before))..=wall.saturating_add(to_millis(after));
+        self.happened(of, |item| window.contains(&item.wall), limit)
+    }
+
+    /// What happened to a service, or to one of its backends, in the time that led to `now`, however the wall clock was
+    /// set meanwhile.
+    pub(crate) fn since(
+        &self,
+        of: (&str, Option<&str>),
+        since: Duration,
+        now: Stamp,
+        limit: usize,
+    ) -> Vec<LogEntry> {
+        let from = now.up_millis().saturating_sub(to_millis(since));
+        self.happened(of, |item| item.line >= from, limit)
+    }
+
+    fn happened(
+        &self,
+        (service, backend): (&str, Option<&str>),
+        is_meant: impl Fn(&Item) -> bool,
+        limit: usize,
+    ) -> Vec<LogEntry> {
         let matches = |item: &&Item| {
-            window.contains(&item.wall)
+            is_meant(item)
                 && !item.entry.event.is_summary()
                 && (item.entry.service.is_none() || about(&item.entry, Some(service), backend))
         };

@@ -163,6 +163,25 @@ fn a_clock_that_is_set_changes_no_order_and_is_told() {
 }
 
 #[test]
+fn what_led_to_now_does_not_mind_a_clock_that_was_set() {
+    for set in [-3_600_000, -60_000, 3_600_000] {
+        let mut history = History::open(None, 1 << 20, at(0));
+        history.started(false, at(0));
+        let later = |up: u64| Stamp { wall: at(up).wall + set, ..at(up) };
+        history.observed(vec![state(None, BackendState::Up, "long ago")], at(100));
+        history.observed(vec![state(Some(BackendState::Up), BackendState::Down, "no answer")], at(190));
+        history.observed(vec![ring(), summary(1)], later(200));
+        let since = |seconds| {
+            let events = history.since(("mqtt", None), Duration::from_secs(seconds), later(210), 9);
+            events.into_iter().map(|entry| entry.up_seconds).collect::<Vec<_>>()
+        };
+        assert_eq!(since(15), [200.0, 200.0], "the clock and the ring, with {set}");
+        assert_eq!(since(30), [190.0, 200.0, 200.0], "{set}");
+        assert_eq!(since(4000).len(), 5, "{set}");
+    }
+}
+
+#[test]
 fn a_moment_is_answered_with_states_scores_and_the_ring() {
     let mut history = History::open(None, 1 << 20, at(0));
     history.started(false, at(0));
