@@ -33,20 +33,30 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    fn note(&mut self, found: &Discovered, vips: &BTreeSet<IpAddr>) {
-        let homeless = found.homeless.iter().filter(|vip| vips.contains(vip));
-        let warnings: Vec<String> = homeless.map(homeless_vip).collect();
+    fn note(&mut self, found: &Discovered, config: &Config) {
+        let configured = vips(config);
+        let ours = |vip: &&IpAddr| configured.contains(*vip);
+        let mut warnings: Vec<String> = found.homeless.iter().filter(ours).map(homeless).collect();
+        if config.datapath.interfaces.is_empty() {
+            warnings.extend(found.placeless.iter().filter(ours).map(placeless));
+        }
         warnings.iter().filter(|one| !self.warnings.contains(one)).for_each(|one| warn!("{one}"));
         self.warnings = warnings;
         self.looked = Some(clock::now());
     }
 }
 
-fn homeless_vip(vip: &IpAddr) -> String {
+fn homeless(vip: &IpAddr) -> String {
     format!(
-        "no interface holds the VIP {vip}: packets arrive only if a router sends them here, by an interface that \
-         datapath.interfaces names; otherwise add it with: ip addr add {vip} dev INTERFACE (not lo, which does not tell \
-         where packets come in)"
+        "no interface holds the VIP {vip}: packets arrive only if a router sends them here; otherwise add it with: \
+         ip addr add {vip} dev INTERFACE"
+    )
+}
+
+fn placeless(vip: &IpAddr) -> String {
+    format!(
+        "the VIP {vip} is on lo or a dummy, which does not tell where packets come in: name those interfaces in \
+         datapath.interfaces"
     )
 }
 
@@ -66,7 +76,7 @@ impl Agent {
         for backend in &found.unreachable {
             warn!("no route leads to backend {backend}: add one, or correct its address");
         }
-        self.reach.note(&found, &configured);
+        self.reach.note(&found, config);
         if !config.datapath.interfaces.is_empty() {
             return Ok(config.datapath.interfaces.clone());
         }
@@ -107,7 +117,7 @@ impl Agent {
         let configured = vips(&self.config);
         match blocking(|| discover(&mut Net::open()?, &as_list(&configured), &[])) {
             Ok(found) => {
-                self.reach.note(&found, &configured);
+                self.reach.note(&found, &self.config);
                 if self.config.datapath.interfaces.is_empty() {
                     self.take_in(found.interfaces);
                 }

@@ -156,6 +156,7 @@ fn interfaces_are_discovered() {
         let found = discover(&mut net, &vips, &parse(&["10.9.0.2", "203.0.113.1"])).unwrap();
         assert_eq!(found.interfaces, ["two", "one"]);
         assert_eq!(found.homeless, parse(&["192.0.2.3", "10.9.0.200"]));
+        assert_eq!(found.placeless, parse(&["192.0.2.2"]));
         assert_eq!(found.unreachable, parse(&["203.0.113.1"]));
     });
 }

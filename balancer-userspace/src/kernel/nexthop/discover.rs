@@ -16,14 +16,16 @@ pub struct Discovered {
     pub interfaces: Vec<String>,
     /// VIPs that no interface holds.
     pub homeless: Vec<IpAddr>,
+    /// VIPs that only the loopback interface or a dummy holds, which does not tell where packets come in.
+    pub placeless: Vec<IpAddr>,
     /// Backends that no route leads to.
     pub unreachable: Vec<IpAddr>,
 }
 
 /// Finds the interfaces that hold the VIPs, and those that the routes to the backends leave by.
 ///
-/// A VIP that no interface holds is expected where its network is. The loopback one does not count as one: its addresses do
-/// not tell where packets come in. Nor do devices that are not Ethernet, whose packets the program cannot read.
+/// A VIP that no interface holds is expected where its network is. Devices that are not Ethernet are left out: the program
+/// cannot read their packets.
 ///
 /// # Errors
 ///
@@ -32,9 +34,8 @@ pub fn discover(net: &mut Net, vips: &[IpAddr], backends: &[IpAddr]) -> Result<D
     let (links, addresses) = (net.links()?, net.addresses()?);
     let mut found = Discovered::default();
     for vip in vips {
-        let tells = |index: u32| find(&links, index).is_none_or(|link| link.name != LOOPBACK);
-        let holders = addresses.iter().filter(|(index, address)| address == vip && tells(*index));
-        let holders: Vec<u32> = holders.map(|(index, _)| *index).collect();
+        let holders: Vec<u32> =
+            addresses.iter().filter(|(_, address)| address == vip).map(|(index, _)| *index).collect();
         if holders.is_empty() {
             found.homeless.push(*vip);
             // On-link, although nobody answers for it: clients come in there.
@@ -43,6 +44,9 @@ pub fn discover(net: &mut Net, vips: &[IpAddr], backends: &[IpAddr]) -> Result<D
             {
                 found.add(&links, route.ifindex);
             }
+        }
+        if !holders.is_empty() && !holders.iter().any(|index| find(&links, *index).is_some_and(receives)) {
+            found.placeless.push(*vip);
         }
         for index in holders {
             found.add(&links, index);
@@ -57,11 +61,16 @@ pub fn discover(net: &mut Net, vips: &[IpAddr], backends: &[IpAddr]) -> Result<D
     Ok(found)
 }
 
+/// Whether packets of other hosts come in by an interface.
+fn receives(link: &Link) -> bool {
+    link.name != LOOPBACK && link.kind.as_deref() != Some("dummy")
+}
+
 impl Discovered {
     fn add(&mut self, links: &[Link], index: u32) {
         if let Some(link) = find(links, index) {
             let (base, _) = base(links, link);
-            if base.name != LOOPBACK && base.mac.is_some() && !self.interfaces.contains(&base.name) {
+            if receives(base) && base.mac.is_some() && !self.interfaces.contains(&base.name) {
                 self.interfaces.push(base.name.clone());
             }
         }
