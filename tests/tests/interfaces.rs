@@ -317,7 +317,15 @@ fn an_address_that_moves_to_another_interface_takes_it_in() {
         Ok(())
     })
     .unwrap();
-    open(&lab);
+    let flows = open(&lab);
+
+    // With another gateway for a while.
+    lab.gateway.ip(&[format!("addr del {VIP4}/32 dev wan0")]).unwrap();
+    let mut weighted = found_out(&lab);
+    weighted.service[0].backend[0].weight = Some(50);
+    agent.reload(&weighted).unwrap();
+    assert!(index(&agent, "wan0").is_some());
+    echo(&flows);
 }
 
 #[test]

@@ -85,8 +85,10 @@ impl Agent {
         from.extend(self.registry.services().map(|(vip, _)| vip.ip()));
         to.extend(self.registry.backends().map(|(_, address, ..)| address.ip()));
         let all = blocking(|| discover(&mut Net::open()?, &as_list(&from), &as_list(&to)))?;
+        let lacks =
+            [&all.homeless, &all.placeless, &all.unreachable].iter().any(|lacking| !lacking.is_empty());
         let mut chosen = all.interfaces;
-        for name in blocking(|| self.kept())? {
+        for name in blocking(|| self.kept(lacks))? {
             if !chosen.contains(&name) {
                 chosen.push(name);
             }
@@ -99,13 +101,14 @@ impl Agent {
         Ok(chosen)
     }
 
-    /// Interfaces that the program runs on and that are down: their routes are away with them.
-    fn kept(&self) -> Result<Vec<String>, Error> {
+    /// Interfaces that the program runs on and that are down: their routes are away with them. All that it runs on while
+    /// somebody is out of reach: a VIP may be with another gateway and come back.
+    fn kept(&self, all: bool) -> Result<Vec<String>, Error> {
         let links = Net::open()?.links()?;
         let running = self.datapath.running()?;
-        let is_down = |link: &&Link| !(link.up && link.carrier);
-        let down = links.iter().filter(|link| running.iter().any(|one| one.ifindex == link.index));
-        Ok(down.filter(is_down).map(|link| link.name.clone()).collect())
+        let is_kept = |link: &&Link| all || !(link.up && link.carrier);
+        let running = links.iter().filter(|link| running.iter().any(|one| one.ifindex == link.index));
+        Ok(running.filter(is_kept).map(|link| link.name.clone()).collect())
     }
 
     /// Looks whether interfaces hold the VIPs, and takes interfaces in that have become the way of packets.
