@@ -116,7 +116,7 @@ impl Drain {
         self.settle(now);
     }
 
-    /// A probe could not tell what the broker asks for: the last answer holds for `patience` of them in a row.
+    /// A probe could not tell what the broker asks for: the last answer holds for `patience` of them.
     pub(crate) fn probe_unknown(&mut self, patience: u32, now: Moment) {
         let Some(wish) = &mut self.probe else { return };
         wish.unknown = wish.unknown.saturating_add(1);

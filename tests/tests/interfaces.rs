@@ -369,3 +369,28 @@ fn an_agent_that_starts_again_waits_for_an_interface_too() {
     })
     .unwrap();
 }
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn brokers_that_are_reached_by_another_interface_take_it_in() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let _servers = servers(&lab);
+    let agent = Agent::start(&lab, &found_out(&lab)).unwrap();
+    let old = open(&lab);
+    lab.gateway.ip(&["link del lan0".to_owned()]).unwrap();
+    wait_gone(&agent, "lan0");
+    let switch = lab.switch.name();
+    lab.gateway.ip(&[format!("link add lan1 type veth peer name gw0 netns {switch}")]).unwrap();
+    lab.switch.ip(&["link set gw0 master lan up".to_owned()]).unwrap();
+    let _pass = Pass::attach(&lab.switch, "gw0").unwrap();
+    lab.gateway.ip(&["addr add 10.71.0.1/24 dev lan1".to_owned(), "link set lan1 up".to_owned()]).unwrap();
+    until_ok("the interface to be taken in", PATIENCE, || {
+        let status = agent.control.status()?;
+        anyhow::ensure!(index(&agent, "lan1").is_some(), "{}", agent.log());
+        anyhow::ensure!(status.services.iter().all(|service| service.backends_up == 2));
+        Ok(())
+    })
+    .unwrap();
+    open(&lab);
+    echo(&old);
+}

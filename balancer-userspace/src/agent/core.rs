@@ -346,7 +346,8 @@ impl Agent {
                 self.purging.retain(|id| !gone.contains(id));
                 // A flow that began while the remains were removed keeps its backend.
                 let live = |id: &BackendId| self.counters.live(*id).map_or(1, |live| live);
-                let gone = gone.into_iter().filter(|id| live(id) == 0).collect();
+                // One that has been configured again stays.
+                let gone = self.registry.leaving().filter(|id| gone.contains(id) && live(id) == 0).collect();
                 if let Err(error) = blocking(|| self.keep_packets(&gone)) {
                     warn!("packets of backends that are gone are not counted any more: {error}");
                 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use balancer_control::Moment;
 use tracing::{info, warn};
 
@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::kernel::device::XdpFeatures;
 use crate::kernel::net::{Link, Net};
 use crate::kernel::nexthop::Problem;
-use crate::kernel::{Discovered, Error, discover};
+use crate::kernel::{Discovered, Error, discover, interface_index};
 
 /// Time from one look at the addresses to the next.
 const LOOK: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What addresses say, as last looked at.
 #[derive(Debug, Default)]
 pub(super) struct Reach {
-    /// VIPs that no interface holds, for people.
+    /// What is odd about where VIPs and backends are, for people.
     pub(super) warnings: Vec<String>,
     looked: Option<Moment>,
     /// Interfaces that could not be taken in.
@@ -40,9 +40,10 @@ impl Reach {
         if config.datapath.interfaces.is_empty() {
             warnings.extend(found.placeless.iter().filter(ours).map(placeless));
         }
+        // Later on the next hop of the backend tells.
+        warnings.extend(found.unreachable.iter().map(unreachable));
         warnings.iter().filter(|one| !self.warnings.contains(one)).for_each(|one| warn!("{one}"));
         self.warnings = warnings;
-        self.looked = Some(clock::now());
     }
 }
 
@@ -60,6 +61,10 @@ fn placeless(vip: &IpAddr) -> String {
     )
 }
 
+fn unreachable(backend: &IpAddr) -> String {
+    format!("no route leads to backend {backend}: add one, or correct its address")
+}
+
 fn vips(config: &Config) -> BTreeSet<IpAddr> {
     config.services.iter().map(|service| service.vip.ip()).collect()
 }
@@ -73,9 +78,6 @@ impl Agent {
         let mut to: BTreeSet<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
         let found = blocking(|| discover(&mut Net::open()?, &as_list(&configured), &as_list(&to)))
             .context("failed to look for the interfaces of the services")?;
-        for backend in &found.unreachable {
-            warn!("no route leads to backend {backend}: add one, or correct its address");
-        }
         self.reach.note(&found, config);
         if !config.datapath.interfaces.is_empty() {
             return Ok(config.datapath.interfaces.clone());
@@ -117,6 +119,7 @@ impl Agent {
         if self.reach.looked.is_some_and(|looked| now.since(looked) < LOOK) {
             return;
         }
+        self.reach.looked = Some(now);
         let configured = vips(&self.config);
         match blocking(|| discover(&mut Net::open()?, &as_list(&configured), &[])) {
             Ok(found) => {
@@ -140,20 +143,20 @@ impl Agent {
         new.retain(|name| !self.interfaces.contains(name));
         self.reach.refused.retain(|name| new.contains(name));
         for name in new {
-            let before = self.interfaces.clone();
-            self.interfaces.push(name.clone());
             let taken = self.suits(&name).and_then(|()| {
                 let mode = self.without_swap(self.config.datapath.mode);
-                self.run_on(&self.interfaces.clone(), mode).map_err(anyhow::Error::from)
+                let here =
+                    self.interfaces.iter().chain([&name]).filter(|name| interface_index(name).is_some());
+                self.run_on(&here.cloned().collect::<Vec<_>>(), mode).map_err(anyhow::Error::from)
             });
-            match taken {
-                Ok(()) => info!("interface {name} leads to services now, and runs the program too"),
-                Err(error) => {
-                    self.interfaces = before;
-                    if self.reach.refused.insert(name.clone()) {
-                        warn!("interface {name} leads to services now, and cannot be taken in: {error:#}");
-                    }
-                }
+            // Another one may have refused.
+            if taken.is_ok() || self.datapath.attached().iter().any(|one| one.interface == name) {
+                info!("interface {name} leads to services now, and runs the program too");
+                self.interfaces.push(name);
+            } else if let Err(error) = taken
+                && self.reach.refused.insert(name.clone())
+            {
+                warn!("interface {name} leads to services now, and cannot be taken in: {error:#}");
             }
         }
     }
@@ -163,6 +166,7 @@ impl Agent {
         let links = blocking(|| Net::open()?.links())?;
         let link = links.iter().find(|link| link.name == name).context("it is gone")?;
         link.mac.context("it is not Ethernet")?;
+        ensure!(link.kind.as_deref() != Some("dummy"), "packets that it is given go nowhere");
         let is_native = self.datapath.attached().iter().any(|one| one.native);
         match XdpFeatures::usable(link) {
             Ok(Some(features)) if is_native && !features.runs_the_program() => {

@@ -92,7 +92,7 @@ impl Agent {
         self.repeat_overrides();
         self.end_runs_of_removed_services();
         self.count();
-        // No score and no ring names a backend before the program knows it.
+        // No score and no ring of a service that the program knows names a backend before it knows that one too.
         if let Err(error) = blocking(|| self.write_layout()) {
             self.doubt = Some(error.to_string());
         }
@@ -100,7 +100,8 @@ impl Agent {
         self.watch();
         // A sweeper that has ended has said why.
         let _ = self.orders.send(Order::Timeouts(timeouts(&self.config.datapath)));
-        Ok(Reload { changes, warnings: self.warnings.clone() })
+        let warnings = self.warnings.iter().chain(&self.reach.warnings).cloned().collect();
+        Ok(Reload { changes, warnings })
     }
 
     /// Ends what the operator asked for of backends that are not configured any more.

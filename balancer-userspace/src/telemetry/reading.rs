@@ -22,9 +22,15 @@ impl Reading {
     pub(crate) fn warnings(&self) -> Self {
         let Sample { taken, resources, alarms, draining, .. } = &self.sample;
         let (taken, draining) = (*taken, *draining);
-        let (resources, alarms) = (resources.clone(), alarms.clone());
+        let (mut resources, alarms) = (resources.clone(), alarms.clone());
+        let known = resources.iter().any(|used| used.resource == Resource::Connections);
+        let full = self.sample.connections.zip(self.max_connections).filter(|_| !known);
+        let full = full.map(|(connections, most)| share(connections, most));
+        resources.extend(full.map(|used| ResourceUse { resource: Resource::Connections, used }));
         let sample = Sample { taken, resources, alarms, draining, ..Sample::default() };
-        Self { sample, max_connections: self.max_connections }
+        // Without connections of its own it limits those that another source tells.
+        let max_connections = self.max_connections.filter(|_| self.sample.connections.is_none());
+        Self { sample, max_connections }
     }
 }
 
@@ -181,6 +187,19 @@ mod tests {
         assert_eq!(sample.resources, [ResourceUse { resource: Resource::Connections, used: 0.9 }]);
         assert!(problems.is_empty());
         assert_eq!(share(1, 0), 1.0, "a limit of none is used up");
+    }
+
+    #[test]
+    fn a_connection_limit_that_is_reached_is_a_warning() {
+        let full = Reading {
+            max_connections: Some(10),
+            ..at(1, Sample { connections: Some(10), utilisation: Some(0.2), ..Sample::default() })
+        };
+        let other = at(2, Sample { utilisation: Some(0.5), ..Sample::default() });
+        let (sample, problems) = merge(vec![full.warnings(), other]);
+        assert_eq!(sample.resources, [ResourceUse { resource: Resource::Connections, used: 1.0 }]);
+        assert_eq!((sample.connections, sample.utilisation), (None, Some(0.5)));
+        assert!(problems.is_empty(), "{problems:?}");
     }
 
     #[test]

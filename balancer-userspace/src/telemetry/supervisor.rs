@@ -22,19 +22,21 @@ struct Polled {
     due: Instant,
     /// What it said when it failed last, repeated while it is not polled.
     problem: Option<String>,
-    /// What of its last good reading holds while it fails.
+    /// What of its last good reading holds until the next.
     warnings: Option<Reading>,
+    /// Whether the last poll gave a reading.
+    reads: bool,
 }
 
 impl Polled {
     const fn new(source: Source, due: Instant) -> Self {
-        Self { source, failures: 0, due, problem: None, warnings: None }
+        Self { source, failures: 0, due, problem: None, warnings: None, reads: false }
     }
 
-    /// What it last said against its broker, while it fails and as long as the controller would heed it.
+    /// What it last said against its broker, while it says nothing and not for ever.
     fn held(&self, now: Moment) -> Option<Reading> {
         let is_recent = |reading: &&Reading| now.since(reading.sample.taken) <= FORGET_AFTER;
-        self.warnings.as_ref().filter(|_| self.failures > 0).filter(is_recent).cloned()
+        self.warnings.as_ref().filter(|_| !self.reads).filter(is_recent).cloned()
     }
 }
 
@@ -125,7 +127,9 @@ async fn poll_one(
     if polled.due > start {
         return None;
     }
-    match polled.source.poll(now, config.timeout).await {
+    let polling = polled.source.poll(now, config.timeout).await;
+    polled.reads = polling.is_ok();
+    match polling {
         Ok(reading) => {
             (polled.failures, polled.problem, polled.due) = (0, None, start);
             polled.warnings = Some(reading.warnings());

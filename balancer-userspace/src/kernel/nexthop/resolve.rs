@@ -136,6 +136,7 @@ fn way(links: &[Link], route: Option<Route>, devices: &BTreeSet<u32>) -> Result<
     if !(top.up && top.carrier && base.up && base.carrier) {
         return Err(Problem::Down { interface });
     }
+    let Some(own) = top.mac else { return Err(Problem::NotEthernet { interface }) };
     if !devices.contains(&base.index) {
         let interface = base.name.clone();
         let carries = |link: &&Link| link.master == Some(base.index) && devices.contains(&link.index);
@@ -146,7 +147,6 @@ fn way(links: &[Link], route: Option<Route>, devices: &BTreeSet<u32>) -> Result<
             Problem::Bridged { interface, members }
         });
     }
-    let Some(own) = top.mac else { return Err(Problem::NotEthernet { interface }) };
     let mut vlan = VlanTags::NONE;
     for tag in tags {
         vlan = vlan.push_inner(tag).ok_or_else(|| Problem::TooManyTags { interface: interface.clone() })?;
