@@ -34,14 +34,15 @@ pub(super) struct Reach {
 
 impl Reach {
     fn note(&mut self, found: &Discovered, config: &Config) {
-        let configured = vips(config);
-        let ours = |vip: &&IpAddr| configured.contains(*vip);
+        let (vips, backends) = (vips(config), backends(config));
+        let ours = |vip: &&IpAddr| vips.contains(*vip);
         let mut warnings: Vec<String> = found.homeless.iter().filter(ours).map(homeless).collect();
         if config.datapath.interfaces.is_empty() {
             warnings.extend(found.placeless.iter().filter(ours).map(placeless));
         }
         // Later on the next hop of the backend tells.
-        warnings.extend(found.unreachable.iter().map(unreachable));
+        let lost = found.unreachable.iter().filter(|backend| backends.contains(*backend));
+        warnings.extend(lost.map(unreachable));
         warnings.iter().filter(|one| !self.warnings.contains(one)).for_each(|one| warn!("{one}"));
         self.warnings = warnings;
     }
@@ -69,27 +70,28 @@ fn vips(config: &Config) -> BTreeSet<IpAddr> {
     config.services.iter().map(|service| service.vip.ip()).collect()
 }
 
+fn backends(config: &Config) -> BTreeSet<IpAddr> {
+    let all = config.services.iter().flat_map(|service| &service.backends);
+    all.map(|backend| backend.address.ip()).collect()
+}
+
 impl Agent {
     /// The configured interfaces, or those that VIPs and backends are reached through, the ones included that are leaving; and
     /// those that the program runs on and that may be wanted again.
     pub(super) fn choose_interfaces(&mut self, config: &Config) -> Result<Vec<String>> {
-        let configured = vips(config);
-        let backends = config.services.iter().flat_map(|service| &service.backends);
-        let mut to: BTreeSet<IpAddr> = backends.map(|backend| backend.address.ip()).collect();
-        let found = blocking(|| discover(&mut Net::open()?, &as_list(&configured), &as_list(&to)))
+        // Flows of what is leaving go on.
+        let (mut from, mut to) = (vips(config), backends(config));
+        from.extend(self.registry.services().map(|(vip, _)| vip.ip()));
+        to.extend(self.registry.backends().map(|(_, address, ..)| address.ip()));
+        let found = blocking(|| discover(&mut Net::open()?, &as_list(&from), &as_list(&to)))
             .context("failed to look for the interfaces of the services")?;
         self.reach.note(&found, config);
         if !config.datapath.interfaces.is_empty() {
             return Ok(config.datapath.interfaces.clone());
         }
-        // Flows of what is leaving go on.
-        let mut from = configured;
-        from.extend(self.registry.services().map(|(vip, _)| vip.ip()));
-        to.extend(self.registry.backends().map(|(_, address, ..)| address.ip()));
-        let all = blocking(|| discover(&mut Net::open()?, &as_list(&from), &as_list(&to)))?;
         let lacks =
-            [&all.homeless, &all.placeless, &all.unreachable].iter().any(|lacking| !lacking.is_empty());
-        let mut chosen = all.interfaces;
+            [&found.homeless, &found.placeless, &found.unreachable].iter().any(|lacking| !lacking.is_empty());
+        let mut chosen = found.interfaces;
         for name in blocking(|| self.kept(lacks))? {
             if !chosen.contains(&name) {
                 chosen.push(name);

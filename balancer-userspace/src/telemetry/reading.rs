@@ -23,15 +23,30 @@ impl Reading {
         let Sample { taken, resources, alarms, draining, .. } = &self.sample;
         let (taken, draining) = (*taken, *draining);
         let (mut resources, alarms) = (resources.clone(), alarms.clone());
-        let known = resources.iter().any(|used| used.resource == Resource::Connections);
-        let full = self.sample.connections.zip(self.max_connections).filter(|_| !known);
-        let full = full.map(|(connections, most)| share(connections, most));
-        resources.extend(full.map(|used| ResourceUse { resource: Resource::Connections, used }));
+        if let Some(used) = self.connections_used() {
+            put(&mut resources, used);
+        }
         let sample = Sample { taken, resources, alarms, draining, ..Sample::default() };
         // Without connections of its own it limits those that another source tells.
         let max_connections = self.max_connections.filter(|_| self.sample.connections.is_none());
         Self { sample, max_connections }
     }
+
+    /// The use of connections, as it is told or else as it follows from their number and limit.
+    fn connections_used(&self) -> Option<ResourceUse> {
+        let told = self.sample.resources.iter().find(|used| used.resource == Resource::Connections);
+        let counted = || {
+            let (connections, most) = self.sample.connections.zip(self.max_connections)?;
+            Some(ResourceUse { resource: Resource::Connections, used: share(connections, most) })
+        };
+        told.copied().or_else(counted)
+    }
+}
+
+/// Tells the use of a resource, instead of what was told of it before.
+fn put(resources: &mut Vec<ResourceUse>, used: ResourceUse) {
+    resources.retain(|known| known.resource != used.resource);
+    resources.push(used);
 }
 
 /// One sample of several readings, in the order of the configuration: where two tell the same thing, the later one is
@@ -52,8 +67,7 @@ pub(crate) fn merge(readings: Vec<Reading>) -> (Sample, Vec<String>) {
         into.cluster_members = sample.cluster_members.or(into.cluster_members);
         into.node = sample.node.or_else(|| into.node.take());
         for used in sample.resources {
-            into.resources.retain(|known| known.resource != used.resource);
-            into.resources.push(used);
+            put(&mut into.resources, used);
         }
         into.alarms.retain(|(name, _)| !sample.alarms.iter().any(|(other, _)| other == name));
         into.alarms.extend(sample.alarms);
@@ -61,18 +75,12 @@ pub(crate) fn merge(readings: Vec<Reading>) -> (Sample, Vec<String>) {
         merged.max_connections = max_connections.or(merged.max_connections);
     }
     let mut problems = Vec::new();
-    if let Some(most) = merged.max_connections {
-        let known = merged.sample.resources.iter().any(|used| used.resource == Resource::Connections);
-        match merged.sample.connections {
-            _ if known => {}
-            Some(connections) => merged
-                .sample
-                .resources
-                .push(ResourceUse { resource: Resource::Connections, used: share(connections, most) }),
-            None => problems.push(format!(
-                "the limit of {most} connections cannot be watched: no source of this backend tells its connections"
-            )),
-        }
+    match (merged.connections_used(), merged.max_connections) {
+        (Some(used), _) => put(&mut merged.sample.resources, used),
+        (None, Some(most)) => problems.push(format!(
+            "the limit of {most} connections cannot be watched: no source of this backend tells its connections"
+        )),
+        (None, None) => {}
     }
     merged.sample.resources.sort_by_key(|used| used.resource);
     (merged.sample, problems)

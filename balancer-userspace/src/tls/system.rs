@@ -1,4 +1,4 @@
-//! The authorities of the system, read once for all clients, and again every few minutes: one that is added must not need a
+//! The authorities of the system, read once for all clients, and again every minute: one that is added must not need a
 //! restart, and one that is taken away is not believed for ever.
 
 use std::sync::Arc;

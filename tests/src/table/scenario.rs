@@ -242,19 +242,19 @@ impl Scenario {
     /// A packet of ours is discarded.
     pub fn dropped(&mut self, talk: &Talk, note: &str, packet: &Packet, outcome: Outcome) -> &mut Row {
         let ingress = if packet.destination == talk.vip { talk.client_hop } else { talk.reply_hop() }.ifindex;
-        self.discarded(talk.service, note, (packet, ingress), outcome)
+        self.discarded(talk.service, note, (packet.bytes(), ingress), outcome)
     }
 
     /// A packet from a backend's address on the clients' link is dropped, because there is a flow that it could be of.
     pub fn wrong_side(&mut self, talk: &Talk, note: &str, tcp: Tcp) -> &mut Row {
-        self.discarded(talk.service, note, (&talk.reply(tcp), CLIENTS), Outcome::DropOtherSide)
+        self.discarded(talk.service, note, (talk.reply(tcp).bytes(), CLIENTS), Outcome::DropOtherSide)
     }
 
     fn discarded(
         &mut self,
         service: u16,
         note: &str,
-        (packet, ingress): (&Packet, u32),
+        (frame, ingress): (Vec<u8>, u32),
         outcome: Outcome,
     ) -> &mut Row {
         assert_eq!(outcome.class(), Class::Drop, "{note}");
@@ -266,7 +266,7 @@ impl Scenario {
             traffic: None,
             counts: BTreeMap::new(),
         };
-        self.packet(note, packet.bytes(), ingress, expect)
+        self.packet(note, frame, ingress, expect)
     }
 
     /// A frame of somebody else goes to the host's stack as it came.

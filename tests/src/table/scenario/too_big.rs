@@ -1,10 +1,10 @@
 //! Errors by which routers tell that packets were too big.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::net::SocketAddr;
 
-use balancer_common::{abi::Hop, outcome::Outcome, path::Action, tables::Direction};
+use balancer_common::{abi::Hop, outcome::Outcome, tables::Direction};
 
-use super::{Expect, Output, Relative, Row, Scenario, shield::BACKEND};
+use super::{Relative, Row, Scenario, shield::BACKEND};
 use crate::{
     packet::{Ethernet, Network, Packet, Tcp, TooBig},
     table::{CLIENTS, Net, Talk, client_hop, server_hop},
@@ -127,15 +127,7 @@ impl Scenario {
 
     /// An error is discarded.
     pub(in crate::table) fn lost(&mut self, service: u16, note: &str, frame: Vec<u8>, outcome: Outcome) {
-        let expect = Expect {
-            outcome,
-            action: Action::Drop,
-            output: Output::Discarded,
-            service: Some(service),
-            traffic: None,
-            counts: BTreeMap::new(),
-        };
-        self.packet(note, frame, CLIENTS, expect);
+        self.discarded(service, note, (frame, CLIENTS), outcome);
     }
 
     /// The error about a client's packet reaches the client.
