@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must panic")]
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use balancer_tests::{
     agent::{Agent, Refusal},
-    lab::{Lab, LabOptions, PORT, VIP4},
+    lab::{Host, Lab, LabOptions, PORT, VIP4},
     plan::Plan,
     tcp::{Connection, EchoServer},
     wait::{PATIENCE, until_ok},
@@ -133,4 +137,42 @@ fn a_service_moves_to_another_vip_when_its_flows_have_ended() {
     agent.write(&here).unwrap();
     agent.start_again().unwrap();
     come_and_go(&lab, &agent, Lab::VIP4);
+}
+
+/// Opens one connection after the other until `done`; returns how many were opened, and what went wrong.
+fn keep_connecting(lab: &Lab, done: &AtomicBool) -> (usize, Vec<String>) {
+    let (mut opened, mut failed) = (0, Vec::new());
+    while !done.load(Ordering::Relaxed) {
+        match Connection::open(&lab.clients[0].netns, Lab::VIP4) {
+            Ok(_) => opened += 1,
+            Err(error) => failed.push(format!("{error:#}")),
+        }
+    }
+    (opened, failed)
+}
+
+/// Nobody probes them, so that they are in rotation from the first score on.
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn backends_that_are_new_at_a_start_refuse_no_connection() {
+    let lab = Lab::new(LabOptions { brokers: 3, clients: 1 }).unwrap();
+    let serve = |broker: &Host| EchoServer::start(&broker.netns, PORT, &broker.name).unwrap();
+    let _servers: Vec<EchoServer> = lab.brokers.iter().map(serve).collect();
+    let mut all = Plan::tcp(&lab, "adaptive");
+    all.service[0].health.kind = Some("none");
+    let mut one = all.clone();
+    one.service[0].backend.truncate(1);
+    let mut agent = Agent::start(&lab, &one).unwrap();
+    Connection::open(&lab.clients[0].netns, Lab::VIP4).unwrap();
+    let done = AtomicBool::new(false);
+    let (opened, failed) = std::thread::scope(|scope| {
+        let client = scope.spawn(|| keep_connecting(&lab, &done));
+        agent.kill().unwrap();
+        agent.write(&all).unwrap();
+        agent.start_again().unwrap();
+        done.store(true, Ordering::Relaxed);
+        client.join().unwrap()
+    });
+    assert!(failed.is_empty(), "{} of {} failed: {}", failed.len(), opened + failed.len(), failed[0]);
+    assert_eq!(agent.control.status().unwrap().backends.len(), 3);
 }

@@ -159,6 +159,15 @@ impl Agent {
         }
     }
 
+    /// Makes the maps follow another model: no score and no ring of a service that the program knows names a backend before
+    /// it knows that one too.
+    pub(super) fn fill_maps(&mut self) {
+        if let Err(error) = blocking(|| self.write_layout()) {
+            self.note_doubt(&error);
+        }
+        self.resync();
+    }
+
     /// Writes everything again.
     pub(super) fn resync(&mut self) {
         self.done.resyncs += 1;

@@ -92,11 +92,7 @@ impl Agent {
         self.repeat_overrides();
         self.end_runs_of_removed_services();
         self.count();
-        // No score and no ring of a service that the program knows names a backend before it knows that one too.
-        if let Err(error) = blocking(|| self.write_layout()) {
-            self.doubt = Some(error.to_string());
-        }
-        self.resync();
+        self.fill_maps();
         self.watch();
         // A sweeper that has ended has said why.
         let _ = self.orders.send(Order::Timeouts(timeouts(&self.config.datapath)));

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use balancer_control::Input;
+use balancer_common::abi::ServiceId;
 use balancer_control::controller::Controller;
 use balancer_control::journal::Journal;
+use balancer_control::{Input, ServiceSteering};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -30,8 +31,8 @@ use crate::history::History;
 use crate::kernel::announcements::Announcements;
 use crate::kernel::sweep::Sweeper;
 use crate::kernel::{
-    Datapath, Error, Flows, HopEvent, Notice, Object, Opened, PinState, Sizes, Targets, Watcher, cookies,
-    datapath, interface_index, pin_state,
+    Datapath, Error, Flows, HopEvent, Notice, Object, Opened, PinState, Sizes, Steering, Targets, Watcher,
+    cookies, datapath, interface_index, pin_state,
 };
 use crate::metrics;
 use crate::probe::ProbeEvent;
@@ -98,6 +99,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     let has_flows = |id| opened.maps.counters.of(&[id]).iter().any(|(.., live)| *live > 0);
     let registry = found.follow(&config, steering.service_limit(), has_flows)?;
     let (services, backends) = registry.added(&found);
+    let drawing = drawing(&steering, &registry, &services).context("failed to read how services draw")?;
     let mut counters = opened.maps.counters;
     blocking(|| counters.clear(&services, &backends)).context("failed to clear counters")?;
     let overrides = Overrides::load(&config.agent.socket).with_context(|| {
@@ -125,7 +127,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         watchers: Watchers::new(probes, samples),
         targets,
         orders,
-        drawing: BTreeMap::new(),
+        drawing,
         hops: BTreeMap::new(),
         silent: BTreeMap::new(),
         spells: Spells::default(),
@@ -167,6 +169,16 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         walks: walk_inbox,
     };
     Ok((agent, inputs))
+}
+
+/// How the services draw that an earlier agent has left in the maps: those of the registry that are not new.
+fn drawing(
+    steering: &Steering,
+    registry: &Registry,
+    new: &[ServiceId],
+) -> Result<BTreeMap<ServiceId, ServiceSteering>, Error> {
+    let left = registry.services().map(|(_, id)| id).filter(|id| !new.contains(id));
+    left.map(|id| Ok((id, steering.drawing(id)?))).collect()
 }
 
 /// Follows something for as long as the agent runs. What fails is begun anew.
@@ -214,7 +226,7 @@ impl Agent {
         self.repeat_overrides();
         self.count();
         blocking(|| self.keep_all_flows()).context("failed to write what is to be closed")?;
-        self.resync();
+        self.fill_maps();
         if let Some(problem) = &self.doubt {
             return Err(anyhow!("failed to fill the maps: {problem}"));
         }

@@ -48,6 +48,17 @@ pub(super) fn with_steering(service: Service, steering: &ServiceSteering) -> Ser
     }
 }
 
+/// What [`with_steering`] has put into a service.
+pub(super) fn steering_of(service: &Service) -> ServiceSteering {
+    let used = usize::from(service.n_standby).min(MAX_STANDBY);
+    ServiceSteering {
+        draw: service.draw(),
+        draws: service.draws,
+        adopt: service.flags & ServiceFlags::ADOPT != 0,
+        standby: service.standby[..used].to_vec(),
+    }
+}
+
 /// The endpoint maps and the port table of a layout.
 pub(super) struct Endpoints {
     pub(super) v4: Vec<(Endpoint4, Endpoint)>,

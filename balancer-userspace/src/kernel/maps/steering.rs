@@ -11,7 +11,7 @@ use balancer_common::abi::{
 use balancer_control::ServiceSteering;
 
 use super::MapSource;
-use super::layout::{Endpoints, Layout, add_endpoints, bytes, drop_endpoints, with_steering};
+use super::layout::{Endpoints, Layout, add_endpoints, bytes, drop_endpoints, steering_of, with_steering};
 use super::source::{Devices, NamedArray, NamedHash};
 use crate::kernel::{Error, sys};
 
@@ -147,6 +147,15 @@ impl Steering {
         let before = self.services.get(u32::from(service.0))?;
         let after = with_steering(before, steering);
         if after == before { Ok(()) } else { self.services.set(u32::from(service.0), &after) }
+    }
+
+    /// How a service that is in the maps draws candidates.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::service`].
+    pub fn drawing(&self, id: ServiceId) -> Result<ServiceSteering, Error> {
+        self.service(id).map(|service| steering_of(&service))
     }
 
     /// The service as the program sees it.
