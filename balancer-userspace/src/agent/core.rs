@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use balancer_common::abi::{BackendCounts, BackendId, Hop, Score, ServiceId, clock_from_seconds};
 use balancer_control::controller::Controller;
 use balancer_control::journal::Journal;
-use balancer_control::snapshot::BackendState;
 use balancer_control::{Command, Counts, Input, Moment, ServiceSteering};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
@@ -21,7 +20,7 @@ use super::reach::Reach;
 use super::registry::Registry;
 use super::shield::Segments;
 use super::spells::Spells;
-use super::sweeping::{Order, SweepEvent};
+use super::sweeping::Order;
 use super::watchers::{Watched, Watchers};
 use super::{Options, blocking, clock};
 use crate::api::BackendName;
@@ -284,25 +283,6 @@ impl Agent {
         }
     }
 
-    /// Asks for the remains of leaving backends that have drained to the end to be removed.
-    fn let_go(&mut self) {
-        let is_ready = |id: &BackendId| {
-            self.controller.state(*id) == Some(BackendState::Drained) && !self.purging.contains(id)
-        };
-        let ready: BTreeSet<BackendId> = self.registry.leaving().filter(is_ready).collect();
-        if !ready.is_empty() && self.orders.send(Order::Purge(ready.clone())).is_ok() {
-            self.purging.extend(ready);
-        }
-    }
-
-    /// Tells the sweeper who does not answer.
-    fn mind_down(&mut self) {
-        let down = self.controller.down();
-        if down != self.down && self.orders.send(Order::Down(down.clone())).is_ok() {
-            self.down = down;
-        }
-    }
-
     /// Applies hops, all that are waiting at once: each change costs a wait for packets.
     pub(super) fn hopped(&mut self, first: HopEvent, more: &mut mpsc::Receiver<HopEvent>) {
         let mut changed = Vec::new();
@@ -328,51 +308,6 @@ impl Agent {
     pub(super) fn forget_drawing(&mut self) {
         let services: BTreeSet<ServiceId> = self.registry.services().map(|(_, id)| id).collect();
         self.drawing.retain(|id, _| services.contains(id));
-    }
-
-    fn keep_packets(&mut self, gone: &BTreeSet<BackendId>) -> Result<(), Error> {
-        let gone = self.registry.backends().filter(|(_, _, id, ..)| gone.contains(id));
-        let gone: Vec<(ServiceId, BackendId)> = gone.map(|(service, _, id, ..)| (service, id)).collect();
-        gone.into_iter().try_for_each(|(service, id)| self.counters.keep_packets(service, id))
-    }
-
-    pub(super) fn swept(&mut self, event: SweepEvent) {
-        match event {
-            SweepEvent::Swept(report, took) => {
-                self.done.work.sweeps += 1;
-                self.done.work.sweep_seconds += took.as_secs_f64();
-                for (backend, by) in report.corrected {
-                    warn!("live count of {} was {by} too high and is corrected", self.name(backend));
-                }
-                let reclaimed: u64 = report.reclaimed.iter().sum();
-                if reclaimed > 0 {
-                    warn!(
-                        "{reclaimed} entries of flow tables, whose flows an agent that was killed had removed, are free again"
-                    );
-                }
-            }
-            SweepEvent::Purged(gone) => {
-                self.purging.retain(|id| !gone.contains(id));
-                // A flow that began while the remains were removed keeps its backend.
-                let live = |id: &BackendId| self.counters.live(*id).map_or(1, |live| live);
-                // One that has been configured again stays.
-                let gone = self.registry.leaving().filter(|id| gone.contains(id) && live(id) == 0).collect();
-                if let Err(error) = blocking(|| self.keep_packets(&gone)) {
-                    warn!("packets of backends that are gone are not counted any more: {error}");
-                }
-                self.registry.forget(&gone);
-                self.forget_drawing();
-                self.hops.retain(|id, _| !gone.contains(id));
-                self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
-                self.resync();
-                self.watch();
-            }
-            SweepEvent::Failed(error) => {
-                error!("flows could not be swept: {error}");
-                // Whatever was being purged is asked for again; purging twice does no harm.
-                self.purging.clear();
-            }
-        }
     }
 
     /// A backend as people name it.

@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use balancer_common::abi::BackendId;
+use balancer_common::abi::{BackendId, ServiceId};
+use balancer_control::Input;
+use balancer_control::snapshot::BackendState;
 use tokio::sync::mpsc as events;
+use tracing::{error, warn};
 
-use super::core::high;
+use super::core::{Agent, high};
+use super::{blocking, clock};
 use crate::kernel::sweep::{Report, Sweeper, Timeouts, purge};
-use crate::kernel::{self, Flows};
+use crate::kernel::{self, Error, Flows};
 
 /// Shortest time between two sweeps.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -41,7 +45,7 @@ pub(super) enum Order {
     Timeouts(Timeouts),
     /// These backends do not answer, and no others.
     Down(BTreeSet<BackendId>),
-    /// Backends that are leaving have no live flow: remove what is left of them.
+    /// Backends that are leaving have no live flow: remove what has ended of theirs.
     Purge(BTreeSet<BackendId>),
 }
 
@@ -50,8 +54,13 @@ pub(super) enum Order {
 pub(super) enum SweepEvent {
     /// One sweep, and how long it took.
     Swept(Report, Duration),
-    /// Nothing refers to these backends any more.
-    Purged(BTreeSet<BackendId>),
+    /// Removed what had ended of the flows of backends.
+    Purged {
+        /// All that it was asked for.
+        asked: BTreeSet<BackendId>,
+        /// Those that no flow refers to any more.
+        empty: BTreeSet<BackendId>,
+    },
     /// A map could not be read or written.
     Failed(String),
 }
@@ -165,13 +174,91 @@ fn rest(took: Duration, is_worth_it: bool) -> Duration {
     if is_worth_it { least } else { least.max(LONGEST.min(took * LONG_REST)) }
 }
 
-fn purged(flows: &mut Flows, backends: BTreeSet<BackendId>) -> SweepEvent {
-    for backend in &backends {
-        if let Err(error) = purge(flows, *backend) {
-            return SweepEvent::Failed(error.to_string());
+fn purged(flows: &mut Flows, asked: BTreeSet<BackendId>) -> SweepEvent {
+    let mut empty = BTreeSet::new();
+    for backend in &asked {
+        match purge(flows, *backend) {
+            Ok(0) => drop(empty.insert(*backend)),
+            Ok(_) => {}
+            Err(error) => return SweepEvent::Failed(error.to_string()),
         }
     }
-    SweepEvent::Purged(backends)
+    SweepEvent::Purged { asked, empty }
+}
+
+impl Agent {
+    /// Asks for the remains of leaving backends that have drained to the end to be removed.
+    pub(super) fn let_go(&mut self) {
+        let is_ready = |id: &BackendId| {
+            self.controller.state(*id) == Some(BackendState::Drained) && !self.purging.contains(id)
+        };
+        let ready: BTreeSet<BackendId> = self.registry.leaving().filter(is_ready).collect();
+        if !ready.is_empty() && self.orders.send(Order::Purge(ready.clone())).is_ok() {
+            self.purging.extend(ready);
+        }
+    }
+
+    /// Tells the sweeper who does not answer.
+    pub(super) fn mind_down(&mut self) {
+        let down = self.controller.down();
+        if down != self.down && self.orders.send(Order::Down(down.clone())).is_ok() {
+            self.down = down;
+        }
+    }
+
+    /// Forgets backends of which nothing is left in the flow tables.
+    fn forget_purged(&mut self, empty: &BTreeSet<BackendId>) {
+        // A flow that began while the remains were removed keeps its backend.
+        let live = |id: &BackendId| self.counters.live(*id).map_or(1, |live| live);
+        // One that has been configured again stays.
+        let gone: BTreeSet<_> =
+            self.registry.leaving().filter(|id| empty.contains(id) && live(id) == 0).collect();
+        if gone.is_empty() {
+            return;
+        }
+        if let Err(error) = blocking(|| self.keep_packets(&gone)) {
+            warn!("packets of backends that are gone are not counted any more: {error}");
+        }
+        self.registry.forget(&gone);
+        self.forget_drawing();
+        self.hops.retain(|id, _| !gone.contains(id));
+        self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
+        self.resync();
+        self.watch();
+    }
+
+    fn keep_packets(&mut self, gone: &BTreeSet<BackendId>) -> Result<(), Error> {
+        let gone = self.registry.backends().filter(|(_, _, id, ..)| gone.contains(id));
+        let gone: Vec<(ServiceId, BackendId)> = gone.map(|(service, _, id, ..)| (service, id)).collect();
+        gone.into_iter().try_for_each(|(service, id)| self.counters.keep_packets(service, id))
+    }
+
+    pub(super) fn swept(&mut self, event: SweepEvent) {
+        match event {
+            SweepEvent::Swept(report, took) => {
+                self.done.work.sweeps += 1;
+                self.done.work.sweep_seconds += took.as_secs_f64();
+                for (backend, by) in report.corrected {
+                    warn!("live count of {} was {by} too high and is corrected", self.name(backend));
+                }
+                let reclaimed: u64 = report.reclaimed.iter().sum();
+                if reclaimed > 0 {
+                    warn!(
+                        "{reclaimed} entries of flow tables, whose flows an agent that was killed had removed, are free again"
+                    );
+                }
+            }
+            SweepEvent::Purged { asked, empty } => {
+                self.purging.retain(|id| !asked.contains(id));
+                self.forget_purged(&empty);
+            }
+            SweepEvent::Failed(error) => {
+                error!("flows could not be swept: {error}");
+                // Whatever was being purged is asked for again; purging twice does no harm.
+                self.purging.clear();
+            }
+        }
+    }
 }
 
 #[cfg(test)]

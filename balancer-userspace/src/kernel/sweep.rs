@@ -168,20 +168,21 @@ fn reclaim<K: TableKey>(table: &FlowTable<K>, before: &mut BTreeSet<u32>, now: &
     table.reclaim(&again)
 }
 
-/// Removes all flows of a backend, so that its id can be given to another. Returns how many there were.
+/// Removes all flows of a backend that have ended, so that its id can be given to another. Returns how many live ones it has:
+/// those stay, as it may have been taken back since somebody asked.
 ///
 /// # Errors
 ///
 /// When a map cannot be read or written. What was removed until then is counted.
 pub fn purge(flows: &mut Flows, backend: BackendId) -> Result<u64, Error> {
     let mut numbers = [Vec::new(), Vec::new()];
-    let is_theirs = |flow: &Flow| flow.state.backend() == backend;
-    walk(flows, |table, number, flow| numbers[table].extend(is_theirs(flow).then_some(number)))?;
+    let has_ended = |flow: &Flow| flow.state.backend() == backend && !flow.state.is_live();
+    let walk = walk(flows, |table, number, flow| numbers[table].extend(has_ended(flow).then_some(number)))?;
     let mut report = Report::default();
-    let check = |flow: &Flow| is_theirs(flow).then_some(Expiry::Purged);
+    let check = |flow: &Flow| has_ended(flow).then_some(Expiry::Purged);
     remove(flows, |flows| &flows.v4, &numbers[0], check, &mut report)?;
     remove(flows, |flows| &flows.v6, &numbers[1], check, &mut report)?;
-    Ok(report.removed.values().sum())
+    Ok(walk.live.get(usize::from(backend.0)).copied().unwrap_or(0))
 }
 
 /// Visits all flows, with the table (0 for IPv4, 1 for IPv6) and the number of the entry that each is in.

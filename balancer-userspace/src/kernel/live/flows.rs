@@ -2,11 +2,12 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use aya::maps::{Array, Map};
+use aya::maps::{Array, Map, PerCpuArray, PerCpuValues};
 use balancer_common::abi::{
     BackendCounts, BackendId, Flow, FlowEntry, FlowKey4, FlowKey6, FlowState, MAX_BACKENDS, ServiceId,
-    TableUse, names,
+    TableUse, Traffic, names,
 };
+use balancer_common::outcome::Outcome;
 
 use super::{Site, in_namespace};
 use crate::kernel::maps::{Counters, FlowKey, Flows, MapSource as _};
@@ -275,21 +276,53 @@ fn an_entry_without_a_flow_is_given_back() {
 
 #[test]
 #[ignore = "needs root and BPF"]
-fn purging_forgets_one_backend_alone() {
+fn purging_takes_what_has_ended_of_one_backend_alone() {
     in_namespace(|| {
         let site = Site::new();
         let (mut flows, counters, mut program) = setup(&site);
-        let other = Flow { state: FlowState::open(BackendId(4), 1), ..flow(0, 0) };
-        flows.v4.insert(&key(1), &flow(0, 0)).unwrap();
-        flows.v4.insert(&key(2), &flow(FlowState::CLOSED, 0)).unwrap();
+        let other = Flow { state: FlowState::open(BackendId(4), 1), ..flow(FlowState::CLOSED, 0) };
+        flows.v4.insert(&key(1), &flow(FlowState::CLOSED, 0)).unwrap();
+        flows.v4.insert(&key(2), &flow(0, 0)).unwrap();
         flows.v4.insert(&key(3), &other).unwrap();
         program.count(2, 1, [3, 0]);
         let front = usize::from(BACKEND.0) + 1;
         assert_eq!(counters.backends(front)[front - 1].1, counters.live(BACKEND).unwrap());
-        assert_eq!(purge(&mut flows, BACKEND).unwrap(), 2);
-        assert_eq!(counters.live(BACKEND).unwrap(), 0);
-        let all = counters.backends(usize::MAX);
-        assert_eq!((all.len(), all[front - 1].1), (MAX_BACKENDS, 0));
+        // It was taken back after somebody had asked, and a client has come.
+        assert_eq!(purge(&mut flows, BACKEND).unwrap(), 1);
+        assert_eq!(flows.v4.get(&key(1)).unwrap(), None);
+        assert_eq!(flows.v4.get(&key(2)).unwrap(), Some(flow(0, 0)));
         assert_eq!(flows.v4.get(&key(3)).unwrap(), Some(other));
+        assert_eq!(counters.live(BACKEND).unwrap(), 1);
+        let all = counters.backends(usize::MAX);
+        assert_eq!((all.len(), all[front - 1].1), (MAX_BACKENDS, 1));
+
+        flows.v4.insert(&key(2), &flow(FlowState::CLOSED, 0)).unwrap();
+        assert_eq!(purge(&mut flows, BACKEND).unwrap(), 0);
+        assert_eq!(flows.v4.get(&key(2)).unwrap(), None);
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn packets_of_a_backend_that_is_gone_are_kept_once() {
+    in_namespace(|| {
+        let site = Site::new();
+        let (_, mut counters, _) = setup(&site);
+        let service = ServiceId(1);
+        let map = Map::from_map_data(site.pin_dir.open(names::TRAFFIC).unwrap()).unwrap();
+        let mut traffic: PerCpuArray<_, Traffic> = map.try_into().unwrap();
+        let cpus = traffic.get(&u32::from(BACKEND.0), 0).unwrap().len() as u64;
+        let each = vec![Traffic { packets_in: 7, packets_out: 5, ..Traffic::default() }; cpus as usize];
+        traffic.set(u32::from(BACKEND.0), PerCpuValues::try_from(each).unwrap(), 0).unwrap();
+        let kept = |counters: &Counters| {
+            [Outcome::ForwardRequest, Outcome::ForwardReply]
+                .map(|outcome| counters.outcome(service, outcome).unwrap())
+        };
+        counters.keep_packets(service, BACKEND).unwrap();
+        assert_eq!(kept(&counters), [7 * cpus, 5 * cpus]);
+        // The agent was killed before it could forget the backend, and the next one finds it again.
+        assert_eq!(counters.traffic(BACKEND).unwrap(), Traffic::default());
+        counters.keep_packets(service, BACKEND).unwrap();
+        assert_eq!(kept(&counters), [7 * cpus, 5 * cpus]);
     });
 }

@@ -153,7 +153,8 @@ impl Counters {
     }
 
     /// Keeps the packets of a backend that is about to be forgotten, so that those of its service do not become fewer: as the
-    /// outcomes that the program leaves to the backends' traffic.
+    /// outcomes that the program leaves to the backends' traffic. They are the backend's no longer: should it be found in the
+    /// maps all the same, by an agent that starts after this one was killed, none is counted twice.
     ///
     /// # Errors
     ///
@@ -165,7 +166,7 @@ impl Counters {
         {
             self.outcomes.change(outcome_of(service, outcome), |cpus| cpus[0] += packets)?;
         }
-        Ok(())
+        self.traffic.change(u32::from(id.0), |cpus| cpus.fill(Traffic::default()))
     }
 
     /// Use of the IPv4 and the IPv6 flow table.
