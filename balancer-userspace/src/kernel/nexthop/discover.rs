@@ -69,7 +69,7 @@ fn receives(link: &Link) -> bool {
 impl Discovered {
     fn add(&mut self, links: &[Link], index: u32) {
         if let Some(link) = find(links, index) {
-            let (base, _) = base(links, link);
+            let base = base(links, link);
             if receives(base) && base.mac.is_some() && !self.interfaces.contains(&base.name) {
                 self.interfaces.push(base.name.clone());
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use balancer_common::abi::{Hop, VlanTag, VlanTags};
+use balancer_common::abi::{Hop, VlanTags};
 use netlink_packet_route::neighbour::NeighbourState;
 
 use crate::kernel::net::{Link, Neighbour, Route};
@@ -132,12 +132,14 @@ fn way(links: &[Link], route: Option<Route>, devices: &BTreeSet<u32>) -> Result<
     }
     let top = find(links, route.ifindex).ok_or(Problem::NoRoute)?;
     let interface = top.name.clone();
-    let (base, tags) = base(links, top);
+    let layers = layers(links, top);
+    let base = layers.last().copied().unwrap_or(top);
     if !(top.up && top.carrier && base.up && base.carrier) {
         return Err(Problem::Down { interface });
     }
     let Some(own) = top.mac else { return Err(Problem::NotEthernet { interface }) };
-    if !devices.contains(&base.index) {
+    // The lowest sees the packets first, with the tags of those above.
+    let Some(lowest) = layers.iter().rposition(|layer| devices.contains(&layer.index)) else {
         let interface = base.name.clone();
         let carries = |link: &&Link| link.master == Some(base.index) && devices.contains(&link.index);
         let members: Vec<String> = links.iter().filter(carries).map(|link| link.name.clone()).collect();
@@ -146,28 +148,30 @@ fn way(links: &[Link], route: Option<Route>, devices: &BTreeSet<u32>) -> Result<
         } else {
             Problem::Bridged { interface, members }
         });
-    }
+    };
     let mut vlan = VlanTags::NONE;
-    for tag in tags {
+    // The device on top adds the innermost tag.
+    for tag in layers[..lowest].iter().rev().filter_map(|layer| layer.tag) {
         vlan = vlan.push_inner(tag).ok_or_else(|| Problem::TooManyTags { interface: interface.clone() })?;
     }
-    let hop = Hop { ifindex: base.index, own, vlan, ..Hop::UNKNOWN };
+    let hop = Hop { ifindex: layers[lowest].index, own, vlan, ..Hop::UNKNOWN };
     Ok(Way { hop, via: route.via, interface })
 }
 
-/// The device under a chain of VLAN devices, and their tags, outermost first. A device whose lower device is in another
-/// network namespace is its own base.
-pub(super) fn base<'a>(links: &'a [Link], top: &'a Link) -> (&'a Link, Vec<VlanTag>) {
-    let (mut link, mut tags) = (top, Vec::new());
-    while let Some(tag) = link.tag
-        && !link.below_elsewhere
-        && let Some(below) = link.below.and_then(|index| find(links, index))
-    {
-        // The device on top adds the innermost tag.
-        tags.insert(0, tag);
-        link = below;
-    }
-    (link, tags)
+/// A device and those below it, down through VLAN devices. One whose lower device is in another network namespace is the
+/// last.
+fn layers<'a>(links: &'a [Link], top: &'a Link) -> Vec<&'a Link> {
+    let below = |link: &&'a Link| {
+        let index = link.below.filter(|_| link.tag.is_some() && !link.below_elsewhere)?;
+        find(links, index)
+    };
+    // No chain is longer, whatever the kernel says.
+    std::iter::successors(Some(top), below).take(links.len()).collect()
+}
+
+/// The device under a chain of VLAN devices.
+pub(super) fn base<'a>(links: &'a [Link], top: &'a Link) -> &'a Link {
+    layers(links, top).last().copied().unwrap_or(top)
 }
 
 pub(super) fn find(links: &[Link], index: u32) -> Option<&Link> {

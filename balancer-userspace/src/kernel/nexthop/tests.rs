@@ -58,6 +58,20 @@ fn vlan_devices_become_tags_on_what_is_below() {
 }
 
 #[test]
+fn a_vlan_device_that_the_program_runs_on_gets_packets_without_its_tag() {
+    let links = [link(1, "lan0"), vlan(10, "lan0.5", 1, 0x88a8, 5), vlan(11, "lan0.5.7", 10, 0x8100, 7)];
+    let hop = |devices: &[u32]| {
+        let devices = devices.iter().copied().collect();
+        resolve(&links, through(11), neighbour(NeighbourState::Permanent), &devices).hop.unwrap()
+    };
+    assert_eq!((hop(&[11]).ifindex, hop(&[11]).vlan), (11, VlanTags::NONE));
+    let below = hop(&[10, 11]);
+    assert_eq!((below.ifindex, below.vlan.len()), (10, 1));
+    assert_eq!(below.vlan.outer(), Some(VlanTag { tpid: 0x8100, tci: 7 }));
+    assert_eq!((hop(&[1, 11]).ifindex, hop(&[1, 11]).vlan.len()), (1, 2));
+}
+
+#[test]
 fn neighbours_by_state() {
     let cases = [
         (NeighbourState::Reachable, true, false),
