@@ -1,13 +1,12 @@
 //! Questions to the kernel about interfaces, addresses, routes and neighbours (rtnetlink, blocking: the kernel answers
 //! while the request is being sent).
 
-use std::io;
+mod exchange;
+
 use std::net::IpAddr;
 
 use balancer_common::abi::VlanTag;
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, VlanProtocol,
@@ -18,8 +17,8 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use self::exchange::Exchange;
 use super::Error;
 
 /// A network interface.
@@ -85,8 +84,7 @@ pub struct Neighbour {
 /// A connection to the kernel. Belongs to the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Net {
-    socket: Socket,
-    sequence: u32,
+    exchange: Exchange,
 }
 
 impl Net {
@@ -96,14 +94,9 @@ impl Net {
     ///
     /// When the kernel refuses a netlink socket.
     pub fn open() -> Result<Self, Error> {
-        let connect = || {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind_auto()?;
-            socket.connect(&SocketAddr::new(0, 0))?;
-            Ok(socket)
-        };
-        let socket = connect().map_err(|source| Error::Netlink { what: "a netlink socket", source })?;
-        Ok(Self { socket, sequence: 0 })
+        let exchange =
+            Exchange::open().map_err(|source| Error::Netlink { what: "a netlink socket", source })?;
+        Ok(Self { exchange })
     }
 
     /// All interfaces.
@@ -201,54 +194,8 @@ impl Net {
         request: RouteNetlinkMessage,
         flags: u16,
     ) -> Result<Vec<RouteNetlinkMessage>, Error> {
-        self.exchange(request, flags).map_err(|source| Error::Netlink { what, source })
+        self.exchange.ask(&request, flags).map_err(|source| Error::Netlink { what, source })
     }
-
-    fn exchange(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-        // Only a dump ends with a mark of its own; an acknowledgement or a single answer ends by itself.
-        let dump = flags & NLM_F_DUMP == NLM_F_DUMP;
-        let mut answers = Vec::new();
-        loop {
-            let (datagram, _) = self.socket.recv_from_full()?;
-            if parse_answers(&datagram, self.sequence, &mut answers)? || (!dump && !answers.is_empty()) {
-                return Ok(answers);
-            }
-        }
-    }
-}
-
-/// Takes the messages out of one datagram. Returns whether the answer is complete.
-fn parse_answers(datagram: &[u8], sequence: u32, answers: &mut Vec<RouteNetlinkMessage>) -> io::Result<bool> {
-    let mut rest = datagram;
-    while !rest.is_empty() {
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
-        let length = message.header.length as usize;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        if message.header.sequence_number != sequence {
-            continue;
-        }
-        match message.payload {
-            NetlinkPayload::Done(_) => return Ok(true),
-            NetlinkPayload::Error(error) => {
-                return match error.code {
-                    None => Ok(true),
-                    Some(_) => Err(error.to_io()),
-                };
-            }
-            NetlinkPayload::InnerMessage(inner) => answers.push(inner),
-            NetlinkPayload::Noop | NetlinkPayload::Overrun(_) | _ => {}
-        }
-    }
-    Ok(false)
 }
 
 pub(super) const fn family(address: IpAddr) -> AddressFamily {
