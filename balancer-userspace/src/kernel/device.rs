@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_GENERIC};
 
+use super::Error;
 use super::net::Link;
 
 /// Commands of `linux/ethtool.h`.
@@ -136,6 +137,20 @@ impl Ethtool {
 /// Whether an interface is several that act as one.
 pub(super) fn is_bond(link: &Link) -> bool {
     link.kind.as_deref() == Some("bond")
+}
+
+/// Refuses what a driver would not, whether or not it runs there already: a bond's members would run the program, see
+/// [`XdpFeatures::usable`].
+///
+/// # Errors
+///
+/// [`Error::DriverRefuses`] for a bond in native mode.
+pub(super) fn may_run(link: &Link, native: bool) -> Result<(), Error> {
+    if native && is_bond(link) {
+        let source = io::Error::other("it is a bond, whose members would run the program");
+        return Err(Error::DriverRefuses { interface: link.name.clone(), source });
+    }
+    Ok(())
 }
 
 /// What a driver says of its XDP (`enum netdev_xdp_act`).
@@ -278,6 +293,10 @@ mod tests {
     fn nothing_of_a_bond_is_of_use() {
         let bond = Link { kind: Some("bond".to_owned()), ..Link::default() };
         assert_eq!(XdpFeatures::usable(&bond).unwrap().map(XdpFeatures::runs_the_program), Some(false));
+        let refusal = may_run(&bond, true).unwrap_err();
+        assert!(matches!(refusal, Error::DriverRefuses { .. }), "{refusal}");
+        may_run(&bond, false).unwrap();
+        may_run(&Link::default(), true).unwrap();
     }
 
     #[test]

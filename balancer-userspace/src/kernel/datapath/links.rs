@@ -11,7 +11,7 @@ use balancer_common::abi::names;
 
 use super::Attachment;
 use crate::config::AttachMode;
-use crate::kernel::device::{XdpFeatures, is_bond};
+use crate::kernel::device::{XdpFeatures, is_bond, may_run};
 use crate::kernel::net::{Link, Net};
 use crate::kernel::pins::{Pins, names_of_maps};
 use crate::kernel::{Error, Notice, sys};
@@ -79,6 +79,7 @@ pub(super) fn check(
     notices: &mut Vec<Notice>,
 ) -> Result<(), Error> {
     for link in look_up(interfaces)? {
+        may_run(&link, mode == AttachMode::Native)?;
         match (pinned_link(pins, &link, notices)?, mode) {
             (None, _) => is_free(&link)?,
             (Some(Running { native: true, .. }), AttachMode::Generic)
@@ -175,6 +176,7 @@ impl Placing<'_> {
     }
 
     fn place(&mut self, link: &Link, native: bool, can_swap: bool) -> Result<(), Error> {
+        may_run(link, native)?;
         match pinned_link(self.pins, link, self.notices)? {
             None => {
                 is_free(link)?;
@@ -221,10 +223,6 @@ impl Placing<'_> {
     fn create(&mut self, link: &Link, native: bool) -> Result<(), Error> {
         let flag = if native { sys::XdpFlag::Native } else { sys::XdpFlag::Generic };
         let interface = link.name.clone();
-        if native && is_bond(link) {
-            let source = io::Error::other("it is a bond, whose members would run the program");
-            return Err(Error::DriverRefuses { interface, source });
-        }
         let fd = sys::link_create(self.fd, link.index, flag).map_err(|source| {
             let interface = interface.clone();
             if native && is_refusal_of_driver(&source) {
