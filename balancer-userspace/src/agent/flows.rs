@@ -49,9 +49,10 @@ impl Agent {
     /// The ids that a filter's names stand for.
     fn wanted(&self, filter: &FlowFilter) -> Result<Wanted, ApiError> {
         let service = filter.service.as_ref().map(|name| {
-            let service = self.config.services.iter().find(|service| service.name == *name);
-            let id = service.and_then(|service| self.registry.service_id(service.vip));
-            id.ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("no service {name}")))
+            let named = self.registry.service_names().find(|(_, other)| other == name);
+            named
+                .map(|(id, _)| id)
+                .ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("no service {name}")))
         });
         let backends = filter.backend.as_ref().map(|name| {
             let named = self.registry.backends().filter(|(_, _, _, other, _)| other == name);
@@ -67,12 +68,8 @@ impl Agent {
     }
 
     fn names(&self) -> Names {
-        let name = |vip| {
-            let named = self.config.services.iter().find(|service| service.vip == vip);
-            named.map_or_else(|| vip.to_string(), |service| service.name.clone())
-        };
         Names {
-            services: self.registry.services().map(|(vip, id)| (id, name(vip))).collect(),
+            services: self.registry.service_names().map(|(id, name)| (id, name.to_owned())).collect(),
             backends: self.registry.backends().map(|(_, _, id, name, _)| (id, name.to_owned())).collect(),
         }
     }

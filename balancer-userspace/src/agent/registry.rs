@@ -14,12 +14,19 @@ use crate::config::{Config, seed};
 /// Ids in use.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Registry {
-    services: BTreeMap<SocketAddr, ServiceId>,
-    /// Those of the configuration, which stay although they have no backend.
-    configured: BTreeSet<ServiceId>,
+    services: BTreeMap<SocketAddr, Known>,
     backends: BTreeMap<(ServiceId, SocketAddr), Entry>,
     /// Where the search for a free backend id begins: ids are used in turn, so that one is not used again at once.
     next: u16,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    id: ServiceId,
+    /// The last name it had in a configuration.
+    name: String,
+    /// Whether it is in the configuration, and stays although it has no backend.
+    configured: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +84,8 @@ impl Registry {
         let mut registry = Self::default();
         for (address, endpoint) in endpoints {
             if endpoint.is_service() {
-                registry.services.insert(*address, endpoint.service);
+                let name = address.to_string();
+                registry.services.insert(*address, Known { id: endpoint.service, name, configured: false });
             } else {
                 let entry = Entry::new(endpoint.backend, address.to_string(), true);
                 registry.backends.insert((endpoint.service, *address), entry);
@@ -96,10 +104,9 @@ impl Registry {
     ) -> Result<Self, RegistryError> {
         let mut next = self.clone();
         next.backends.values_mut().for_each(|entry| entry.leaving = true);
-        next.configured.clear();
+        next.services.values_mut().for_each(|known| known.configured = false);
         for service in &config.services {
-            let id = next.service(service.vip, limit)?;
-            next.configured.insert(id);
+            let id = next.service(service.vip, &service.name, limit)?;
             for backend in &service.backends {
                 let entry = next.backend(id, backend.address)?;
                 entry.name.clone_from(&backend.name);
@@ -114,6 +121,13 @@ impl Registry {
 
     /// A name is that of who is configured under it: one that is leaving goes by its address then.
     fn give_names_up(&mut self) {
+        let configured = self.services.values().filter(|known| known.configured);
+        let taken: BTreeSet<String> = configured.map(|known| known.name.clone()).collect();
+        for (vip, known) in &mut self.services {
+            if !known.configured && taken.contains(&known.name) {
+                known.name = vip.to_string();
+            }
+        }
         let mut taken: BTreeSet<(ServiceId, String)> = BTreeSet::new();
         for ((service, _), entry) in self.backends.iter().filter(|(_, entry)| !entry.leaving) {
             taken.insert((*service, entry.name.clone()));
@@ -125,14 +139,11 @@ impl Registry {
         }
     }
 
-    fn service(&mut self, vip: SocketAddr, limit: u32) -> Result<ServiceId, RegistryError> {
-        if let Some(id) = self.services.get(&vip) {
-            return Ok(*id);
-        }
-        let used: BTreeSet<u16> = self.services.values().map(|id| id.0).collect();
+    fn service(&mut self, vip: SocketAddr, name: &str, limit: u32) -> Result<ServiceId, RegistryError> {
+        let used: BTreeSet<u16> = self.services.values().map(|known| known.id.0).collect();
         let free = (0..limit.min(u32::from(u16::MAX)) as u16).find(|id| !used.contains(id));
-        let id = ServiceId(free.ok_or(RegistryError::Services { limit })?);
-        self.services.insert(vip, id);
+        let id = self.service_id(vip).or(free.map(ServiceId)).ok_or(RegistryError::Services { limit })?;
+        self.services.insert(vip, Known { id, name: name.to_owned(), configured: true });
         Ok(id)
     }
 
@@ -162,7 +173,7 @@ impl Registry {
                 continue;
             }
             if has_flows(entry.id) {
-                let vip = self.services.iter().find(|(_, id)| *id == service).map(|(vip, _)| *vip);
+                let vip = self.services.iter().find(|(_, known)| known.id == *service).map(|(vip, _)| *vip);
                 let vip = vip.expect("a backend's service is registered");
                 return Err(RegistryError::Busy { address: *address, vip });
             }
@@ -171,13 +182,15 @@ impl Registry {
         Ok(())
     }
 
-    fn vip(&self, id: ServiceId) -> Option<SocketAddr> {
-        self.services.iter().find(|(_, other)| **other == id).map(|(vip, _)| *vip)
+    /// The VIP of a service that is registered, and its name.
+    fn identity(&self, id: ServiceId) -> (SocketAddr, &str) {
+        let found = self.services.iter().find(|(_, known)| known.id == id);
+        found.map(|(vip, known)| (*vip, known.name.as_str())).expect("a backend's service is registered")
     }
 
     /// The id of a service.
     pub(super) fn service_id(&self, vip: SocketAddr) -> Option<ServiceId> {
-        self.services.get(&vip).copied()
+        self.services.get(&vip).map(|known| known.id)
     }
 
     /// The id of a backend.
@@ -187,7 +200,12 @@ impl Registry {
 
     /// Every service: VIP and id.
     pub(super) fn services(&self) -> impl Iterator<Item = (SocketAddr, ServiceId)> {
-        self.services.iter().map(|(vip, id)| (*vip, *id))
+        self.services.iter().map(|(vip, known)| (*vip, known.id))
+    }
+
+    /// The names of all services, those included that were removed and have flows.
+    pub(super) fn service_names(&self) -> impl Iterator<Item = (ServiceId, &str)> {
+        self.services.values().map(|known| (known.id, known.name.as_str()))
     }
 
     /// Every backend: service, address, id, name, and whether it is leaving.
@@ -207,7 +225,7 @@ impl Registry {
     pub(super) fn added(&self, before: &Self) -> (Vec<ServiceId>, Vec<BackendId>) {
         let services = self.services.iter().filter(|(vip, _)| !before.services.contains_key(vip));
         let backends = self.backends.iter().filter(|(key, _)| !before.backends.contains_key(key));
-        (services.map(|(_, id)| *id).collect(), backends.map(|(_, entry)| entry.id).collect())
+        (services.map(|(_, known)| known.id).collect(), backends.map(|(_, entry)| entry.id).collect())
     }
 
     /// Backends that are leaving.
@@ -224,7 +242,7 @@ impl Registry {
     /// Forgets services that are not configured and have no backend.
     fn forget_empty(&mut self) {
         let used: BTreeSet<ServiceId> = self.backends.keys().map(|(service, _)| *service).collect();
-        self.services.retain(|_, id| used.contains(id) || self.configured.contains(id));
+        self.services.retain(|_, known| used.contains(&known.id) || known.configured);
     }
 
     /// The controller's view: the configuration, and after it what is leaving.
@@ -250,7 +268,7 @@ impl Registry {
     fn removed_service(&self, id: ServiceId) -> ServiceSpec {
         ServiceSpec {
             id,
-            name: self.vip(id).map(|vip| vip.to_string()).unwrap_or_default(),
+            name: self.identity(id).1.to_owned(),
             policy: Policy::Maglev,
             draws: None,
             gateways: 1,
@@ -271,7 +289,7 @@ impl Registry {
         name: &str,
         address: SocketAddr,
     ) -> BackendSpec {
-        let vip = self.vip(service).expect("a backend's service is registered");
+        let (vip, _) = self.identity(service);
         BackendSpec {
             id,
             name: name.to_owned(),

@@ -48,6 +48,20 @@ fn a_backend_that_leaves_keeps_its_name_until_somebody_else_has_it() {
 }
 
 #[test]
+fn a_removed_service_keeps_its_name_until_somebody_else_has_it() {
+    let names = |registry: &Registry| -> Vec<String> {
+        registry.service_names().map(|(_, name)| name.to_owned()).collect()
+    };
+    let other = ("192.0.2.2", &["10.0.0.2"] as &[&str]);
+    let first = follow(&Registry::default(), &[(VIP, &["10.0.0.1"]), other]).unwrap();
+    let less = follow(&first, &[(VIP, &["10.0.0.1"])]).unwrap();
+    assert_eq!(names(&less), ["s0", "s1"]);
+    assert_eq!(less.model(&config(&[(VIP, &["10.0.0.1"])])).services[1].name, "s1");
+    let replaced = follow(&less, &[(VIP, &["10.0.0.1"]), ("192.0.2.3", &["10.0.0.3"])]).unwrap();
+    assert_eq!(names(&replaced), ["s0", "192.0.2.2:1883", "s1"]);
+}
+
+#[test]
 fn a_service_without_backends_is_gone_with_its_configuration() {
     let mut both = config(&[(VIP, &["10.0.0.1"]), ("192.0.2.2", &["10.0.0.2"])]);
     both.services[1].backends.clear();
