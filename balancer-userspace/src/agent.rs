@@ -64,8 +64,9 @@ pub struct Options {
 ///
 /// When the data path cannot be opened or attached, a socket cannot be listened on, or the sweeper dies.
 pub async fn run(options: Options, checked: Checked) -> Result<()> {
-    let (mut agent, mut inputs) = start::start(options, checked).await?;
+    // First: a start may take seconds, and whoever asks for a reload meanwhile is not to end the agent.
     let mut hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
+    let (mut agent, mut inputs) = start::start(options, checked).await?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let mut ticks = tokio::time::interval(agent.tick_period());
