@@ -1,6 +1,7 @@
 //! Interfaces that go and come back while the agent runs: a driver is loaded again, a modem is plugged in anew, somebody
 //! takes the program off. Nobody but the agent puts it back.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -120,9 +121,23 @@ impl Census {
     }
 }
 
+/// Gives interfaces their names of now, by those before. A name that has changed hands is there once.
+fn rename(interfaces: &mut Vec<String>, renamed: &[(String, String)]) {
+    for name in &mut *interfaces {
+        if let Some((_, now)) = renamed.iter().find(|(before, _)| before == name) {
+            name.clone_from(now);
+        }
+    }
+    let mut seen = BTreeSet::new();
+    interfaces.retain(|name| seen.insert(name.clone()));
+}
+
 impl Agent {
     /// Attaches the program again where an interface was made anew under its name, or somebody took it off.
     pub(super) fn mind_interfaces(&mut self, occasion: Occasion) {
+        if self.config.datapath.interfaces.is_empty() {
+            self.follow_names();
+        }
         let attached = self.datapath.attached().iter().filter(|one| self.datapath.still_runs(one));
         let census = Census::take(&self.interfaces, &attached.collect::<Vec<_>>(), interface_index);
         let refused = self.lost.as_ref().and_then(|lost| lost.refusal.as_ref());
@@ -131,6 +146,15 @@ impl Agent {
         } else if refused.is_none() {
             self.note_lost(census.lost(None));
         }
+    }
+
+    /// What was found out to lead to services is an interface, and not its name.
+    fn follow_names(&mut self) {
+        let renamed = self.datapath.follow_names();
+        for (before, name) in &renamed {
+            info!("interface {before} is called {name} now; the program has stayed on it");
+        }
+        rename(&mut self.interfaces, &renamed);
     }
 
     fn attach_anew(&mut self, census: &Census) {
@@ -200,6 +224,21 @@ mod tests {
             attached.map(|(name, ifindex)| Attachment { ifindex, interface: name.to_owned(), native: true });
         let index = |name: &str| now.iter().find(|(other, _)| *other == name).map(|(_, index)| *index);
         Census::take(&["wan0".to_owned(), "lan0".to_owned()], &attached.each_ref(), index)
+    }
+
+    #[test]
+    fn interfaces_are_followed_to_their_names_of_now() {
+        let followed = |renamed: &[(&str, &str)]| {
+            let mut interfaces = vec!["wan0".to_owned(), "lan0".to_owned()];
+            let renamed: Vec<_> =
+                renamed.iter().map(|(before, now)| ((*before).to_owned(), (*now).to_owned())).collect();
+            rename(&mut interfaces, &renamed);
+            interfaces.join(" ")
+        };
+        assert_eq!(followed(&[]), "wan0 lan0");
+        assert_eq!(followed(&[("lan0", "lan9"), ("other", "lan0")]), "wan0 lan9");
+        assert_eq!(followed(&[("lan0", "wan0"), ("wan0", "lan0")]), "lan0 wan0", "they have changed names");
+        assert_eq!(followed(&[("wan0", "lan0")]), "lan0", "the one that had the name is gone");
     }
 
     #[test]

@@ -242,6 +242,18 @@ impl Datapath {
         self.held.runs(attachment.ifindex)
     }
 
+    /// Follows interfaces that go by another name by now: the program has stayed where it is. Returns their names before and
+    /// after.
+    pub fn follow_names(&mut self) -> Vec<(String, String)> {
+        let mut renamed = Vec::new();
+        for one in self.attached.iter_mut().filter(|one| self.held.runs(one.ifindex)) {
+            if let Some(name) = sys::interface_name(one.ifindex).filter(|name| *name != one.interface) {
+                renamed.push((std::mem::replace(&mut one.interface, name.clone()), name));
+            }
+        }
+        renamed
+    }
+
     /// Where a program of ours runs, whoever has attached it.
     ///
     /// # Errors

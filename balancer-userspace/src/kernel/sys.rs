@@ -5,7 +5,7 @@
 pub(crate) mod bytes;
 pub(crate) mod memory;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
@@ -312,6 +312,18 @@ pub(crate) fn interface_index(name: &str) -> Option<u32> {
     // SAFETY: the name is a C string that lives during the call.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
     (index != 0).then_some(index)
+}
+
+/// The name of the interface of an index, if there is one in the network namespace of this thread.
+pub(crate) fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer is as long as any name with its end, and lives during the call.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    if found.is_null() {
+        return None;
+    }
+    let bytes = name.map(libc::c_char::cast_unsigned);
+    CStr::from_bytes_until_nul(&bytes).ok()?.to_str().ok().map(str::to_owned)
 }
 
 /// Raises the number of descriptors that this process may have to the most that it may raise it to.
