@@ -15,6 +15,7 @@ use balancer_tests::{
     tcp::{Connection, EchoServer},
     wait::{PATIENCE, until_ok},
 };
+use balancer_userspace::api::wire::BackendState;
 
 fn lab() -> Lab {
     Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap()
@@ -175,4 +176,23 @@ fn backends_that_are_new_at_a_start_refuse_no_connection() {
     });
     assert!(failed.is_empty(), "{} of {} failed: {}", failed.len(), opened + failed.len(), failed[0]);
     assert_eq!(agent.control.status().unwrap().backends.len(), 3);
+}
+
+#[test]
+#[ignore = "needs root and network namespaces: cargo xtask test"]
+fn a_drain_ends_when_a_start_finds_its_backend_removed() {
+    let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
+    let serve = |broker: &Host| EchoServer::start(&broker.netns, PORT, &broker.name).unwrap();
+    let _servers: Vec<EchoServer> = lab.brokers.iter().map(serve).collect();
+    let both = Plan::tcp(&lab, "adaptive");
+    let mut one = both.clone();
+    one.service[0].backend.truncate(1);
+    let mut agent = Agent::start(&lab, &both).unwrap();
+    agent.control.run(&["backend", "drain", "tcp4/broker1"]).unwrap();
+    agent.kill().unwrap();
+    agent.write(&one).unwrap();
+    agent.start_again().unwrap();
+    // It comes back as the configuration says, whatever was asked for before it left.
+    agent.reload(&both).unwrap();
+    agent.control.wait_state("tcp4", "broker1", BackendState::Up).unwrap();
 }

@@ -65,6 +65,11 @@ impl Discoveries {
         }
     }
 
+    /// Whether a service has a discovery that has not answered this agent yet.
+    pub(super) fn waits_for(&self, service: &str) -> bool {
+        self.rosters.get(service).is_some_and(|roster| roster.last_answer().is_none())
+    }
+
     /// Checks `checked` again, together with what was found. Of a service whose backends do not fit the file any more
     /// everything is forgotten until its next answer; those of the others stand.
     pub(super) fn fit(&mut self, checked: Checked) -> Checked {

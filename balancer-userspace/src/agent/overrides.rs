@@ -1,11 +1,14 @@
 //! What the operator asked for at run time: drains and weights. Kept beside the socket, so that they outlive the agent
 //! as the flows do; a reboot ends both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use tracing::{info, warn};
+
+use super::core::Agent;
 use super::keep;
 use crate::api::BackendName;
 use crate::files;
@@ -63,11 +66,11 @@ impl Overrides {
         self.store(entries)
     }
 
-    /// Ends the overrides of all backends but these, so that one that comes back later under an old name is as the
+    /// Ends the overrides of all backends but those that are known, so that one that comes back later under an old name is as the
     /// configuration says. Returns whose overrides ended.
-    pub(super) fn retain(&mut self, known: &BTreeSet<String>) -> std::io::Result<Vec<String>> {
+    fn retain(&mut self, is_known: impl Fn(&str) -> bool) -> std::io::Result<Vec<String>> {
         let (entries, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            self.entries.clone().into_iter().partition(|(name, _)| known.contains(name));
+            self.entries.clone().into_iter().partition(|(name, _)| is_known(name));
         if !ended.is_empty() {
             self.store(entries)?;
         }
@@ -78,6 +81,27 @@ impl Overrides {
         keep::write(&self.path, &entries)?;
         self.entries = entries;
         Ok(())
+    }
+}
+
+impl Agent {
+    /// Ends what the operator asked for of backends that are not configured any more. Those of a discovery are known with its
+    /// first answer.
+    pub(super) fn end_overrides(&mut self) {
+        let (services, discoveries) = (&self.config.services, &self.discoveries);
+        let is_known = |name: &str| {
+            let Some((service, backend)) = name.split_once('/') else { return false };
+            let service = services.iter().find(|one| one.name == service);
+            service.is_some_and(|service| {
+                service.backends.iter().any(|one| one.name == backend) || discoveries.waits_for(&service.name)
+            })
+        };
+        match self.overrides.retain(is_known) {
+            Ok(ended) => ended.iter().for_each(|name| {
+                info!("the drain or weight that the operator gave {name} ended with its configuration");
+            }),
+            Err(error) => warn!("what the operator asked for could not be written down: {error}"),
+        }
     }
 }
 
@@ -122,7 +146,7 @@ mod tests {
             let name = BackendName { service: "mqtt".to_owned(), backend: backend.to_owned() };
             overrides.change(&name, |entry| entry.drain = Some(true)).unwrap();
         }
-        let ended = overrides.retain(&BTreeSet::from(["mqtt/b".to_owned()])).unwrap();
+        let ended = overrides.retain(|name| name == "mqtt/b").unwrap();
         assert_eq!(ended, ["mqtt/a"]);
         assert_eq!(Overrides::load(&socket).unwrap().entries.into_keys().collect::<Vec<_>>(), ["mqtt/b"]);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracing::{info, warn};
+use tracing::warn;
 
 use balancer_common::abi::{BackendId, Hop};
 use balancer_control::Input;
@@ -98,20 +98,6 @@ impl Agent {
         let _ = self.orders.send(Order::Timeouts(timeouts(&self.config.datapath)));
         let warnings = self.warnings.iter().chain(&self.reach.warnings).cloned().collect();
         Ok(Reload { changes, warnings })
-    }
-
-    /// Ends what the operator asked for of backends that are not configured any more.
-    fn end_overrides(&mut self) {
-        let services = self.config.services.iter();
-        let names = services.flat_map(|service| {
-            service.backends.iter().map(|backend| format!("{}/{}", service.name, backend.name))
-        });
-        match self.overrides.retain(&names.collect()) {
-            Ok(ended) => ended.iter().for_each(|name| {
-                info!("the drain or weight that the operator gave {name} ended with its configuration");
-            }),
-            Err(error) => warn!("what the operator asked for could not be written down: {error}"),
-        }
     }
 
     /// Attaches to the interfaces of `config`; to those from before if that fails.
