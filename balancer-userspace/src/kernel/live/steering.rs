@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
 use balancer_common::abi::{
-    Backend, BackendId, Draw, Endpoint, Hop, MAX_BACKENDS, PortRoles, RING_SLOTS, Ring, Score, ScoreTable,
-    ServiceFlags, ServiceId, names,
+    Backend, BackendId, Draw, Endpoint, Hop, MAX_BACKENDS, PortRoles, RING_SLOTS, Ring, Score, ScoreFlags,
+    ScoreTable, ServiceFlags, ServiceId, names,
 };
 use balancer_control::ServiceSteering;
 
@@ -76,6 +76,27 @@ fn a_layout_is_written_and_taken_back() {
         maps.sync(&Layout::default()).unwrap();
         assert_eq!(roles(&site, 1883), 0);
         assert!(endpoints4(&site).is_empty());
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_backend_that_goes_takes_no_flow_from_before_on() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut maps = site.open().maps.steering;
+        let mut layout = layout();
+        maps.sync(&layout).unwrap();
+        let mut scores = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
+        // A score that comes before its backend is left alone.
+        [4, 5, 7].into_iter().for_each(|id| scores.0[id].flags = ScoreFlags::READY);
+        maps.put_scores(&scores).unwrap();
+        maps.sync(&layout).unwrap();
+        assert!(maps.scores().unwrap() == scores);
+        layout.backends.remove(&BackendId(5));
+        maps.sync(&layout).unwrap();
+        scores.0[5] = Score::default();
+        assert!(maps.scores().unwrap() == scores);
     });
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use balancer_common::abi::{
     Backend, BackendId, BackendPace, Endpoint, Endpoint4, Endpoint6, Hop, MAX_BACKENDS, PortRoles, Ring,
-    ScoreTable, Service, ServiceId, ServicePace, Settings, names,
+    Score, ScoreTable, Service, ServiceId, ServicePace, Settings, names,
 };
 use balancer_control::ServiceSteering;
 
@@ -263,7 +263,7 @@ impl Steering {
     /// Makes the maps hold `layout` and nothing else. What is right already is not touched, so that it can be run
     /// at any time.
     ///
-    /// Removals go from the outside in (port, endpoint, backend), additions from the inside out (backend, service,
+    /// Removals go from the outside in (score, port, endpoint, backend), additions from the inside out (backend, service,
     /// endpoint, port). A service that is added should have its ring and scores before. The hop of a backend whose
     /// address stays the same is kept, and so is what is to be closed of it; that of another is unknown until [`Self::put_hops`].
     ///
@@ -275,6 +275,11 @@ impl Steering {
         layout.services.keys().try_for_each(|&id| self.check_service(id))?;
         layout.backends.keys().try_for_each(|&id| check_backend(id))?;
         let wanted = Endpoints::of(layout)?;
+        self.close_gone(layout)?;
+        self.follow(layout, &wanted)
+    }
+
+    fn follow(&mut self, layout: &Layout, wanted: &Endpoints) -> Result<(), Error> {
         let ports_now = self.ports.get(0)?;
 
         let mut kept = wanted.ports.clone();
@@ -290,6 +295,23 @@ impl Steering {
         add_endpoints(&mut self.endpoints6, &wanted.v6)?;
         if kept != wanted.ports {
             self.ports.set(0, &wanted.ports)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the scores of backends away that are about to go: what is steered to one that is not there is refused.
+    fn close_gone(&mut self, layout: &Layout) -> Result<(), Error> {
+        let mut scores = self.scores()?;
+        let mut closes = false;
+        for (id, score) in (0..).map(BackendId).zip(&mut scores.0) {
+            let is_scored = *score != Score::default() && !layout.backends.contains_key(&id);
+            if is_scored && self.backend(id)?.present == 1 {
+                (*score, closes) = (Score::default(), true);
+            }
+        }
+        if closes {
+            self.put_scores(&scores)?;
+            wait_for_packets();
         }
         Ok(())
     }
