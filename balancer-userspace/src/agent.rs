@@ -19,6 +19,7 @@ mod explain;
 mod flows;
 mod interfaces;
 mod keep;
+mod names;
 mod notes;
 mod observing;
 mod overrides;

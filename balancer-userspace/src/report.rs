@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::api::http::serve;
+use crate::api::http::{late, serve};
 
 pub use self::meter::{Measured, Meter};
 
@@ -76,7 +76,7 @@ pub async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpList
 /// Serves `/metrics` until the future is dropped.
 pub async fn serve_metrics(listener: TcpListener, meter: Arc<Meter>) -> Infallible {
     let router = Router::new().route("/metrics", get(metrics)).fallback(elsewhere).with_state(meter);
-    serve(listener, router).await
+    serve(listener, router, late).await
 }
 
 /// Serves the agent-check until the future is dropped. What the peer sends is not read.

@@ -47,7 +47,7 @@ impl Agent {
             Call::Flows { filter, reply } => self.list(&filter, reply),
             Call::Explain { question, reply } => drop(reply.send(self.explain(&question))),
             Call::Log { filter, reply } => {
-                drop(reply.send(Ok(self.history.list(&filter, clock::stamp()))));
+                drop(reply.send(self.log(&filter)));
             }
             Call::Reload { peer, reply } => drop(reply.send(self.reload_for(Some(peer)))),
         }
@@ -84,23 +84,15 @@ impl Agent {
 
     /// A configured backend, and whether the configuration drains it.
     pub(super) fn find(&self, name: &BackendName) -> Result<(BackendId, bool), ApiError> {
-        let missing = |what: String| ApiError::new(ErrorCode::NotFound, what);
-        let service =
-            self.config.services.iter().find(|service| service.name == name.service).ok_or_else(|| {
-                let known: Vec<&str> =
-                    self.config.services.iter().map(|service| service.name.as_str()).collect();
-                missing(format!("no service {}; there are: {}", name.service, known.join(", ")))
-            })?;
-        let backend =
-            service.backends.iter().find(|backend| backend.name == name.backend).ok_or_else(|| {
-                let known: Vec<&str> = service.backends.iter().map(|backend| backend.name.as_str()).collect();
-                missing(format!(
-                    "no backend {} in service {}; there are: {}",
-                    name.backend,
-                    name.service,
-                    known.join(", ")
-                ))
-            })?;
+        let BackendName { service, backend } = name;
+        let services = &self.config.services;
+        let service = services.iter().find(|one| one.name == *service).ok_or_else(|| {
+            ApiError::missing(format_args!("service {service}"), services.iter().map(|one| one.name.as_str()))
+        })?;
+        let backend = service.backends.iter().find(|one| one.name == *backend).ok_or_else(|| {
+            let known = service.backends.iter().map(|one| one.name.as_str());
+            ApiError::missing(format_args!("backend {backend} in service {}", service.name), known)
+        })?;
         let id = self.registry.service_id(service.vip).expect("configured services are registered");
         let id = self.registry.backend_id(id, backend.address).expect("configured backends are registered");
         Ok((id, backend.drain))

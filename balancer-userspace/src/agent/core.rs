@@ -310,15 +310,6 @@ impl Agent {
         self.drawing.retain(|id, _| services.contains(id));
     }
 
-    /// A backend as people name it.
-    pub(super) fn name(&self, id: BackendId) -> String {
-        let found = self.registry.backends().find(|(_, _, other, ..)| *other == id);
-        found.map_or_else(
-            || format!("backend {}", id.0),
-            |(_, address, _, name, _)| format!("{name} ({address})"),
-        )
-    }
-
     /// What the maps hold, for the controller of an agent that has just started.
     pub(super) fn found_in_maps(&self) -> Result<Input, Error> {
         let scores = self.steering.scores()?;

@@ -48,8 +48,8 @@ impl Agent {
     fn present(&self, name: &str, question: &Question) -> Result<Explanation, ApiError> {
         let (snapshot, now) = (self.snapshot_with_budgets().map_err(failed)?, clock::now());
         let known = snapshot.services.iter().find(|service| service.name == name).ok_or_else(|| {
-            let known: Vec<&str> = snapshot.services.iter().map(|service| service.name.as_str()).collect();
-            missing(format!("no service {name}; there are: {}", known.join(", ")))
+            let known = snapshot.services.iter().map(|service| service.name.as_str());
+            ApiError::missing(format_args!("service {name}"), known)
         })?;
         let mut answer = Explanation {
             service: name.to_owned(),
@@ -66,8 +66,8 @@ impl Agent {
             answer.reasons = words::of_backend(&answer, backend);
             answer.backends.retain(|facts| facts.name == *backend);
             if answer.backends.is_empty() {
-                let names = names.join(", ");
-                return Err(missing(format!("no backend {backend} in service {name}; there are: {names}")));
+                let what = format_args!("backend {backend} in service {name}");
+                return Err(ApiError::missing(what, names.iter().map(String::as_str)));
             }
             answer.backend = Some(backend.clone());
         } else {

@@ -1,6 +1,5 @@
 //! Flows as the API shows them.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use balancer_common::abi::{BackendId, CLOCK_SHIFT, Flow, FlowState, ServiceId};
 
 use super::answers::failed;
 use super::core::Agent;
+use super::names::Names;
 use crate::api::wire::{self, ApiError, ErrorCode};
 use crate::api::{FlowFilter, Reply};
 use crate::kernel::{self, FlowKey, Flows};
@@ -28,13 +28,6 @@ struct Wanted {
     limit: usize,
 }
 
-/// Names of ids at one moment.
-#[derive(Debug)]
-struct Names {
-    services: BTreeMap<ServiceId, String>,
-    backends: BTreeMap<BackendId, String>,
-}
-
 impl Agent {
     /// Looks for flows on a thread of its own, as a walk of a million takes a good part of a second; one walk at a time.
     pub(super) fn list(&self, filter: &FlowFilter, reply: Reply<wire::Flows>) {
@@ -48,34 +41,14 @@ impl Agent {
 
     /// The ids that a filter's names stand for.
     fn wanted(&self, filter: &FlowFilter) -> Result<Wanted, ApiError> {
-        let service = filter.service.as_ref().map(|name| {
-            let named = self.registry.service_names().find(|(_, other)| other == name);
-            named
-                .map(|(id, _)| id)
-                .ok_or_else(|| ApiError::new(ErrorCode::NotFound, format!("no service {name}")))
-        });
-        let backends = filter.backend.as_ref().map(|name| {
-            let named = self.registry.backends().filter(|(_, _, _, other, _)| other == name);
-            let ids: Vec<BackendId> = named.map(|(_, _, id, ..)| id).collect();
-            if ids.is_empty() {
-                Err(ApiError::new(ErrorCode::NotFound, format!("no backend {name}")))
-            } else {
-                Ok(ids)
-            }
-        });
-        let (service, backends) = (service.transpose()?, backends.transpose()?);
+        let names = self.names();
+        let service = filter.service.as_ref().map(|name| names.service_id(name)).transpose()?;
+        let backends = filter.backend.as_ref().map(|name| names.backend_ids(service, name)).transpose()?;
         Ok(Wanted { service, backends, client: filter.client, limit: filter.limit })
     }
 
-    fn names(&self) -> Names {
-        Names {
-            services: self.registry.service_names().map(|(id, name)| (id, name.to_owned())).collect(),
-            backends: self.registry.backends().map(|(_, _, id, name, _)| (id, name.to_owned())).collect(),
-        }
-    }
-
     pub(super) fn wire_flow(&self, key: &FlowKey, flow: &Flow) -> wire::Flow {
-        self.names().flow(key, flow)
+        wire_flow(&self.names(), key, flow)
     }
 }
 
@@ -93,7 +66,7 @@ fn listed(lister: &Mutex<Flows>, wanted: &Wanted, names: &Names) -> Result<wire:
     let walked =
         flows.walk(|key, flow| search.see(key, flow, || Instant::now() > deadline)).map_err(failed)?;
     Ok(wire::Flows {
-        flows: search.found.iter().map(|(key, flow)| names.flow(key, flow)).collect(),
+        flows: search.found.iter().map(|(key, flow)| wire_flow(names, key, flow)).collect(),
         truncated: walked.is_break(),
         looked_at: search.looked_at,
     })
@@ -131,18 +104,15 @@ impl<'a> Search<'a> {
     }
 }
 
-impl Names {
-    fn flow(&self, key: &FlowKey, flow: &Flow) -> wire::Flow {
-        let now = kernel::clock();
-        let (service, backend) = (key.service(), flow.state.backend());
-        wire::Flow {
-            service: self.services.get(&service).cloned().unwrap_or_default(),
-            client: key.client(),
-            backend: self.backends.get(&backend).cloned().unwrap_or_else(|| format!("#{}", backend.0)),
-            state: state_of(flow),
-            age_seconds: seconds(now.wrapping_sub(flow.state.opened())),
-            idle_seconds: seconds(now.wrapping_sub(flow.last_seen)),
-        }
+fn wire_flow(names: &Names, key: &FlowKey, flow: &Flow) -> wire::Flow {
+    let now = kernel::clock();
+    wire::Flow {
+        service: names.service(key.service()),
+        client: key.client(),
+        backend: names.backend(flow.state.backend()),
+        state: state_of(flow),
+        age_seconds: seconds(now.wrapping_sub(flow.state.opened())),
+        idle_seconds: seconds(now.wrapping_sub(flow.last_seen)),
     }
 }
 

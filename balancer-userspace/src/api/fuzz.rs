@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use super::http::{UnixPeer, connection};
-use super::server::router;
+use super::server::{late, router};
 use super::wire::{ApiError, ErrorCode};
 use super::{CALL_QUEUE, Call, Reply};
 
@@ -36,7 +36,7 @@ async fn talk(data: &[u8]) -> Vec<u8> {
     };
     let mut answer = Vec::new();
     let (_, read, ()) = tokio::join!(
-        connection(server, UnixPeer { uid: 0, pid: None }, router(calls)),
+        connection(server, UnixPeer { uid: 0, pid: None }, router(calls), late),
         client.read_to_end(&mut answer),
         agent,
     );

@@ -29,7 +29,7 @@ const MAX_HEAD: usize = 16 << 10;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time in which a request must be read and answered.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time after which a connection is closed, whatever it is doing: a peer that does not read its answer holds it so long.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
@@ -77,8 +77,12 @@ impl Accept for TcpListener {
     }
 }
 
-/// Serves `router` until the future is dropped. Handlers find the peer as a request extension.
-pub(crate) async fn serve<A: Accept>(listener: A, router: Router) -> Infallible {
+/// The answer to a request that has taken too long.
+type Late = fn() -> Response;
+
+/// Serves `router` until the future is dropped, and answers by `late` what takes longer than [`REQUEST_TIMEOUT`]. Handlers
+/// find the peer as a request extension.
+pub(crate) async fn serve<A: Accept>(listener: A, router: Router, late: Late) -> Infallible {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -89,7 +93,7 @@ pub(crate) async fn serve<A: Accept>(listener: A, router: Router) -> Infallible 
             Ok((stream, peer)) => {
                 let router = router.clone();
                 connections.spawn(async move {
-                    connection(stream, peer, router).await;
+                    connection(stream, peer, router, late).await;
                     drop(permit);
                 });
             }
@@ -101,14 +105,14 @@ pub(crate) async fn serve<A: Accept>(listener: A, router: Router) -> Infallible 
     }
 }
 
-pub(super) async fn connection<S, P>(stream: S, peer: P, router: Router)
+pub(super) async fn connection<S, P>(stream: S, peer: P, router: Router, late: Late)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     P: Clone + Send + Sync + 'static,
 {
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
-        answer(router.clone(), request)
+        answer(router.clone(), request, late)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -122,10 +126,15 @@ where
     }
 }
 
-async fn answer(router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+/// The plain answer to a request that has taken too long.
+pub(crate) fn late() -> Response {
+    StatusCode::REQUEST_TIMEOUT.into_response()
+}
+
+async fn answer(router: Router, request: Request<Incoming>, late: Late) -> Result<Response, Infallible> {
     match timeout(REQUEST_TIMEOUT, router.oneshot(request)).await {
         Ok(answered) => answered,
-        Err(_) => Ok(StatusCode::REQUEST_TIMEOUT.into_response()),
+        Err(_) => Ok(late()),
     }
 }
 

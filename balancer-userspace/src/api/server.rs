@@ -1,14 +1,14 @@
 //! The routes of the API: each checks its request, asks the agent, and answers in JSON.
 
 mod closing;
+mod request;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Query, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -17,7 +17,8 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::http::{UnixPeer, serve};
+use self::request::{Body, Named, refusal};
+use super::http::{REQUEST_TIMEOUT, UnixPeer, serve};
 use super::socket::Socket;
 use super::wire::{self, API_VERSION, ApiError, ErrorCode, MAX_ENTRIES, MAX_FLOWS};
 use super::{BackendName, Call, Calls, FlowFilter, LogFilter, Peer, Question, Reply, When};
@@ -40,7 +41,7 @@ const DEFAULT_ENTRIES: usize = 1000;
 
 /// Serves the API on `socket` until the future is dropped.
 pub async fn run(mut socket: Socket, calls: Calls) -> Infallible {
-    serve(socket.take(), router(calls)).await
+    serve(socket.take(), router(calls), late).await
 }
 
 pub(super) fn router(calls: Calls) -> Router {
@@ -62,7 +63,7 @@ pub(super) fn router(calls: Calls) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(axum::middleware::map_response(stamp))
+        .layer(axum::middleware::map_response(async |response| stamp(response)))
         .with_state(calls)
 }
 
@@ -112,38 +113,34 @@ async fn backends(State(calls): State<Calls>) -> Answer<Vec<wire::Backend>> {
     Ok(Json(ask(&calls, Call::Status).await?.backends))
 }
 
-type Named = Path<(String, String)>;
-
 async fn drain(
     State(calls): State<Calls>,
     peer: Extension<UnixPeer>,
-    named: Named,
-    body: Bytes,
+    Named(backend): Named,
+    Body(body): Body,
 ) -> Answer<wire::Backend> {
     let pace = closing::pace(&body)?;
-    set_drain(&calls, *peer, named, true, pace).await
+    set_drain(&calls, *peer, backend, true, pace).await
 }
 
 async fn undrain(
     State(calls): State<Calls>,
     peer: Extension<UnixPeer>,
-    named: Named,
+    Named(backend): Named,
 ) -> Answer<wire::Backend> {
-    set_drain(&calls, *peer, named, false, None).await
+    set_drain(&calls, *peer, backend, false, None).await
 }
 
 async fn set_drain(
     calls: &Calls,
     peer: UnixPeer,
-    named: Named,
+    backend: BackendName,
     drain: bool,
     pace: Option<wire::DrainRequest>,
 ) -> Answer<wire::Backend> {
-    let Path((service, backend)) = named;
     let action = if drain { "drain" } else { "undrain" };
     let rate = pace.as_ref().map(|pace| pace.rate);
-    tracing::info!(uid = peer.uid, pid = peer.pid, action, service, backend, rate, "asked by API");
-    let backend = BackendName { service, backend };
+    tracing::info!(uid = peer.uid, pid = peer.pid, action, %backend, rate, "asked by API");
     let peer = peer.into();
     ask(calls, |reply| Call::Drain { peer, backend, drain, pace, reply }).await.map(Json)
 }
@@ -151,10 +148,9 @@ async fn set_drain(
 async fn weight(
     State(calls): State<Calls>,
     Extension(peer): Extension<UnixPeer>,
-    Path((service, backend)): Named,
-    body: Bytes,
+    Named(backend): Named,
+    Body(body): Body,
 ) -> Answer<wire::Backend> {
-    // Whatever the content type: curl's default is a form.
     let wire::WeightRequest { weight } = serde_json::from_slice(&body).map_err(|error| {
         invalid(format!("{error}; send {{\"weight\": 1 to 1000}}, or null to end an override"))
     })?;
@@ -163,16 +159,7 @@ async fn weight(
     {
         return Err(invalid(format!("{weight} is not a weight; use 1 to 1000, or drain the backend")));
     }
-    tracing::info!(
-        uid = peer.uid,
-        pid = peer.pid,
-        action = "weight",
-        service,
-        backend,
-        weight,
-        "asked by API"
-    );
-    let backend = BackendName { service, backend };
+    tracing::info!(uid = peer.uid, pid = peer.pid, action = "weight", %backend, weight, "asked by API");
     let peer = peer.into();
     ask(&calls, |reply| Call::Weight { peer, backend, weight, reply }).await.map(Json)
 }
@@ -290,12 +277,18 @@ async fn no_route(uri: Uri) -> ApiError {
 }
 
 async fn no_method(uri: Uri) -> Response {
-    let error =
-        ApiError::new(ErrorCode::Invalid, format!("{} takes another method; see docs/api.md", uri.path()));
-    (StatusCode::METHOD_NOT_ALLOWED, Json(error)).into_response()
+    let message = format!("{} takes another method; see docs/api.md", uri.path());
+    refusal(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 
-async fn stamp(mut response: Response) -> Response {
+/// The answer to a request that has not arrived as a whole in time.
+pub(super) fn late() -> Response {
+    let seconds = REQUEST_TIMEOUT.as_secs();
+    let message = format!("the request took longer than {seconds} s; send all of its body at once");
+    stamp(refusal(StatusCode::REQUEST_TIMEOUT, message))
+}
+
+fn stamp(mut response: Response) -> Response {
     response.headers_mut().insert(VERSION_HEADER, HeaderValue::from(API_VERSION));
     response
 }

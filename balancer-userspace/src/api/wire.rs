@@ -13,6 +13,8 @@ mod service;
 mod shield;
 mod words;
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
 pub use backend::{Backend, BackendState, Basis, Traffic};
@@ -209,13 +211,24 @@ impl ApiError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), problems: Vec::new() }
     }
+
+    /// That `what`, such as `service mqtt`, is not there, and what there is in its place.
+    pub fn missing<'a>(what: impl Display, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let known: Vec<&str> = known.into_iter().collect();
+        let known = if known.is_empty() {
+            "there is none".to_owned()
+        } else {
+            format!("there are: {}", known.join(", "))
+        };
+        Self::new(ErrorCode::NotFound, format!("no {what}; {known}"))
+    }
 }
 
 /// What went wrong, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorCode {
-    /// The request makes no sense. HTTP 400.
+    /// The request makes no sense. HTTP 400, or 405, 408 and 413 where these say more.
     Invalid,
     /// No such route, service or backend. HTTP 404.
     NotFound,

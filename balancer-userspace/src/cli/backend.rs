@@ -8,7 +8,7 @@ use crate::api::BackendName;
 use crate::api::wire::{Backend, BackendState, Budget, DrainRequest};
 
 use super::output::{self, ago, json, or_dash, percent, print};
-use super::{Context, Failure, rebalance};
+use super::{Context, Failure, rebalance, service};
 
 /// Verbs of `backend`.
 #[derive(Debug, clap::Subcommand)]
@@ -57,10 +57,10 @@ pub(super) enum Verb {
 pub(super) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<(), Failure> {
     match verb {
         Verb::List { service } => {
-            let mut backends = context.client.backends().await?;
-            if let Some(service) = service {
-                backends.retain(|backend| backend.service == service);
-            }
+            let backends = match service {
+                None => context.client.backends().await?,
+                Some(name) => service::backends_of(&context.client.status().await?, &name)?.1,
+            };
             if context.json { json(context.out, &backends)? } else { print(context.out, &table(&backends))? }
         }
         Verb::Drain { backend, rate: None, .. } => {

@@ -3,7 +3,7 @@
 use comfy_table::Table;
 
 use crate::api::client::ClientError;
-use crate::api::wire::{ApiError, Backend, Discovery, ErrorCode, Service};
+use crate::api::wire::{ApiError, Backend, Discovery, Service, Status};
 
 use super::output::{self, ago, json, print};
 use super::{Context, Failure, backend};
@@ -34,13 +34,7 @@ pub(super) async fn run(verb: &Verb, context: &mut Context<'_>) -> Result<(), Fa
 
 async fn show(name: &str, context: &mut Context<'_>) -> Result<(), Failure> {
     let status = context.client.status().await?;
-    let Some(service) = status.services.iter().find(|service| service.name == name) else {
-        let known: Vec<&str> = status.services.iter().map(|service| service.name.as_str()).collect();
-        let message = format!("no service {name}; there are: {}", known.join(", "));
-        return Err(ClientError::Refused(ApiError::new(ErrorCode::NotFound, message)).into());
-    };
-    let backends: Vec<Backend> =
-        status.backends.iter().filter(|backend| backend.service == name).cloned().collect();
+    let (service, backends) = backends_of(&status, name)?;
     if context.json {
         return Ok(json(context.out, &serde_json::json!({ "service": service, "backends": backends }))?);
     }
@@ -53,6 +47,19 @@ async fn show(name: &str, context: &mut Context<'_>) -> Result<(), Failure> {
     writeln!(context.out)?;
     print(context.out, &backend::table(&backends))?;
     Ok(())
+}
+
+/// The service of that name and its backends; an error that names those there are, where there is none.
+pub(super) fn backends_of<'a>(
+    status: &'a Status,
+    name: &str,
+) -> Result<(&'a Service, Vec<Backend>), ClientError> {
+    let service = status.services.iter().find(|service| service.name == name).ok_or_else(|| {
+        let known = status.services.iter().map(|service| service.name.as_str());
+        ApiError::missing(format_args!("service {name}"), known)
+    })?;
+    let own = status.backends.iter().filter(|backend| backend.service == name);
+    Ok((service, own.cloned().collect()))
 }
 
 /// Where the backends come from, in one line.

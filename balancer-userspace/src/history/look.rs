@@ -63,6 +63,13 @@ impl History {
         }
     }
 
+    /// Whether an entry names a service, a backend, or a backend of a service.
+    pub(crate) fn knows(&self, service: Option<&str>, backend: Option<&str>) -> bool {
+        self.shelf
+            .all()
+            .any(|entry| about(entry, service, backend) && (backend.is_none() || entry.backend.is_some()))
+    }
+
     /// When the log begins.
     pub(crate) fn begins(&self) -> Option<String> {
         self.shelf.items().front().map(|item| item.entry.time.clone())

@@ -308,3 +308,31 @@ fn what_is_not_known_is_said() {
     let past = history.at("mqtt", at(115).wall, at(200)).unwrap();
     assert!(past.notes[0].starts_with("no agent ran at 2026-09-21T14:15:15.000Z"), "{past:?}");
 }
+
+#[test]
+fn names_of_those_that_are_gone_are_known() {
+    let mut history = History::open(None, 1 << 20, at(0));
+    let entry = |backend: Option<&str>, event| Entry {
+        service: "mqtt".to_owned(),
+        backend: backend.map(str::to_owned),
+        event,
+    };
+    history.observed(
+        vec![
+            state(None, BackendState::Up, "probes succeed"),
+            entry(Some("b3"), Event::Renamed { from: "b2".to_owned() }),
+            entry(None, Event::Renamed { from: "old".to_owned() }),
+            entry(None, Event::Gone),
+        ],
+        at(1),
+    );
+    for (service, backend) in
+        [("mqtt", None), ("old", None), ("mqtt", Some("b1")), ("mqtt", Some("b2")), ("mqtt", Some("b3"))]
+    {
+        assert!(history.knows(Some(service), backend), "{service} {backend:?}");
+    }
+    assert!(history.knows(None, Some("b1")));
+    for (service, backend) in [("amqp", None), ("amqp", Some("b1")), ("mqtt", Some("b4"))] {
+        assert!(!history.knows(Some(service), backend), "{service} {backend:?}");
+    }
+}

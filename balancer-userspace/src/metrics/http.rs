@@ -12,7 +12,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::api::server::ask;
-use crate::api::{Call, Calls, http::serve};
+use crate::api::http::{late, serve};
+use crate::api::{Call, Calls};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -69,7 +70,7 @@ impl Listener {
 /// Serves metrics until the future is dropped.
 pub async fn run(listener: Listener, calls: Calls) -> Infallible {
     let router = Router::new().route("/metrics", get(metrics)).fallback(elsewhere).with_state(calls);
-    serve(listener.0, router).await
+    serve(listener.0, router, late).await
 }
 
 async fn metrics(State(calls): State<Calls>) -> Response {

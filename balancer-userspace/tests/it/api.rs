@@ -1,4 +1,4 @@
-//! The API on its socket, and the metrics on their port.
+//! The API on its socket.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,6 @@ use balancer_userspace::api::client::Client;
 use balancer_userspace::api::socket::{Socket, SocketError};
 use balancer_userspace::api::wire::{self, API_VERSION, ApiError, ErrorCode};
 use balancer_userspace::api::{CALL_QUEUE, Call};
-use balancer_userspace::metrics;
 
 use crate::fake::{self, Fake};
 use serde_json::{Value, json};
@@ -130,6 +129,8 @@ fn curl_works_as_documented() {
 #[test]
 fn bad_requests_are_told_why() {
     let fake = Fake::start();
+    let long = " ".repeat(8192);
+    let long = long.as_str();
     let rows = [
         ("GET", "/v1/nothing", "", 404, "not-found", "no route /v1/nothing"),
         ("GET", "/v1/reload", "", 405, "invalid", "takes another method"),
@@ -177,6 +178,12 @@ fn bad_requests_are_told_why() {
         ("GET", "/v1/explain?service=a&since=-1", "", 400, "invalid", "since -1 is no duration ("),
         ("GET", "/v1/log?limit=10001", "", 400, "invalid", "limit 10001 is out of range; use 1 to 10000"),
         ("GET", "/v1/log?kind=x", "", 400, "invalid", "unknown field `kind`"),
+        ("POST", "/v1/backends/mqtt/%ff/drain", "", 400, "invalid", "write names percent-encoded, in UTF-8"),
+        ("POST", "/v1/backends/mqtt/drain", "", 404, "not-found", "no route /v1/backends/mqtt/drain"),
+        ("POST", "/v1/rebalance", long, 413, "invalid", "the body has more than 4096 bytes"),
+        ("POST", "/v1/rebalance/stop", long, 413, "invalid", "the body has more than 4096 bytes"),
+        ("POST", "/v1/backends/mqtt/b1/drain", long, 413, "invalid", "the body has more than 4096 bytes"),
+        ("PUT", "/v1/backends/mqtt/b1/weight", long, 413, "invalid", "the body has more than 4096 bytes"),
     ];
     for (method, path, body, status, code, message) in rows {
         let (found, error) = request(&fake, method, path, body);
@@ -188,8 +195,6 @@ fn bad_requests_are_told_why() {
 #[test]
 fn sizes_are_bounded() {
     let fake = Fake::start();
-    let body = format!("{{\"weight\": {}1}}", " ".repeat(8192));
-    assert_eq!(request(&fake, "PUT", "/v1/backends/mqtt/b1/weight", &body).0, 413);
     let head = format!("GET /v1/status HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(64 << 10));
     assert_eq!(raw(&fake, &head).0, 431);
     assert_eq!(request(&fake, "GET", "/v1/version", "").0, 200, "others are served still");
@@ -302,55 +307,6 @@ fn wire_types_survive_the_wire() {
     for policy in [wire::Policy::LeastConn, wire::Policy::WeightedCpu, wire::Policy::RoundRobin] {
         assert_eq!(serde_json::to_value(policy).unwrap(), json!(policy.word()));
     }
-}
-
-#[test]
-fn metrics_are_served_and_say_what_the_status_says() {
-    let fake = Fake::start();
-    let (calls, mut queue) = mpsc::channel(CALL_QUEUE);
-    let runtime = fake.runtime();
-    let listener = runtime.block_on(metrics::Listener::bind("127.0.0.1:0".parse().unwrap())).unwrap();
-    let address = listener.address().unwrap();
-    let error = runtime.block_on(metrics::Listener::bind(address)).unwrap_err();
-    assert!(error.to_string().starts_with(&format!("agent.metrics: {address} is in use")), "{error}");
-    runtime.spawn(metrics::run(listener, calls));
-    runtime.spawn(async move {
-        while let Some(Call::Status(reply)) = queue.recv().await {
-            drop(reply.send(Ok(fake::status())));
-        }
-    });
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("content-type: application/openmetrics-text"), "{answer}");
-    let lines = [
-        "# TYPE balancer_backend_connections gauge",
-        "balancer_flows_closed_total{service=\"mqtt\",backend=\"b1\",reason=\"rebalance\"} 5",
-        "balancer_flows_listed{service=\"mqtt\",reason=\"rebalance\"} 4",
-        "# HELP balancer_backend_flows_opened Flows that the client has proven",
-        "# TYPE balancer_backend_flows_opened counter",
-        "balancer_backend_flows_opened_total{service=\"mqtt\",backend=\"b1\"} 10",
-        "balancer_backend_utilisation_ratio{service=\"mqtt\",backend=\"b1\"} 0.2",
-        "balancer_backend_max_connections{service=\"mqtt\",backend=\"b2\"} 50",
-        "balancer_backend_state{service=\"mqtt\",backend=\"b2\",state=\"down\"} 1",
-        "balancer_backend_state{service=\"mqtt\",backend=\"b2\",state=\"up\"} 0",
-        "balancer_backend_bytes_total{service=\"mqtt\",backend=\"b1\",direction=\"out\"} 4",
-        "balancer_packets_total{service=\"\",outcome=\"not_ours\"} 200",
-        "balancer_service_backends_up{service=\"mqtt\"} 1",
-        "balancer_flow_table_entries{table=\"ipv4\"} 14",
-        "balancer_agent_reloads_total{result=\"refused\"} 3",
-        "balancer_interface_info{interface=\"wan0\",mode=\"native\"} 1",
-        "balancer_build_info{version=\"1.2.3\"} 1",
-        "balancer_problems 1",
-        "balancer_warnings 1",
-        "# EOF",
-    ];
-    for line in lines {
-        assert!(answer.lines().any(|found| found == line), "{line} is not in\n{answer}");
-    }
-    // What telemetry does not tell is absent and not zero.
-    assert!(!answer.contains("utilisation_ratio{service=\"mqtt\",backend=\"b2\"}"), "{answer}");
 }
 
 #[test]

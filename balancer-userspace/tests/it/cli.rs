@@ -83,6 +83,19 @@ fn json_is_what_the_api_says() {
 }
 
 #[test]
+fn a_service_that_is_not_there_is_an_error_with_those_that_are() {
+    let fake = Fake::start();
+    for arguments in [
+        &["backend", "list", "nope"][..],
+        &["service", "show", "nope"],
+        &["backend", "list", "nope", "--json"],
+    ] {
+        let err = refused(balancer(&fake, arguments), 1);
+        assert_eq!(err, "balancer: no service nope; there are: mqtt, amqp\n", "{arguments:?}");
+    }
+}
+
+#[test]
 fn watching_goes_on() {
     let fake = Fake::start();
     let mut child = command(&fake.socket(), &["status", "--watch=100ms", "--json"])

@@ -7,4 +7,6 @@ mod cli;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod preset;

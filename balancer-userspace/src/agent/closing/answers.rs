@@ -163,10 +163,8 @@ impl Agent {
             .filter_map(|service| Some((service.name.clone(), self.registry.service_id(service.vip)?)))
             .collect();
         if found.is_empty() {
-            let known: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
-            let name = name.unwrap_or_default();
-            let message = format!("no service {name}; there are: {}", known.join(", "));
-            return Err(ApiError::new(ErrorCode::NotFound, message));
+            let known = services.iter().map(|service| service.name.as_str());
+            return Err(ApiError::missing(format_args!("service {}", name.unwrap_or_default()), known));
         }
         Ok(found)
     }

@@ -21,7 +21,7 @@ fn router() -> Router {
 /// A connection that is served, and the task that serves it.
 fn served() -> (DuplexStream, tokio::task::JoinHandle<()>) {
     let (client, server) = duplex(ROOM);
-    (client, tokio::spawn(connection(server, (), router())))
+    (client, tokio::spawn(connection(server, (), router(), late)))
 }
 
 /// What comes until the other end closes, and how many seconds that takes.
@@ -77,6 +77,27 @@ async fn a_body_that_drips_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_api_says_in_json_that_a_body_took_too_long() {
+    let (mut client, server) = duplex(ROOM);
+    let (calls, _queue) = mpsc::channel(1);
+    let peer = UnixPeer { uid: 0, pid: None };
+    let api = tokio::spawn(connection(
+        server,
+        peer,
+        super::super::server::router(calls),
+        super::super::server::late,
+    ));
+    client.write_all(b"POST /v1/rebalance HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n").await.unwrap();
+    let (answer, seconds) = rest(&mut client).await;
+    assert_eq!(seconds, REQUEST_TIMEOUT.as_secs());
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 408 ") && head.contains("balancer-api: 1"), "{head}");
+    let error: crate::api::wire::ApiError = serde_json::from_str(body).unwrap();
+    assert_eq!(error.message, "the request took longer than 30 s; send all of its body at once");
+    api.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_does_not_take_the_answer_is_left() {
     let (mut client, served) = served();
     let begun = Instant::now();
@@ -107,7 +128,7 @@ async fn more_connections_than_there_is_room_for_wait() {
     let (connect, streams) = mpsc::channel(2 * MAX_CONNECTIONS);
     let accepted = Arc::new(AtomicUsize::new(0));
     let made = Made { streams: Mutex::new(streams), accepted: Arc::clone(&accepted) };
-    let _server = tokio::spawn(serve(made, router()));
+    let _server = tokio::spawn(serve(made, router(), late));
     let mut idle = Vec::new();
     for _ in 0..MAX_CONNECTIONS {
         let (client, server) = duplex(ROOM);

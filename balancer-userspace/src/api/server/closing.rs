@@ -7,6 +7,7 @@ use axum::extract::{Extension, State};
 use super::super::http::UnixPeer;
 use super::super::wire::{self, ApiError, MAX_RATE, Most, UNFORCED};
 use super::super::{Call, Calls};
+use super::request::Body;
 use super::{Answer, ask, invalid};
 
 const REBALANCE: &str = "send {\"to\": 0.01 to 1.0}, and as you like \"service\", \"rate\" (flows per second), \"max\" \
@@ -19,7 +20,7 @@ pub(super) async fn runs(State(calls): State<Calls>) -> Answer<wire::Runs> {
 pub(super) async fn rebalance(
     State(calls): State<Calls>,
     Extension(peer): Extension<UnixPeer>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Answer<wire::Runs> {
     let request: wire::RebalanceRequest =
         serde_json::from_slice(&body).map_err(|error| invalid(format!("{error}; {REBALANCE}")))?;
@@ -56,7 +57,7 @@ pub(super) async fn rebalance(
 pub(super) async fn stop(
     State(calls): State<Calls>,
     Extension(peer): Extension<UnixPeer>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Answer<wire::Runs> {
     let request: wire::StopRequest = match body.trim_ascii() {
         [] => wire::StopRequest::default(),

@@ -34,6 +34,12 @@ pub(super) fn run(
     toml: bool,
     context: &mut Context<'_>,
 ) -> Result<(), Failure> {
+    // A conflict of arguments would not see a --json that comes before the verb.
+    if toml && context.json {
+        let message =
+            "--toml prints the file of a preset, which is no JSON; leave one of --toml and --json out";
+        return Err(Failure::Usage(message.to_owned()));
+    }
     if toml {
         let text = presets.text(&preset.name).map_err(|error| Failure::Presets(vec![error]))?;
         return Ok(context.out.write_all(text.as_bytes())?);

@@ -43,9 +43,11 @@ fn exit_1_for_what_the_agent_refuses() {
 #[test]
 fn exit_2_for_usage() {
     let fake = Fake::start();
-    let rows: [&[&str]; 23] = [
+    let rows: [&[&str]; 25] = [
         &[],
         &["bakend", "list"],
+        &["preset", "show", "nats", "--toml", "--json"],
+        &["--json", "preset", "show", "nats", "--toml"],
         &["backend"],
         &["backend", "drain", "b1"],
         &["backend", "drain", "mqtt/b1", "--rate", "0/s"],
