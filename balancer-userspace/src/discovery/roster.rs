@@ -72,7 +72,18 @@ impl Roster {
             let since = *member.missing.get_or_insert(now);
             now.since(since) < hold_down
         });
+        self.give_names_up();
         self.members != before
+    }
+
+    /// A name is that of who has it in the answer, as of a broker that was started anew elsewhere: one that is missing goes
+    /// by its address then.
+    fn give_names_up(&mut self) {
+        let present = self.members.values().filter(|member| member.missing.is_none());
+        let taken: BTreeSet<String> = present.filter_map(|member| member.entry.name.clone()).collect();
+        for member in self.members.values_mut().filter(|member| member.missing.is_some()) {
+            member.entry.name.take_if(|name| taken.contains(name));
+        }
     }
 
     /// Notes that there is no answer, or none that can be used. Returns `false`: nothing changed.
@@ -162,6 +173,35 @@ mod tests {
         answer(&mut roster, &[1], 45);
         answer(&mut roster, &[1], 60);
         assert_eq!(members(&roster), [1, -2]);
+    }
+
+    #[test]
+    fn a_name_goes_to_who_has_it_in_the_answer() {
+        let named =
+            |octet: u8, name: &str| Entry { name: Some(name.to_owned()), ..entries(&[octet]).remove(0) };
+        let mut roster = Roster::default();
+        let mut answer = |entries, second| {
+            roster.answered((entries, Vec::new()), 1, HOLD_DOWN, at(second));
+            let told = roster.members().map(|(entry, missing)| {
+                let name = entry.name.as_deref().unwrap_or("-");
+                format!("{} {name}{}", entry.address.ip(), if missing { " missing" } else { "" })
+            });
+            told.collect::<Vec<_>>()
+        };
+        answer(vec![named(1, "a"), named(2, "b")], 0);
+        assert_eq!(
+            answer(vec![named(3, "a"), named(2, "b")], 10),
+            ["10.0.0.1 - missing", "10.0.0.2 b", "10.0.0.3 a"]
+        );
+        assert_eq!(
+            answer(vec![named(3, "a")], 20),
+            ["10.0.0.1 - missing", "10.0.0.2 b missing", "10.0.0.3 a"],
+            "nobody else has its name"
+        );
+        assert_eq!(
+            answer(vec![named(1, "a")], 30),
+            ["10.0.0.1 a", "10.0.0.2 b missing", "10.0.0.3 - missing"]
+        );
     }
 
     #[test]
