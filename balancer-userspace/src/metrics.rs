@@ -7,7 +7,7 @@ mod families;
 mod http;
 
 pub use families::reference;
-pub use http::{ListenError, Listener, run};
+pub use http::{ListenError, Listener, run, start};
 
 use std::fmt;
 

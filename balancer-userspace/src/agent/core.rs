@@ -70,6 +70,8 @@ pub(super) struct Agent {
     pub(super) silent: BTreeMap<BackendId, String>,
     /// What becomes of SYNs for a while.
     pub(super) spells: Spells,
+    /// Why metrics are not served, where they should be.
+    pub(super) unserved: Option<watch::Receiver<Option<String>>>,
     /// What probes found besides their result, see [`ProbeEvent::note`].
     pub(super) notes: BTreeMap<BackendId, String>,
     /// Backends that do not answer, as the sweeper knows them.

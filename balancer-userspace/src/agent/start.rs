@@ -63,14 +63,10 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     // What an earlier agent had found holds until an answer says otherwise. Where it no longer fits, the file stands.
     let Checked { config, warnings, text } = discoveries.fit(checked);
     discoveries.follow(&config);
-    // Looked at first, so that a wrong name and a socket or port in use are found before anything is changed.
+    // Looked at first, so that a wrong name and a socket in use are found before anything is changed.
     check_interfaces(&config)?;
     config.datapath.shield_syns.on(cookies::are_there()).map_err(anyhow::Error::msg)?;
     let socket = api::socket::Socket::bind(&config.agent.socket)?;
-    let listener = match config.agent.metrics {
-        Some(address) => Some(metrics::Listener::bind(address).await?),
-        None => None,
-    };
     let (calls, call_inbox) = mpsc::channel(CALL_QUEUE);
     let (probes, probe_inbox) = mpsc::channel(QUEUE);
     let (samples, sample_inbox) = mpsc::channel(QUEUE);
@@ -132,6 +128,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         silent: BTreeMap::new(),
         spells: Spells::default(),
         notes: BTreeMap::new(),
+        unserved: None,
         down: BTreeSet::new(),
         purging: BTreeSet::new(),
         doubt: None,
@@ -154,10 +151,10 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     agent.begin()?;
     tokio::spawn(follow_hops(watcher, target_inbox, hops));
     tokio::spawn(follow_interfaces(announcements, interfaces));
-    tokio::spawn(api::server::run(socket, calls.clone()));
-    if let Some(listener) = listener {
-        tokio::spawn(metrics::run(listener, calls));
+    if let Some(address) = agent.config.agent.metrics {
+        agent.unserved = Some(metrics::start(address, calls.clone()).await);
     }
+    tokio::spawn(api::server::run(socket, calls));
     let inputs = Inputs {
         calls: call_inbox,
         probes: probe_inbox,

@@ -67,7 +67,8 @@ pub struct AgentSection {
     /// Directory on a BPF file system that maps, program and links are pinned in, so that they outlive the agent.
     #[schemars(extend("default" = defaults::PINS))]
     pub pins: Option<Path>,
-    /// Where `/metrics` is served for Prometheus, without authentication. `"off"` serves none.
+    /// Where `/metrics` is served for Prometheus, without authentication. `"off"` serves none. Where the agent cannot listen
+    /// there it steers all the same, says so as a problem, and tries again.
     #[schemars(extend("default" = defaults::METRICS))]
     pub metrics: Option<Listen>,
     /// Least severe message that is logged to standard error.

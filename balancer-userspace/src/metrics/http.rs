@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -10,12 +11,18 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
 
-use crate::api::server::ask;
 use crate::api::http::{late, serve};
+use crate::api::server::ask;
 use crate::api::{Call, Calls};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Time after which somebody who could not listen tries again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The port, listening.
 #[derive(Debug)]
@@ -65,6 +72,49 @@ impl Listener {
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
+}
+
+/// Serves metrics on `address` from now on. Where nobody can listen there it is tried again and again, as an agent without
+/// metrics steers as well as one with them. The watch has why they are not served.
+pub async fn start(address: SocketAddr, calls: Calls) -> watch::Receiver<Option<String>> {
+    let (state, problem) = watch::channel(None);
+    let first = listen(address, &state).await;
+    tokio::spawn(async move {
+        let mut listener = first;
+        loop {
+            match listener {
+                Some(listener) => match run(listener, calls).await {},
+                None => sleep(AGAIN).await,
+            }
+            listener = listen(address, &state).await;
+        }
+    });
+    problem
+}
+
+/// Listens on `address`, if that can be done, and says of every change.
+async fn listen(address: SocketAddr, state: &watch::Sender<Option<String>>) -> Option<Listener> {
+    let (listener, problem) = match Listener::bind(address).await {
+        Ok(listener) => (Some(listener), None),
+        Err(error) => (
+            None,
+            Some(format!(
+                "metrics are not served, which is tried again every {} s: {error}",
+                AGAIN.as_secs()
+            )),
+        ),
+    };
+    let changed = state.send_if_modified(|before| {
+        let changed = *before != problem;
+        before.clone_from(&problem);
+        changed
+    });
+    match problem {
+        Some(problem) if changed => warn!("{problem}"),
+        None if changed => info!("metrics are served on {address}"),
+        Some(_) | None => {}
+    }
+    listener
 }
 
 /// Serves metrics until the future is dropped.

@@ -8,6 +8,12 @@ use tokio::sync::mpsc;
 
 use crate::fake::{self, Fake};
 
+/// Waits until there is no problem any more.
+async fn wait_for(mut problem: tokio::sync::watch::Receiver<Option<String>>) {
+    let served = problem.wait_for(Option::is_none);
+    tokio::time::timeout(std::time::Duration::from_secs(30), served).await.unwrap().unwrap();
+}
+
 #[test]
 fn metrics_are_served_and_say_what_the_status_says() {
     let fake = Fake::start();
@@ -17,7 +23,11 @@ fn metrics_are_served_and_say_what_the_status_says() {
     let address = listener.address().unwrap();
     let error = runtime.block_on(metrics::Listener::bind(address)).unwrap_err();
     assert!(error.to_string().starts_with(&format!("agent.metrics: {address} is in use")), "{error}");
-    runtime.spawn(metrics::run(listener, calls));
+    let problem = runtime.block_on(metrics::start(address, calls));
+    let told = problem.borrow().clone().unwrap();
+    assert!(told.starts_with("metrics are not served, which is tried again every 5 s: "), "{told}");
+    drop(listener);
+    runtime.block_on(wait_for(problem));
     runtime.spawn(async move {
         while let Some(Call::Status(reply)) = queue.recv().await {
             drop(reply.send(Ok(fake::status())));

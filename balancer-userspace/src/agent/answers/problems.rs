@@ -63,6 +63,7 @@ impl Agent {
         }
         problems.extend(self.lost.as_ref().map(ToString::to_string));
         problems.extend(self.unpinned.clone());
+        problems.extend(self.unserved.as_ref().and_then(|state| state.borrow().clone()));
         problems.extend(self.doubt.iter().map(|problem| format!("a map could not be written: {problem}")));
         problems
     }
