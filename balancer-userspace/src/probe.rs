@@ -32,6 +32,7 @@ mod mqtt;
 mod schedule;
 mod stomp;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -43,8 +44,8 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{HealthCheck, HealthConfig};
-use crate::link::Link;
-use crate::telemetry::OwnClients;
+use crate::link::{Link, LinkError};
+use crate::telemetry::{OwnClients, SourceError};
 
 use self::agent_check::AgentProbe;
 use self::amqp::AmqpProbe;
@@ -105,6 +106,39 @@ enum Answer {
     Unknown(String),
 }
 
+/// Why nobody could be asked, or gave a good answer.
+struct Fault {
+    why: String,
+    /// Whether it is about what this host has, as a file that cannot be read: no sickness of the broker.
+    own: bool,
+}
+
+impl Fault {
+    /// One of the broker, or of the way to it.
+    fn theirs(why: impl Display) -> Self {
+        Self { why: why.to_string(), own: false }
+    }
+
+    /// What it says of the broker at `at`.
+    fn judge(self, at: &str) -> Answer {
+        let why = format!("{at}: {}", self.why);
+        if self.own { Answer::Unknown(why) } else { Answer::Is(ProbeResult::Down(why)) }
+    }
+}
+
+impl From<LinkError> for Fault {
+    fn from(error: LinkError) -> Self {
+        let own = matches!(&error, LinkError::Tls(error) if error.is_own());
+        Self { why: error.to_string(), own }
+    }
+}
+
+impl From<SourceError> for Fault {
+    fn from(error: SourceError) -> Self {
+        Self { why: error.to_string(), own: error.is_own() }
+    }
+}
+
 async fn run(backend: BackendId, config: HealthConfig, own: OwnClients, events: mpsc::Sender<ProbeEvent>) {
     let Some(mut probe) = Probe::new(backend, &config, own) else { return };
     let mut drain = DrainProbe::new(&config);
@@ -162,14 +196,14 @@ impl Probe {
 
     async fn ask(&mut self, config: &HealthConfig) -> Answer {
         let limit = config.timeout;
-        Answer::Is(match self {
-            Self::Tcp(address) => tcp(*address, limit).await,
+        match self {
+            Self::Tcp(address) => Answer::Is(tcp(*address, limit).await),
             Self::Mqtt(probe) => probe.probe().await,
             Self::Amqp(probe) => probe.probe(limit).await,
             Self::Stomp(probe) => probe.probe(limit).await,
-            Self::Http(probe) => return probe.probe(limit).await,
-            Self::Agent(probe) => return probe.probe(limit).await,
-        })
+            Self::Http(probe) => probe.probe(limit).await,
+            Self::Agent(probe) => probe.probe(limit).await,
+        }
     }
 
     /// Waits until a held session ends by itself; for ever when none is held.
@@ -184,7 +218,7 @@ impl Probe {
 
     async fn after_end(&mut self, why: mqtt::End) -> Answer {
         match self {
-            Self::Mqtt(probe) => Answer::Is(probe.after_end(why).await),
+            Self::Mqtt(probe) => probe.after_end(why).await,
             Self::Tcp(_) | Self::Amqp(_) | Self::Stomp(_) | Self::Http(_) | Self::Agent(_) => {
                 unreachable!("only MQTT sessions are held")
             }

@@ -6,6 +6,7 @@ use balancer_control::ProbeResult;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::{Answer, Fault};
 use crate::config::AmqpVersion;
 use crate::link::Link;
 
@@ -42,9 +43,9 @@ impl AmqpProbe {
     }
 
     /// Sends the header and judges the answer.
-    pub(super) async fn probe(&self, limit: Duration) -> ProbeResult {
+    pub(super) async fn probe(&self, limit: Duration) -> Answer {
         let at = self.link.name("amqp");
-        match timeout(limit, self.answer()).await {
+        Answer::Is(match timeout(limit, self.answer()).await {
             Ok(Ok(answer)) if is_amqp(&answer) => ProbeResult::Up,
             Ok(Ok(answer)) if answer.is_empty() => {
                 ProbeResult::Down(format!("{at}: closed without an answer"))
@@ -53,16 +54,17 @@ impl AmqpProbe {
                 let bytes: Vec<String> = answer.iter().map(|byte| format!("{byte:02x}")).collect();
                 ProbeResult::Down(format!("{at}: answers no AMQP: {}", bytes.join(" ")))
             }
-            Ok(Err(why)) => ProbeResult::Down(format!("{at}: {why}")),
+            Ok(Err(fault)) => return fault.judge(&at),
             Err(_elapsed) => ProbeResult::Down(super::late(&format!("{at}: waiting for an answer"), limit)),
-        }
+        })
     }
 
-    async fn answer(&self) -> Result<Vec<u8>, String> {
-        let mut stream = self.link.open("amqp").await.map_err(|e| e.to_string())?;
-        stream.write_all(&header(self.version)).await.map_err(|e| format!("sending: {e}"))?;
-        stream.flush().await.map_err(|e| format!("sending: {e}"))?;
-        read_answer(&mut stream).await.map_err(|e| format!("reading: {e}"))
+    async fn answer(&self) -> Result<Vec<u8>, Fault> {
+        let sending = |error| Fault::theirs(format_args!("sending: {error}"));
+        let mut stream = self.link.open("amqp").await?;
+        stream.write_all(&header(self.version)).await.map_err(sending)?;
+        stream.flush().await.map_err(sending)?;
+        read_answer(&mut stream).await.map_err(|error| Fault::theirs(format_args!("reading: {error}")))
     }
 }
 

@@ -96,6 +96,7 @@ impl HttpProbe {
             Err(error @ (SourceError::Io { .. } | SourceError::Timeout { .. })) if self.aside => {
                 Answer::Unknown(error.to_string())
             }
+            Err(error) if error.is_own() => Answer::Unknown(error.to_string()),
             Err(error) => Answer::Is(ProbeResult::Down(error.to_string())),
         }
     }

@@ -6,6 +6,7 @@ use balancer_common::abi::BackendId;
 use balancer_control::ProbeResult;
 use tokio::time::{Instant, timeout_at};
 
+use super::Answer;
 use crate::config::HealthConfig;
 use crate::config::health::MqttLogin;
 use crate::link::Link;
@@ -59,12 +60,12 @@ impl MqttProbe {
     }
 
     /// Pings over the held session, or opens one.
-    pub(super) async fn probe(&mut self) -> ProbeResult {
+    pub(super) async fn probe(&mut self) -> Answer {
         self.watched = true;
         let deadline = Instant::now() + self.timeout;
         let Some((session, _)) = &mut self.held else { return self.connect(deadline).await };
         match timeout_at(deadline, ping(session)).await {
-            Ok(Ok(())) => ProbeResult::Up,
+            Ok(Ok(())) => Answer::Is(ProbeResult::Up),
             // It broke, which says little of the broker: a new session decides.
             Ok(Err(End::Broken)) => {
                 self.held = None;
@@ -73,7 +74,8 @@ impl MqttProbe {
             Ok(Err(End::Told(refusal))) => self.told(refusal, deadline).await,
             Err(_elapsed) => {
                 self.held = None;
-                ProbeResult::Down(super::late(&format!("{}: waiting for PINGRESP", self.at()), self.timeout))
+                let doing = format!("{}: waiting for PINGRESP", self.at());
+                Answer::Is(ProbeResult::Down(super::late(&doing, self.timeout)))
             }
         }
     }
@@ -95,7 +97,7 @@ impl MqttProbe {
     }
 
     /// The result once a held session has ended by itself: what a new one says.
-    pub(super) async fn after_end(&mut self, why: End) -> ProbeResult {
+    pub(super) async fn after_end(&mut self, why: End) -> Answer {
         (self.held, self.watched) = (None, false);
         let deadline = Instant::now() + self.timeout;
         match why {
@@ -104,17 +106,19 @@ impl MqttProbe {
         }
     }
 
-    async fn told(&mut self, refusal: Refusal, deadline: Instant) -> ProbeResult {
+    async fn told(&mut self, refusal: Refusal, deadline: Instant) -> Answer {
         self.held = None;
         match refusal.kind {
-            RefusalKind::NoNewClients => ProbeResult::Draining(format!("{}: {}", self.at(), refusal.words)),
+            RefusalKind::NoNewClients => {
+                Answer::Is(ProbeResult::Draining(format!("{}: {}", self.at(), refusal.words)))
+            }
             RefusalKind::Credentials | RefusalKind::Other => self.connect(deadline).await,
         }
     }
 
-    async fn connect(&mut self, deadline: Instant) -> ProbeResult {
+    async fn connect(&mut self, deadline: Instant) -> Answer {
         let open = Session::open(&self.link, &self.login, &self.client_id, self.keep_alive_s);
-        match timeout_at(deadline, open).await {
+        Answer::Is(match timeout_at(deadline, open).await {
             Ok(Ok(Connected::Accepted(session))) => {
                 self.held = Some((session, self.own.hold()));
                 ProbeResult::Up
@@ -127,11 +131,12 @@ impl MqttProbe {
                     RefusalKind::Other => ProbeResult::Down(words),
                 }
             }
-            Ok(Err(e)) => ProbeResult::Down(e.to_string()),
+            Ok(Err(error)) if error.is_own() => return Answer::Unknown(error.to_string()),
+            Ok(Err(error)) => ProbeResult::Down(error.to_string()),
             Err(_elapsed) => {
                 ProbeResult::Down(super::late(&format!("{}: waiting for CONNACK", self.at()), self.timeout))
             }
-        }
+        })
     }
 
     fn at(&self) -> String {

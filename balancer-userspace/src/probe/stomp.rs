@@ -8,8 +8,9 @@ use balancer_control::ProbeResult;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::{Answer, Fault};
 use crate::link::Link;
-use crate::telemetry::{excerpt, secret};
+use crate::telemetry::{SourceError, excerpt, secret};
 
 /// Bytes of an answer that are read at most; what is said comes first.
 const ANSWER_LIMIT: usize = 4096;
@@ -30,22 +31,24 @@ impl StompProbe {
     }
 
     /// Connects, and takes leave.
-    pub(super) async fn probe(&self, limit: Duration) -> ProbeResult {
+    pub(super) async fn probe(&self, limit: Duration) -> Answer {
         let at = self.link.name("stomp");
-        match timeout(limit, self.answer()).await {
+        Answer::Is(match timeout(limit, self.answer()).await {
             Ok(Ok(answer)) => judge(&answer)
                 .map_or_else(|why| ProbeResult::Down(format!("{at}: {why}")), |()| ProbeResult::Up),
-            Ok(Err(why)) => ProbeResult::Down(format!("{at}: {why}")),
+            Ok(Err(fault)) => return fault.judge(&at),
             Err(_elapsed) => ProbeResult::Down(super::late(&format!("{at}: waiting for an answer"), limit)),
-        }
+        })
     }
 
-    async fn answer(&self) -> Result<Vec<u8>, String> {
+    async fn answer(&self) -> Result<Vec<u8>, Fault> {
         let frame = self.connect_frame().await?;
-        let mut stream = self.link.open("v12.stomp").await.map_err(|e| e.to_string())?;
-        stream.write_all(frame.as_bytes()).await.map_err(|e| format!("sending: {e}"))?;
-        stream.flush().await.map_err(|e| format!("sending: {e}"))?;
-        let answer = read_frame(&mut stream).await.map_err(|e| format!("reading: {e}"))?;
+        let sending = |error| Fault::theirs(format_args!("sending: {error}"));
+        let mut stream = self.link.open("v12.stomp").await?;
+        stream.write_all(frame.as_bytes()).await.map_err(sending)?;
+        stream.flush().await.map_err(sending)?;
+        let answer = read_frame(&mut stream).await;
+        let answer = answer.map_err(|error| Fault::theirs(format_args!("reading: {error}")))?;
         if judge(&answer).is_ok() {
             // Taking leave spares the broker a line about a client that has vanished. It has answered already.
             let _ = stream.write_all(b"DISCONNECT\n\n\0").await;
@@ -54,13 +57,13 @@ impl StompProbe {
         Ok(answer)
     }
 
-    async fn connect_frame(&self) -> Result<String, String> {
+    async fn connect_frame(&self) -> Result<String, SourceError> {
         // The frame that 1.0 has too; headers of CONNECT are not escaped.
         let mut frame = format!("CONNECT\naccept-version:1.0,1.1,1.2\nhost:{}\nheart-beat:0,0\n", self.host);
         if let Some((user, password)) = &self.login {
             frame += &format!("login:{user}\n");
             if let Some(file) = password {
-                frame += &format!("passcode:{}\n", secret::read(file).await.map_err(|e| e.to_string())?);
+                frame += &format!("passcode:{}\n", secret::read(file).await?);
             }
         }
         Ok(frame + "\n\0")

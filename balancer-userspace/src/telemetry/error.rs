@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tls::TlsError;
+
 /// Why a source gave no reading. Every variant says where and what was seen there.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -32,6 +34,14 @@ pub enum SourceError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// No TLS connection.
+    #[error("{at}: {source}")]
+    Tls {
+        /// Where.
+        at: String,
+        /// Why not.
+        source: TlsError,
     },
     /// Not finished in time.
     #[error("{at}: {doing}: not finished within {:.1} s", after.as_secs_f64())]
@@ -212,6 +222,14 @@ pub enum SourceError {
         /// What is missing.
         why: String,
     },
+}
+
+impl SourceError {
+    /// Whether it is about what this host has, a file or the configuration, and says nothing of the broker.
+    pub(crate) const fn is_own(&self) -> bool {
+        matches!(self, Self::Config { .. } | Self::File { .. })
+            || matches!(self, Self::Tls { source, .. } if source.is_own())
+    }
 }
 
 fn similar_names(similar: &[String]) -> String {

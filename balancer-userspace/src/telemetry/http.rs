@@ -149,7 +149,7 @@ impl Get<'_> {
             stream.map_err(|source| SourceError::Io { at: self.at(), doing: "connecting", source })?;
         let stream = if encrypted {
             let agreed = self.in_time(deadline, "agreeing on TLS", self.tls.connect(stream, host)).await?;
-            Stream::new(agreed.map_err(|e| SourceError::Protocol { at: self.at(), why: e.to_string() })?)
+            Stream::new(agreed.map_err(|source| SourceError::Tls { at: self.at(), source })?)
         } else {
             Stream::new(stream)
         };

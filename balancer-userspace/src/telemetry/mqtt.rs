@@ -81,9 +81,8 @@ impl Session {
         let user = login.username.as_deref().map(|user| (user, password.as_str()));
         let stream = link.open("mqtt").await.map_err(|error| match error {
             LinkError::Io(source) => SourceError::Io { at: at.clone(), doing: "connecting", source },
-            other @ (LinkError::Tls(_) | LinkError::WebSocket(_)) => {
-                SourceError::Protocol { at: at.clone(), why: other.to_string() }
-            }
+            LinkError::Tls(source) => SourceError::Tls { at: at.clone(), source },
+            LinkError::WebSocket(_) => SourceError::Protocol { at: at.clone(), why: error.to_string() },
         })?;
         let mut session = Self { stream, received: BytesMut::new(), version: login.version, at };
         let connect = codec::connect(login.version, client_id, keep_alive_s, user);

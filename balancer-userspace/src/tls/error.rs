@@ -62,6 +62,19 @@ pub enum TlsError {
 }
 
 impl TlsError {
+    /// Whether it is about what this host has, and says nothing of the other side.
+    pub(crate) const fn is_own(&self) -> bool {
+        match self {
+            Self::File { .. }
+            | Self::Pem { .. }
+            | Self::Certificate { .. }
+            | Self::NoRoots { .. }
+            | Self::ServerName { .. }
+            | Self::Setup(_) => true,
+            Self::Handshake { .. } => false,
+        }
+    }
+
     /// What a failed handshake says.
     pub(super) fn handshake(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());

@@ -1,8 +1,10 @@
 //! Probes over TLS and WebSocket.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use balancer_control::ProbeResult;
+use balancer_userspace::config::HttpAuth;
 use balancer_userspace::config::health::{AmqpVersion, HealthCheck, MqttLogin};
 use balancer_userspace::link::Via;
 use balancer_userspace::tls::TlsConfig;
@@ -14,8 +16,8 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use crate::authority::{Authority, Shown, tls_server};
 use crate::mosquitto::Mosquitto;
-use crate::probe::{Probe, toy};
-use crate::support::server;
+use crate::probe::{Probe, config, toy};
+use crate::support::{closed_port, server};
 
 fn mqtt(address: SocketAddr, tls: Option<TlsConfig>, websocket: Option<&str>) -> Probe {
     let via = Via { tls, websocket: websocket.map(str::to_owned) };
@@ -87,6 +89,32 @@ async fn certificates_that_clients_would_refuse() {
         .await;
         let result = mqtt(address, Some(authority.client()), None).next().await;
         assert!(matches!(&result, ProbeResult::Down(down) if down.contains(why)), "{result:?}");
+    }
+}
+
+#[tokio::test]
+async fn files_of_this_host_say_nothing_of_a_broker() {
+    let address = toy(b"").await;
+    let missing = || Some(PathBuf::from("/nowhere/file"));
+    let tls = TlsConfig { ca_file: missing(), ..TlsConfig::default() };
+    let via = || Via { tls: Some(tls.clone()), websocket: None };
+    let login =
+        MqttLogin { username: Some("x".to_owned()), password_file: missing(), ..MqttLogin::default() };
+    let auth = HttpAuth { token_file: missing(), ..HttpAuth::default() };
+    for check in [
+        HealthCheck::Mqtt { address, login: MqttLogin::default(), via: via() },
+        HealthCheck::Mqtt { address, login, via: Via::default() },
+        HealthCheck::Amqp { address, version: AmqpVersion::V10, via: via() },
+        HealthCheck::Stomp { address, login: None, via: via() },
+        HealthCheck::Stomp { address, login: Some(("x".to_owned(), missing())), via: Via::default() },
+        HealthCheck::Http { url: format!("http://{address}/"), auth, expect: 200..=299, body: None },
+    ] {
+        let event = Probe::of(config(check.clone(), address)).event().await;
+        let ProbeResult::Unknown(why) = &event.result else { panic!("{:?} of {check:?}", event.result) };
+        assert!(why.contains("/nowhere/file: No such file or directory"), "{why}");
+        assert_eq!(event.note.as_ref(), Some(why), "somebody has to look at it");
+        let down = Probe::of(config(check, closed_port().await)).next().await;
+        assert!(matches!(&down, ProbeResult::Down(_)), "{down:?}");
     }
 }
 
