@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -14,18 +15,27 @@ use super::core::Agent;
 use super::{blocking, clock, keep};
 use crate::api::wire;
 use crate::config::discovery::DiscoveryConfig;
-use crate::config::{self, Checked, Config, Discovered, Problem};
+use crate::config::{self, Checked, Config, Discovered, Problem, ServiceConfig};
 use crate::discovery::{self, DiscoveryEvent, DiscoveryTask, Entry, Grounds, Roster};
 use crate::files;
 
 /// Most bytes of the file with what was found: a hundred thousand backends.
 const MAX_BYTES: u64 = 64 << 20;
 
+/// What is kept of one service.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    vip: SocketAddr,
+    backends: Vec<Entry>,
+}
+
 /// The discoveries of all services that have one, by name.
 #[derive(Debug)]
 pub(super) struct Discoveries {
     path: PathBuf,
     rosters: BTreeMap<String, Roster>,
+    /// The VIPs of those services, by which one is known that has another name.
+    vips: BTreeMap<String, SocketAddr>,
     running: BTreeMap<String, (DiscoveryConfig, DiscoveryTask)>,
     events: mpsc::Sender<DiscoveryEvent>,
 }
@@ -39,14 +49,44 @@ impl Discoveries {
             warn!("{}: what was discovered before cannot be read: {error}", path.display());
             BTreeMap::new()
         });
-        let rosters = remembered.into_iter().map(|(service, found)| (service, Roster::remembered(found)));
-        Self { path, rosters: rosters.collect(), running: BTreeMap::new(), events }
+        let (mut rosters, mut vips) = (BTreeMap::new(), BTreeMap::new());
+        for (service, Kept { vip, backends }) in remembered {
+            vips.insert(service.clone(), vip);
+            rosters.insert(service, Roster::remembered(backends));
+        }
+        Self { path, rosters, vips, running: BTreeMap::new(), events }
     }
 
     /// What was found, for the check of a configuration.
     pub(super) fn found(&self) -> Discovered {
-        let members = |roster: &Roster| roster.members().map(|(entry, gone)| (entry.clone(), gone)).collect();
         self.rosters.iter().map(|(service, roster)| (service.clone(), members(roster))).collect()
+    }
+
+    /// The same by the names that services have in `config`: one that is called otherwise there has its backends still.
+    pub(super) fn found_for(&self, config: &Config) -> Discovered {
+        let of = |service: &ServiceConfig| {
+            let roster = self.rosters.get(self.known_as(service, config)?)?;
+            Some((service.name.clone(), members(roster)))
+        };
+        config.services.iter().filter_map(of).collect()
+    }
+
+    /// Under which name a service of `config` is known here.
+    fn known_as<'a>(&'a self, service: &'a ServiceConfig, config: &Config) -> Option<&'a str> {
+        if self.rosters.contains_key(&service.name) {
+            return Some(&service.name);
+        }
+        let goes_on = |name: &str| config.services.iter().any(|other| other.name == name);
+        let before = self.vips.iter().find(|(name, vip)| **vip == service.vip && !goes_on(name));
+        before.map(|(name, _)| name.as_str())
+    }
+
+    /// Whether a service of `config` was known under another name.
+    pub(super) fn renames(&self, config: &Config) -> bool {
+        let differs = |service: &ServiceConfig| {
+            self.known_as(service, config).is_some_and(|known| known != service.name)
+        };
+        config.services.iter().any(differs)
     }
 
     /// Asks for the services of `config` that want it, and for no others. Questions that stay the same go on.
@@ -55,9 +95,12 @@ impl Discoveries {
             .filter_map(|service| Some((service.name.as_str(), service.discovery.as_ref()?)))
             .collect();
         self.running.retain(|name, (running, _)| wanted.get(name.as_str()) == Some(&&*running));
-        self.rosters.retain(|name, _| wanted.contains_key(name.as_str()));
+        let discovered = || config.services.iter().filter(|service| service.discovery.is_some());
+        let known = |service: &ServiceConfig| self.rosters.get(self.known_as(service, config)?).cloned();
+        let rosters = discovered().map(|service| (service.name.clone(), known(service).unwrap_or_default()));
+        self.rosters = rosters.collect();
+        self.vips = discovered().map(|service| (service.name.clone(), service.vip)).collect();
         for (name, wanted) in wanted {
-            self.rosters.entry(name.to_owned()).or_default();
             if !self.running.contains_key(name) {
                 let task = discovery::spawn(name.to_owned(), wanted.clone(), self.events.clone());
                 self.running.insert(name.to_owned(), (wanted.clone(), task));
@@ -73,12 +116,13 @@ impl Discoveries {
     /// Checks `checked` again, together with what was found. Of a service whose backends do not fit the file any more
     /// everything is forgotten until its next answer; those of the others stand.
     pub(super) fn fit(&mut self, checked: Checked) -> Checked {
-        let why = match config::check_found(&checked.text, &self.found()) {
+        let found = self.found_for(&checked.config);
+        let why = match config::check_found(&checked.text, &found) {
             Ok(with) => return with,
             Err(problems) => listed(&problems),
         };
         let mut fitting = Discovered::new();
-        for (service, members) in self.found() {
+        for (service, members) in found {
             let mut with = fitting.clone();
             with.insert(service.clone(), members);
             match config::check_found(&checked.text, &with) {
@@ -106,16 +150,22 @@ impl Discoveries {
     }
 
     fn store(&self) {
-        let found: BTreeMap<&str, Vec<&Entry>> = (self.rosters.iter())
-            .map(|(service, roster)| (service.as_str(), roster.members().map(|(entry, _)| entry).collect()))
-            .collect();
-        if let Err(error) = keep::write(&self.path, &found) {
+        let kept = |(service, roster): (&String, &Roster)| {
+            let backends = roster.members().map(|(entry, _)| entry.clone()).collect();
+            Some((service.clone(), Kept { vip: *self.vips.get(service)?, backends }))
+        };
+        let kept: BTreeMap<String, Kept> = self.rosters.iter().filter_map(kept).collect();
+        if let Err(error) = keep::write(&self.path, &kept) {
             warn!("{}: what was discovered cannot be written down: {error}", self.path.display());
         }
     }
 }
 
-fn read(path: &Path) -> io::Result<BTreeMap<String, Vec<Entry>>> {
+fn members(roster: &Roster) -> Vec<(Entry, bool)> {
+    roster.members().map(|(entry, gone)| (entry.clone(), gone)).collect()
+}
+
+fn read(path: &Path) -> io::Result<BTreeMap<String, Kept>> {
     match files::read(path, MAX_BYTES) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),

@@ -44,7 +44,15 @@ impl Agent {
     }
 
     fn load(&self) -> Result<Checked, ApiError> {
-        config::load_with(&self.options.config, &self.discoveries.found()).map_err(|error| match error {
+        let file = &self.options.config;
+        let mut checked = config::load_with(file, &self.discoveries.found());
+        // Who was renamed is known when the file is.
+        if let Ok(Checked { config, .. }) = &checked
+            && self.discoveries.renames(config)
+        {
+            checked = config::load_with(file, &self.discoveries.found_for(config));
+        }
+        checked.map_err(|error| match error {
             LoadError::Read { .. } => ApiError::new(ErrorCode::BadConfiguration, error.to_string()),
             LoadError::Bad { path, problems } => ApiError {
                 code: ErrorCode::BadConfiguration,

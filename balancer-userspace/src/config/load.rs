@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::discovery::{DiscoveryConfig, DiscoverySource};
 use super::{
     Checked, Config, Discovered, DrainQuestion, HealthCheck, HealthConfig, HttpAuth, Problem, SourceConfig,
     check_with,
@@ -76,22 +77,18 @@ pub fn check_found(text: &str, discovered: &Discovered) -> Result<Checked, Vec<P
 fn secrets(config: &Config, warnings: &mut Vec<Problem>) -> Vec<Problem> {
     let mut problems: Vec<Problem> = Vec::new();
     for service in &config.services {
-        for backend in &service.backends {
-            let files =
-                backend.telemetry.sources.iter().flat_map(source_files).chain(health_files(&backend.health));
-            for file in files {
-                let Err(error) = files::open(file) else { continue };
-                let path = format!("service[{}]", service.name);
-                let message = format!("{}: {error}; write the secret into that file", file.display());
-                let problem = Problem { line: None, path, message };
-                let list = if error.kind() == io::ErrorKind::PermissionDenied {
-                    &mut *warnings
-                } else {
-                    &mut problems
-                };
-                if !list.contains(&problem) {
-                    list.push(problem);
-                }
+        let of_backends = service.backends.iter().flat_map(|backend| {
+            backend.telemetry.sources.iter().flat_map(source_files).chain(health_files(&backend.health))
+        });
+        for file in of_backends.chain(service.discovery.iter().flat_map(discovery_files)) {
+            let Err(error) = files::open(file) else { continue };
+            let path = format!("service[{}]", service.name);
+            let message = format!("{}: {error}; write the secret into that file", file.display());
+            let problem = Problem { line: None, path, message };
+            let list =
+                if error.kind() == io::ErrorKind::PermissionDenied { &mut *warnings } else { &mut problems };
+            if !list.contains(&problem) {
+                list.push(problem);
             }
         }
     }
@@ -105,6 +102,14 @@ fn source_files(source: &SourceConfig) -> Vec<&PathBuf> {
             login.password_file.iter().chain(via.tls.iter().flat_map(TlsConfig::files)).collect()
         }
         SourceConfig::Local { .. } | SourceConfig::AgentCheck { .. } => Vec::new(),
+    }
+}
+
+/// What is asked with. The documents themselves may come later.
+fn discovery_files(discovery: &DiscoveryConfig) -> Vec<&PathBuf> {
+    match &discovery.source {
+        DiscoverySource::Http { auth, .. } => auth_files(auth).collect(),
+        DiscoverySource::Dns(_) | DiscoverySource::Files(_) => Vec::new(),
     }
 }
 

@@ -26,6 +26,8 @@ fn discoveries(socket: &Path, rosters: &[(&str, Entry)]) -> Discoveries {
     let mut discoveries = Discoveries::load(socket, mpsc::channel(1).0);
     for (service, entry) in rosters {
         discoveries.rosters.insert((*service).to_owned(), Roster::remembered(vec![entry.clone()]));
+        let vip = SocketAddr::from(([192, 0, 2, 1], entry.address.port()));
+        discoveries.vips.insert((*service).to_owned(), vip);
     }
     discoveries
 }
@@ -71,4 +73,30 @@ fn what_fits_no_longer_is_forgotten_for_its_service_alone() {
         (vec!["10.0.0.2:5672".to_owned()], vec!["10.0.0.2:5672".to_owned()])
     );
     assert!(discoveries.rosters["mqtt"].problem().is_some_and(|why| why.contains("rabitmq")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_service_that_is_renamed_keeps_what_was_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let known = [("mqtt", entry("10.0.0.1:1883")), ("amqp", entry("10.0.0.2:5672"))];
+    discoveries(&socket, &known).store();
+    let renamed = FILE.replace("\"mqtt\"", "\"iot\"");
+
+    // Also by an agent that starts.
+    let mut discoveries = Discoveries::load(&socket, mpsc::channel(1).0);
+    let config = config::check(&renamed).unwrap().config;
+    assert!(discoveries.renames(&config));
+    let names: Vec<String> = discoveries.found_for(&config).into_keys().collect();
+    assert_eq!(names, ["amqp", "iot"]);
+    let checked = discoveries.fit(config::check(&renamed).unwrap());
+    discoveries.follow(&checked.config);
+    assert_eq!(addresses(&discoveries), ["10.0.0.2:5672", "10.0.0.1:1883"]);
+    assert!(!discoveries.renames(&checked.config), "it has its new name");
+
+    // Another one at that VIP and port has its own, and a name that goes on elsewhere takes its backends along.
+    let both = renamed.replace("\"iot\"", "\"mqtt\"").replace("\"amqp\"", "\"iot\"");
+    let config = config::check(&both).unwrap().config;
+    assert_eq!(discoveries.found_for(&config)["iot"][0].0, entry("10.0.0.1:1883"));
+    assert!(!discoveries.found_for(&config).contains_key("mqtt"));
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::discovery::{DiscoveryConfig, DiscoverySource, DnsQuestion, DnsRecords};
-use crate::config::{Discovered, HealthCheck, HttpAuth, SourceConfig, check, check_with};
+use crate::config::{Discovered, HealthCheck, HttpAuth, SourceConfig, check, check_with, load};
 use crate::discovery::Entry;
 use crate::tls::TlsConfig;
 
@@ -156,4 +156,16 @@ fn a_registry_does_not_get_the_credentials_of_the_service() {
         assert_eq!(auth, HttpAuth::default(), "{url}");
         assert!(warnings.contains("telemetry_url of 10.0.0.2:5672 leads to another host"), "{warnings}");
     }
+}
+
+#[test]
+fn what_a_registry_is_asked_with_must_be_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, token) = (directory.path().join("balancer.toml"), directory.path().join("token"));
+    let table = format!("kind = \"http\", url = \"http://r.example/x\", token_file = {token:?}");
+    std::fs::write(&file, with(&table)).expect("written");
+    let error = load(&file).expect_err("there is no token").to_string();
+    assert!(error.contains(&format!("service[mqtt]: {}: No such file", token.display())), "{error}");
+    std::fs::write(&token, "x").expect("written");
+    load(&file).expect("there is one");
 }
