@@ -39,9 +39,14 @@ const DEFAULT_FLOWS: usize = 1000;
 /// Entries of the decision log in an answer, unless the request says otherwise.
 const DEFAULT_ENTRIES: usize = 1000;
 
-/// Serves the API on `socket` until the future is dropped.
+/// Serves the API on `socket` until the future is dropped. Where somebody has removed its file it is made again.
 pub async fn run(mut socket: Socket, calls: Calls) -> Infallible {
-    serve(socket.take(), router(calls), late).await
+    loop {
+        tokio::select! {
+            never = serve(socket.take(), router(calls.clone()), late) => match never {},
+            next = socket.made_again() => socket = next,
+        }
+    }
 }
 
 pub(super) fn router(calls: Calls) -> Router {

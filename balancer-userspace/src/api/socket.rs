@@ -5,11 +5,16 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::UnixListener;
+use tracing::warn;
 
 /// Mode of the socket: its owner and its group may use the API.
 const MODE: u32 = 0o660;
+
+/// Time between two looks whether the file is still there.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Why the socket cannot be listened on. Every variant names `agent.socket` and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +65,33 @@ impl Socket {
         let inode = fs::symlink_metadata(&draft).map_err(system)?.ino();
         fs::rename(&draft, path).map_err(system)?;
         Ok(Self { listener: Some(listener), path: path.to_owned(), inode })
+    }
+
+    /// The socket anew, once somebody has removed its file: nobody would find the agent any more, and whoever asks whether
+    /// one runs would be told that none does. What is being answered meanwhile is broken off.
+    pub(super) async fn made_again(&self) -> Self {
+        let mut said = false;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let found = fs::symlink_metadata(&self.path);
+            if !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                continue;
+            }
+            match Self::bind(&self.path) {
+                Ok(next) => {
+                    warn!("{} was removed by somebody, and is there again", self.path.display());
+                    return next;
+                }
+                Err(error) if !said => {
+                    said = true;
+                    warn!(
+                        "the socket was removed by somebody; it is tried again every {} s: {error}",
+                        LOOK.as_secs()
+                    );
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// The listener, once.

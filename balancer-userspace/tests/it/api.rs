@@ -193,6 +193,19 @@ fn bad_requests_are_told_why() {
 }
 
 #[test]
+fn a_socket_that_somebody_removes_is_there_again() {
+    let fake = Fake::start();
+    std::fs::remove_file(fake.socket()).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !fake.socket().exists() {
+        assert!(std::time::Instant::now() < deadline, "it is not made again");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(request(&fake, "GET", "/v1/version", "").0, 200);
+    assert_eq!(std::fs::metadata(fake.socket()).unwrap().permissions().mode() & 0o777, 0o660);
+}
+
+#[test]
 fn sizes_are_bounded() {
     let fake = Fake::start();
     let head = format!("GET /v1/status HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(64 << 10));
