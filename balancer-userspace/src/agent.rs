@@ -11,6 +11,7 @@
 
 mod admission;
 mod answers;
+mod changes;
 mod clock;
 mod closing;
 mod core;

@@ -1,12 +1,13 @@
 //! Reloading the configuration: read, check, compare, apply, or nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use tracing::warn;
 
 use balancer_common::abi::{BackendId, Hop};
 use balancer_control::Input;
 
+use super::changes::changes;
 use super::core::{Agent, timeouts};
 use super::sweeping::Order;
 use super::{blocking, clock};
@@ -218,41 +219,6 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     keys
 }
 
-/// What differs, in sentences.
-fn changes(old: &Config, new: &Config) -> Vec<String> {
-    let mut changes = Vec::new();
-    if old.agent != new.agent {
-        changes.push("agent settings changed".to_owned());
-    }
-    if old.datapath != new.datapath {
-        changes.push("data path settings changed".to_owned());
-    }
-    let (before, after) = (by_name(old), by_name(new));
-    for (name, now) in &after {
-        match before.get(name) {
-            None => changes.push(format!("{name} added")),
-            Some(then) if then != now => changes.push(format!("{name} changed")),
-            Some(_) => {}
-        }
-    }
-    let removed = before.keys().filter(|name| !after.contains_key(*name));
-    changes.extend(removed.map(|name| format!("{name} removed; its flows go on until they end")));
-    changes
-}
-
-/// Services and backends by name, as text that differs when they do.
-fn by_name(config: &Config) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
-    for service in &config.services {
-        let alone = config::ServiceConfig { backends: Vec::new(), ..service.clone() };
-        all.insert(format!("service {}", service.name), format!("{alone:?}"));
-        for backend in &service.backends {
-            all.insert(format!("backend {}/{}", service.name, backend.name), format!("{backend:?}"));
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,21 +235,6 @@ mod tests {
 
     fn config(text: &str) -> Config {
         config::check(text).unwrap().config
-    }
-
-    #[test]
-    fn a_reload_says_what_changed() {
-        let old = config(FILE);
-        let new = config(
-            &FILE.replace("\"a\"", "\"b\"").replace("port = 1883", "port = 1883\npolicy = \"random\""),
-        );
-        let expected = [
-            "backend mqtt/b added",
-            "service mqtt changed",
-            "backend mqtt/a removed; its flows go on until they end",
-        ];
-        assert_eq!(changes(&old, &new), expected);
-        assert_eq!(changes(&old, &old), [] as [String; 0]);
     }
 
     #[test]
