@@ -171,3 +171,18 @@ fn is_ours(frame: &[u8], world: &World) -> Option<bool> {
     let services = world.services.iter().any(|service| service.vip == destination);
     Some(services || world.backends.iter().flatten().any(|backend| backend.addr == source))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_arrives_beside_a_live_flow_of_its_family() {
+        for family in [0, 1] {
+            let play = frame(&[family]);
+            let (_, state) = host(&play);
+            let flows: Vec<_> = state.flows.keys().copied().collect();
+            assert_eq!(flows, [(play.start.net.client(10, 40000), 0)], "{:?}", play.start.net);
+        }
+    }
+}

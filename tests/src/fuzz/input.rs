@@ -1,12 +1,18 @@
 //! From bytes to packets and what an agent does between them.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::OnceLock};
 
-use balancer_common::abi::{Hop, ScoreFlags};
+use balancer_common::{
+    abi::{Hop, ScoreFlags},
+    path::Action,
+};
 
 use crate::{
     packet::{Extension, Packet, Tcp},
-    table::{CLIENTS, FLOWS, Net, SERVERS, Talk, World, chaos::Chaos, client_hop, server_hop, tagged},
+    table::{
+        CLIENTS, Dataplane as _, FLOWS, Host, Image, Net, SERVERS, Talk, World, chaos::Chaos, client_hop,
+        server_hop, tagged,
+    },
 };
 
 /// Most things that happen in one input.
@@ -45,18 +51,18 @@ pub struct Play {
     pub acts: Vec<Act>,
 }
 
-/// One frame, behind a byte that says where it arrives. A connection of each family is established before.
+/// One frame, behind a byte that says where it arrives, and of which family the connection is that is established before.
 #[must_use]
 pub fn frame(data: &[u8]) -> Play {
     let (first, frame) = data.split_first().unwrap_or((&0, &[]));
     let net = if first & 1 == 0 { Net::V4 } else { Net::V6 };
     let start = world(net);
-    let talk = start.talk(40000, 0);
+    let talk = start.talk(40000, drawn(net));
     let mut acts = Vec::new();
     for (packet, ingress) in [
-        (talk.request(Tcp::syn(1000)), CLIENTS),
-        (talk.reply(Tcp::syn_ack(5000, 1001)), SERVERS),
-        (talk.request(Tcp::ack(1001, 5001)), CLIENTS),
+        (talk.request(Tcp::syn(1000)), talk.client_hop.ifindex),
+        (talk.reply(Tcp::syn_ack(5000, 1001)), talk.server_hop.ifindex),
+        (talk.request(Tcp::ack(1001, 5001)), talk.client_hop.ifindex),
     ] {
         acts.push(Act::Send { frame: packet.bytes(), ingress });
     }
@@ -64,6 +70,18 @@ pub fn frame(data: &[u8]) -> Play {
     // Twice: what the first leaves behind must not harm the second.
     acts.extend(vec![Act::Send { frame: frame.to_vec(), ingress }; 2]);
     Play { start, acts }
+}
+
+/// The backend that the connection of [`frame`] draws: a matter of the hash of its addresses.
+fn drawn(net: Net) -> u16 {
+    static DRAWN: [OnceLock<u16>; 2] = [const { OnceLock::new() }; 2];
+    *DRAWN[usize::from(net == Net::V6)].get_or_init(|| {
+        let world = world(net);
+        let mut host = Host::new(Image::new(&world));
+        let syn = world.talk(40000, 0).request(Tcp::syn(1000));
+        host.send(&syn.bytes(), CLIENTS, true, Action::Transmit);
+        host.state().half_open.into_values().next().expect("a SYN leaves a half-open flow").backend
+    })
 }
 
 /// A sequence of packets, plausible ones and others, and of changes of the configuration.
