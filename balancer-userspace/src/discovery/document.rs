@@ -38,6 +38,12 @@ mod tests {
         parse(text.as_bytes(), "x")
     }
 
+    /// The zone of a backend whose label is this.
+    fn zone(label: &str) -> Option<String> {
+        let text = format!(r#"[{{"targets": ["10.0.0.1:1"], "labels": {{"zone": "{label}"}}}}]"#);
+        read(&text).unwrap().swap_remove(0).zone
+    }
+
     #[test]
     fn targets_with_labels() {
         let text = r#"[
@@ -48,6 +54,7 @@ mod tests {
         let entries = read(text).unwrap();
         assert_eq!(entries.len(), 3);
         assert_eq!((entries[1].weight, entries[1].zone.as_deref()), (Some(50), Some("hall 3")));
+        assert_eq!(zone("hall\\n\\u001b[2J3").as_deref(), Some("hall \u{fffd}[2J3"), "fit for a terminal");
         let expected = Entry {
             weight: Some(80),
             cores: Some(1.5),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::value::{BackendLabel, Text, Url};
+use crate::telemetry::excerpt;
 
 /// Labels that mean something, each also with [`PREFIX`] before it.
 const LABELS: [&str; 9] =
@@ -69,6 +70,7 @@ impl Entry {
         let unknown =
             labels.keys().filter_map(|key| key.strip_prefix(PREFIX)).find(|key| !LABELS.contains(key));
         if let Some(unknown) = unknown {
+            let unknown = excerpt(unknown, 40);
             return Err(format!("{target}: {PREFIX}{unknown} is no label; there are {}", LABELS.join(", ")));
         }
         let known = |key: &str| LABELS.contains(&key.strip_prefix(PREFIX).unwrap_or(key));
@@ -93,7 +95,7 @@ impl Entry {
                     return Err(format!("{target}: standby is {other:?}; write \"true\" or \"false\""));
                 }
             },
-            zone: (labels.text)("zone").cloned(),
+            zone: (labels.text)("zone").map(|zone| excerpt(zone, LABEL_BYTES)),
             preset: (labels.text)("preset").cloned(),
             telemetry_url: labels.checked::<Url>("telemetry_url")?,
             ..Self::new(address)

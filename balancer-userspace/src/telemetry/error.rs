@@ -239,11 +239,44 @@ fn similar_names(similar: &[String]) -> String {
     }
 }
 
-/// The start of a text of unknown origin, fit for a message.
+/// The start of a text of unknown origin, fit for one line of a message: whoever has written it does not get to move the
+/// cursor of who reads it, to begin a line of his own, or to turn the line round.
 pub(crate) fn excerpt(text: &str, chars: usize) -> String {
-    let mut short: String = text.chars().take(chars).collect();
-    if short.len() < text.len() {
+    let mut rest = text.chars();
+    let mut short: String = rest.by_ref().take(chars).map(shown).collect();
+    if rest.next().is_some() {
         short.push('…');
     }
     short
+}
+
+/// A character, or what is shown in its place.
+const fn shown(c: char) -> char {
+    match c {
+        '\t' | '\n' | '\r' | '\u{2028}' | '\u{2029}' => ' ',
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => char::REPLACEMENT_CHARACTER,
+        // What changes the direction of writing.
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            char::REPLACEMENT_CHARACTER
+        }
+        c => c,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_written_is_one_line_and_no_command_to_a_terminal() {
+        for (text, expected) in [
+            ("fine: ä \u{feff}x", "fine: ä \u{feff}x"),
+            ("a\nproblem: b\r\n", "a problem: b  "),
+            ("\u{1b}[2J\u{9b}2J\u{7f}\0", "\u{fffd}[2J\u{fffd}2J\u{fffd}\u{fffd}"),
+            ("\u{202e}moor", "\u{fffd}moor"),
+        ] {
+            assert_eq!(excerpt(text, 100), expected);
+        }
+        assert_eq!((excerpt("äöü", 2), excerpt("äöü", 3)), ("äö…".to_owned(), "äöü".to_owned()));
+    }
 }

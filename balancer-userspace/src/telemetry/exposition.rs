@@ -20,22 +20,42 @@ pub(crate) struct BadLine<'a> {
     pub(crate) text: &'a str,
 }
 
+/// What the times of a page are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// Milliseconds since the Unix epoch, as in the text format.
+    Milliseconds,
+    /// Seconds since the Unix epoch, with or without a fraction, as in OpenMetrics.
+    Seconds,
+}
+
+impl Times {
+    /// Those of a page whose content type is this.
+    pub(crate) fn of(content_type: &str) -> Self {
+        if content_type.trim_start().to_ascii_lowercase().starts_with("application/openmetrics-text") {
+            Self::Seconds
+        } else {
+            Self::Milliseconds
+        }
+    }
+}
+
 /// All series of a page. Bytes are looked at rather than characters: pages are long and many, and all that has a meaning
 /// is ASCII.
-pub(crate) fn parse(text: &str) -> Result<Vec<Row<'_>>, BadLine<'_>> {
+pub(crate) fn parse(text: &str, times: Times) -> Result<Vec<Row<'_>>, BadLine<'_>> {
     let mut rows = Vec::with_capacity(text.len() / BYTES_OF_A_LINE);
     for (i, line) in text.lines().enumerate() {
         let line = without_blanks_at_end(without_blanks(line));
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        rows.push(row(line).ok_or(BadLine { line: i + 1, text: line })?);
+        rows.push(row(line, times).ok_or(BadLine { line: i + 1, text: line })?);
     }
     Ok(rows)
 }
 
 /// `name{label="value",…} value [timestamp] [# exemplar]`
-fn row(line: &str) -> Option<Row<'_>> {
+fn row(line: &str, times: Times) -> Option<Row<'_>> {
     let name_end = line.bytes().position(|byte| !is_name_byte(byte)).unwrap_or(line.len());
     let (name, rest) = line.split_at(name_end);
     if name.is_empty() || name.as_bytes()[0].is_ascii_digit() {
@@ -52,7 +72,7 @@ fn row(line: &str) -> Option<Row<'_>> {
     let value = number(words.next()?)?;
     let timestamp_ms = match words.next() {
         None | Some("#") => return Some(Row { name: name.into(), labels, value, timestamp_ms: None }),
-        Some(word) => timestamp(word)?,
+        Some(word) => timestamp(word, times)?,
     };
     match words.next() {
         None | Some("#") => Some(Row { name: name.into(), labels, value, timestamp_ms: Some(timestamp_ms) }),
@@ -64,24 +84,22 @@ fn without_blanks_at_end(text: &str) -> &str {
     &text[..text.len() - text.bytes().rev().take_while(|byte| is_blank(*byte)).count()]
 }
 
-/// A float as Go's `ParseFloat` takes it, without hexadecimal.
+/// A float as Go's `ParseFloat` takes it, which is what Prometheus reads: without hexadecimal, but with `nan` and `-inf` as
+/// C prints them.
 fn number(word: &str) -> Option<f64> {
-    match word {
-        "NaN" => Some(f64::NAN),
-        "+Inf" | "Inf" => Some(f64::INFINITY),
-        "-Inf" => Some(f64::NEG_INFINITY),
-        // `parse` would take words such as "infinity" too.
-        word if word.ends_with(|c: char| c.is_ascii_digit() || c == '.') => word.parse().ok(),
-        _ => None,
-    }
+    word.parse().ok()
 }
 
-/// Milliseconds; OpenMetrics writes seconds with a fraction.
-fn timestamp(word: &str) -> Option<i64> {
-    word.parse().ok().or_else(|| {
-        let seconds: f64 = word.parse().ok()?;
-        seconds.is_finite().then_some((seconds * 1000.0) as i64)
-    })
+/// Milliseconds.
+fn timestamp(word: &str, times: Times) -> Option<i64> {
+    if times == Times::Milliseconds
+        && let Ok(milliseconds) = word.parse()
+    {
+        return Some(milliseconds);
+    }
+    // Milliseconds have no fraction: whoever writes one means seconds, whatever the page is called.
+    let seconds: f64 = word.parse().ok()?;
+    seconds.is_finite().then_some((seconds * 1000.0) as i64)
 }
 
 #[cfg(test)]
@@ -95,7 +113,7 @@ mod tests {
         let page = "# HELP x y\n# TYPE x counter\nx 1\n\nx{} 2\r\n x{a=\"b\"} 3 1700000000000\n\
                     x{a=\"b\",c=\"d \\\"e\\\" \\\\ \\n }\",} -4.5e-3\nx{a=\"\"}+Inf\nx NaN\n\
                     x{le=\"1\"} 5 # {trace=\"z\"} 0.5\nns:x_1 6 1700000000.250\n# EOF\n";
-        let rows = parse(page).unwrap();
+        let rows = parse(page, Times::Milliseconds).unwrap();
         let row = |i: usize| &rows[i];
         assert_eq!(rows.len(), 8);
         assert_eq!((row(0).name.as_ref(), row(0).value, row(0).timestamp_ms), ("x", 1.0, None));
@@ -111,6 +129,34 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_those_that_prometheus_reads() {
+        let value = |word: &str| parse(&format!("x {word}\n"), Times::Milliseconds).unwrap()[0].value;
+        for word in ["NaN", "nan", "NAN"] {
+            assert!(value(word).is_nan(), "{word}");
+        }
+        for word in ["+Inf", "Inf", "inf", "+inf", "infinity"] {
+            assert_eq!(value(word), f64::INFINITY, "{word}");
+        }
+        assert_eq!(
+            (value("-inf"), value("2.5E-1"), value("+.5"), value("1.")),
+            (f64::NEG_INFINITY, 0.25, 0.5, 1.0)
+        );
+    }
+
+    #[test]
+    fn times_of_openmetrics_are_seconds() {
+        let at = |kind: &str, word: &str| {
+            parse(&format!("x 1 {word}\n"), Times::of(kind)).unwrap()[0].timestamp_ms.unwrap()
+        };
+        let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        assert_eq!(at(openmetrics, "1700000000"), 1_700_000_000_000);
+        assert_eq!(at(openmetrics, "1700000000.25"), 1_700_000_000_250);
+        for text in ["text/plain; version=0.0.4", ""] {
+            assert_eq!(at(text, "1700000000250"), 1_700_000_000_250);
+        }
+    }
+
+    #[test]
     fn what_is_no_metric_is_named() {
         for line in [
             "<html>",
@@ -123,7 +169,9 @@ mod tests {
             "1x 1",
             "x one",
             "x 1 2 3",
-            "x infinity",
+            "x infinite",
+            "x 1_000",
+            "x -",
             "x 0x10",
             "x{a=\"\\q\"} 1",
             "{a=\"b\"} 1",
@@ -131,14 +179,14 @@ mod tests {
             "x 1 soon",
         ] {
             let page = format!("ok 1\n{line}\n");
-            assert_eq!(parse(&page), Err(BadLine { line: 2, text: line }), "{line}");
+            assert_eq!(parse(&page, Times::Milliseconds), Err(BadLine { line: 2, text: line }), "{line}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_parsed_or_refused(text in "\\PC{0,200}|[a-z{}=\",\\\\ 0-9.#\n+-]{0,200}") {
-            let _ = parse(&text);
+            let _ = parse(&text, Times::Milliseconds);
         }
 
         #[test]
@@ -148,7 +196,7 @@ mod tests {
         ) {
             let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let page = format!("{name}{{{label}=\"{escaped}\"}} {number:e}\n");
-            let rows = parse(&page).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
+            let rows = parse(&page, Times::Milliseconds).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
             prop_assert_eq!(rows[0].name.as_ref(), name.as_str());
             prop_assert_eq!(rows[0].labels.get(&label), Some(value.as_str().into()));
             prop_assert_eq!(rows[0].value, number);

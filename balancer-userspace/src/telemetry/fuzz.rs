@@ -7,12 +7,13 @@ use balancer_control::Moment;
 
 use super::agent_check::{Said, read_line};
 use super::body::{self, Format};
+use super::document;
+use super::exposition::{self, Times};
 use super::http::Answer;
 use super::interpret::Interpreter;
 use super::labels::Labels;
 use super::page::{Page, Row};
 use super::reading::{check, merge};
-use super::{document, exposition};
 use crate::fuzz::{Pieces, check_message, now};
 use crate::preset::{Meaning, Preset, Presets, SourceKind};
 
@@ -31,7 +32,7 @@ pub(crate) fn prometheus(data: &[u8]) {
             Ok(text) => text,
             Err(error) => return check_message(&error.to_string()),
         };
-        match exposition::parse(text) {
+        match exposition::parse(text, Times::of(&answer.content_type)) {
             Ok(rows) => found.push(Page { rows, ..Page::default() }),
             Err(bad) => {
                 assert_eq!(text.lines().nth(bad.line - 1).map(str::trim), Some(bad.text.trim()));

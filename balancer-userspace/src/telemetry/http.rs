@@ -255,7 +255,7 @@ impl Get<'_> {
             }
             401 | 403 => self.refused(),
             404 => "; the path is wrong, or the exporter is not enabled".to_owned(),
-            _ => String::new(),
+            _ => status.canonical_reason().map_or_else(String::new, |reason| format!(" {reason}")),
         };
         SourceError::Status { at: self.at(), status: status.as_u16(), hint }
     }

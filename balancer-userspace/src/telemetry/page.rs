@@ -12,6 +12,9 @@ use crate::preset::{Metric, NodeName, Selector};
 /// A time of a row further from the present than this is not a reading of the present.
 const NOW_WITHIN_S: f64 = 60.0;
 
+/// Longest part of a name that a message shows, in characters.
+const NAME_CHARS: usize = 100;
+
 /// Longest name of a node that is kept, in characters.
 const NODE_CHARS: usize = 128;
 
@@ -149,7 +152,7 @@ impl Page<'_> {
         SourceError::Missing {
             at: self.at.to_owned(),
             name: metric.to_string(),
-            similar: ranked.iter().take(3).map(|(_, found)| (*found).to_owned()).collect(),
+            similar: ranked.iter().take(3).map(|(_, found)| excerpt(found, NAME_CHARS)).collect(),
         }
     }
 
@@ -162,7 +165,8 @@ impl Page<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{document, exposition};
+    use crate::telemetry::document;
+    use crate::telemetry::exposition::{self, Times};
 
     fn name(metric: &str, labels: &[&str]) -> NodeName {
         NodeName {
@@ -172,9 +176,18 @@ mod tests {
     }
 
     #[test]
+    fn names_of_a_page_are_shown_in_part() {
+        let text = format!(r#"{{"cpu\u001b[2J\n": 1, "{}": 1}}"#, "cpu".repeat(1000));
+        let page = Page { rows: document::parse(&text, "").unwrap().rows, ..Page::default() };
+        let message = page.missing(&Metric(vec!["/cpu".parse().unwrap()])).to_string();
+        assert!(message.contains("/cpu\u{fffd}[2J ") && message.len() < 300, "{message:?}");
+    }
+
+    #[test]
     fn the_name_of_a_node_is_in_labels() {
         let read = |text: &'static str| {
-            let page = Page { rows: exposition::parse(text).unwrap(), ..Page::default() };
+            let page =
+                Page { rows: exposition::parse(text, Times::Milliseconds).unwrap(), ..Page::default() };
             page.node(&name("identity_info", &["node", "cluster"]))
         };
         let both = "up 1\nidentity_info{cluster=\"c\",node=\"a\"} 1\n";

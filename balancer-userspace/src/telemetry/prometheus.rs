@@ -7,7 +7,7 @@ use hyper::Uri;
 
 use super::body::{self, Format};
 use super::error::excerpt;
-use super::exposition;
+use super::exposition::{self, Times};
 use super::http::{Answer, Extra, Get, Kept, check_url};
 use super::interpret::Interpreter;
 use super::page::{Page, wall_ms};
@@ -66,10 +66,8 @@ impl PrometheusSource {
 
     fn read(&mut self, answer: &Answer, now: Moment, wall_ms: i64) -> Result<Reading, SourceError> {
         let text = body::text(answer, &self.name, Format::Prometheus)?;
-        let rows = exposition::parse(text).map_err(|bad| SourceError::Malformed {
-            at: self.name.clone(),
-            line: bad.line,
-            text: excerpt(bad.text, 80),
+        let rows = exposition::parse(text, Times::of(&answer.content_type)).map_err(|bad| {
+            SourceError::Malformed { at: self.name.clone(), line: bad.line, text: excerpt(bad.text, 80) }
         })?;
         let page = Page { at: &self.name, rows, texts: Vec::new(), wall_ms };
         self.interpreter.read(&page, now, self.own.count())

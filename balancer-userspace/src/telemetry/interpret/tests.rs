@@ -6,8 +6,9 @@ use balancer_control::{Moment, Resource, Sample, Scope};
 
 use super::Interpreter;
 use crate::preset;
+use crate::telemetry::exposition::{self, Times};
 use crate::telemetry::page::Page;
-use crate::telemetry::{Reading, exposition};
+use crate::telemetry::Reading;
 
 const RABBITMQ: &str = include_str!("../../../tests/fixtures/rabbitmq-3.10.8.metrics");
 /// 2023-11-14T22:13:20Z.
@@ -21,7 +22,7 @@ fn interpreter(name: &str) -> Interpreter {
 fn read_at(interpreter: &mut Interpreter, text: &str, seconds: f64, own: u64) -> Result<Reading, String> {
     let page = Page {
         at: "http://broker1/metrics",
-        rows: exposition::parse(text).unwrap(),
+        rows: exposition::parse(text, Times::Milliseconds).unwrap(),
         texts: Vec::new(),
         wall_ms: WALL_MS,
     };

@@ -5,10 +5,11 @@ use core::time::Duration;
 use balancer_control::{Moment, Resource, Scope};
 
 use crate::preset::{self, Preset, Presets, SourceKind};
+use crate::telemetry::exposition::{self, Times};
 use crate::telemetry::interpret::Interpreter;
 use crate::telemetry::labels::Labels;
 use crate::telemetry::page::{Page, Row};
-use crate::telemetry::{Reading, document, exposition};
+use crate::telemetry::{Reading, document};
 
 /// What must come of two pages that are read ten seconds apart.
 struct Case {
@@ -235,7 +236,7 @@ const ELSEWHERE: &str = "balancer-report";
 
 fn rows<'a>(preset: &Preset, text: &'a str) -> Vec<Row<'a>> {
     match &preset.source {
-        SourceKind::Prometheus { .. } => exposition::parse(text).unwrap(),
+        SourceKind::Prometheus { .. } => exposition::parse(text, Times::Milliseconds).unwrap(),
         SourceKind::Json { .. } => document::parse(text, "").unwrap().rows,
         SourceKind::MqttSys { .. } => topics(text),
         SourceKind::None => panic!("{} is not read", preset.name),
