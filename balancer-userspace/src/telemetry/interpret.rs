@@ -21,6 +21,10 @@ const GAUGE_SLACK: f64 = 1.05;
 /// A broker that used more than this multiple of its cores has other cores than the preset or configuration says.
 const COUNTER_SLACK: f64 = 2.0;
 
+/// A counter of CPU time that stands still for this many times as long as its page was last kept for is that of an idle
+/// broker.
+const IDLE_AFTER: f64 = 4.0;
+
 /// Reads pages of one source. Counters need its memory of the page before.
 #[derive(Debug)]
 pub(crate) struct Interpreter {
@@ -36,11 +40,27 @@ pub(crate) struct Interpreter {
     survey: Option<Vec<Found>>,
 }
 
-/// A counter of CPU time at one time.
+/// A counter of CPU time, as it was last read.
 #[derive(Clone, Copy, Debug)]
 struct CpuTime {
     busy_s: f64,
-    at_s: f64,
+    /// When it was first read as it is now, and when last: seconds by its clock.
+    since_s: f64,
+    read_s: f64,
+    /// For how many seconds the page was kept that it was on before, if pages are made less often than they are read: an
+    /// exporter or a proxy has a cache.
+    kept_s: Option<f64>,
+}
+
+impl CpuTime {
+    const fn new(busy_s: f64, at_s: f64) -> Self {
+        Self { busy_s, since_s: at_s, read_s: at_s, kept_s: None }
+    }
+
+    /// Whether it has stood still for as long as a page that is kept would.
+    fn is_kept(&self, at_s: f64) -> bool {
+        self.kept_s.is_some_and(|kept| at_s - self.since_s <= IDLE_AFTER * kept)
+    }
 }
 
 impl Interpreter {
@@ -173,6 +193,10 @@ impl Interpreter {
     }
 
     /// Utilisation since the page before; `None` for the first page, and after a counter went back (a restart).
+    ///
+    /// A counter that tells no time of its own may be on a page that was made long ago: it stands still, and then grows by more
+    /// than the cores can do between two readings. From there on its growth is over the time since it grew before, and while it
+    /// stands still nothing is known.
     fn counted(
         &mut self,
         page: &Page<'_>,
@@ -187,16 +211,25 @@ impl Interpreter {
             Some(per) => page.require(per)? * unit.seconds(),
             None => now.0.as_secs_f64(),
         };
-        let Some(before) = self.before.replace(CpuTime { busy_s, at_s }) else { return Ok(None) };
-        let (used, passed) = (busy_s - before.busy_s, at_s - before.at_s);
+        let stuck = |name| Err(SourceError::Stuck { at: page.at.to_owned(), name });
+        let now_read = CpuTime::new(busy_s, at_s);
+        let Some(before) = self.before.replace(now_read) else { return Ok(None) };
+        let (used, passed) = (busy_s - before.busy_s, at_s - before.read_s);
         if used < 0.0 || passed < 0.0 {
             return Ok(None);
         }
         if passed == 0.0 {
             let clock = per.and_then(|per| per.0.first());
-            let name = clock.map_or_else(|| "the agent's clock".to_owned(), ToString::to_string);
-            return Err(SourceError::Stuck { at: page.at.to_owned(), name });
+            return stuck(clock.map_or_else(|| "the agent's clock".to_owned(), ToString::to_string));
         }
+        if per.is_none() && used == 0.0 {
+            self.before = Some(CpuTime { read_s: at_s, ..before });
+            return if before.is_kept(at_s) { stuck(busy.to_string()) } else { Ok(Some(0.0)) };
+        }
+        let stood_still = before.read_s > before.since_s;
+        let kept = stood_still && (before.kept_s.is_some() || used / passed / cores > GAUGE_SLACK);
+        let passed = if kept { at_s - before.since_s } else { passed };
+        self.before = Some(CpuTime { kept_s: kept.then_some(passed), ..now_read });
         let utilisation = used / passed / cores;
         if utilisation > COUNTER_SLACK {
             return Err(page.value_error(

@@ -5,10 +5,11 @@ use core::time::Duration;
 use balancer_control::{Moment, Resource, Sample, Scope};
 
 use super::Interpreter;
+use crate::config::MetricNames;
 use crate::preset;
 use crate::telemetry::exposition::{self, Times};
 use crate::telemetry::page::Page;
-use crate::telemetry::Reading;
+use crate::telemetry::{Reading, named};
 
 const RABBITMQ: &str = include_str!("../../../tests/fixtures/rabbitmq-3.10.8.metrics");
 /// 2023-11-14T22:13:20Z.
@@ -202,4 +203,46 @@ fn node_exporter_counts_cpus_by_their_series() {
     assert_eq!(sample.cores, Some(4.0));
     assert!((sample.utilisation.unwrap() - 0.6).abs() < 1e-9, "{sample:?}");
     assert_eq!(used(&sample, Resource::Memory), 0.75);
+}
+
+/// The utilisation that is told of one core of a backend at every second, of which `used` seconds are used by then, while
+/// its page is made every `made` seconds; −1 where no reading is one because the page is kept.
+fn told(made: u32, seconds: u32, used: impl Fn(f64) -> f64) -> Vec<f64> {
+    let names = MetricNames { cpu_seconds: Some("cpu_s".to_owned()), ..MetricNames::default() };
+    let mut interpreter = Interpreter::new(named::meaning(&names, "x").unwrap(), Some(1.0));
+    let mut told = Vec::new();
+    for second in 0..seconds {
+        // The agent does not begin when a page is made.
+        let page = format!("cpu_s {}\n", used(f64::from((second + 4) / made * made)));
+        match read_at(&mut interpreter, &page, f64::from(second), 0) {
+            Ok(reading) => told.extend(reading.sample.utilisation),
+            Err(error) if error.contains("cpu_s has not moved") => told.push(-1.0),
+            Err(error) => assert!(second < 20 && error.contains("grew by more"), "{second}: {error}"),
+        }
+    }
+    told
+}
+
+#[test]
+fn a_busy_broker_on_a_page_that_is_kept_is_not_taken_for_an_idle_one() {
+    for (made, busy) in [(10, 0.8), (15, 0.3), (30, 0.99)] {
+        let told = told(made, 300, |at| at * busy);
+        let (first, rest) = told.split_at(2 * made as usize);
+        assert!(rest.iter().all(|told| *told == -1.0 || (told - busy).abs() < 0.01), "{made}: {rest:?}");
+        assert!(rest.iter().filter(|told| **told > 0.0).count() >= 7, "{made}: {rest:?}");
+        assert!(first.len() > 2);
+    }
+}
+
+#[test]
+fn a_counter_that_stands_still_is_that_of_an_idle_broker_sooner_or_later() {
+    assert!(told(1, 60, |_| 7.0).iter().all(|told| *told == 0.0), "never busy");
+    let ticks = told(1, 100, |at| (at / 9.0).floor() * 0.01);
+    assert!(ticks.iter().all(|told| (0.0..0.02).contains(told)), "one tick now and then: {ticks:?}");
+    // 80 % for a minute, on a page that is kept for 10 s, and nothing from then on.
+    let ended = told(10, 200, |at| at.min(60.0) * 0.8);
+    assert!(ended.ends_with(&[0.0; 80]), "{ended:?}");
+    // No page is kept any more.
+    let live = told(1, 60, |at| at * 0.5);
+    assert!(live.iter().all(|told| (told - 0.5).abs() < 1e-9), "{live:?}");
 }
