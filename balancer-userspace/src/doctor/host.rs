@@ -11,8 +11,12 @@ use crate::config::Config;
 use crate::kernel::{Object, PinState, is_bpffs, pin_state, try_program};
 
 /// What the agent needs, and what for.
-const CAPABILITIES: [(Capability, &str); 2] = [
+const CAPABILITIES: [(Capability, &str); 3] = [
     (Capability::CAP_BPF, "maps and programs are made with it"),
+    (
+        Capability::CAP_PERFMON,
+        "the kernel refuses programs that calculate with pointers into packets, as this one does, without it",
+    ),
     (Capability::CAP_NET_ADMIN, "XDP programs are attached and neighbours resolved with it"),
 ];
 

@@ -20,7 +20,7 @@ pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], report:
         let features = Features::of(&link.name).unwrap_or_default();
         state(link, &features, report);
         native(&mode, link, &features, xdp, report);
-        if let Some(occupied) = stranger(link) {
+        if let Some(occupied) = stranger(link, &config.agent.pins) {
             report.add(Finding::fail(format!("program {}", link.name), occupied.to_string()));
         }
         offloads(link, links, &features, report);

@@ -331,9 +331,11 @@ fn is_free(link: &Link) -> Result<(), Error> {
     Err(Error::Occupied { interface: link.name.clone(), id: other.id, name, kind })
 }
 
-/// Why an interface cannot be used for a program that does not have the name of ours.
-pub fn stranger(link: &Link) -> Option<Error> {
-    let is_other = |error: &Error| matches!(error, Error::Occupied { name, .. } if name != names::PROGRAM);
+/// Why an interface cannot be used: its program is neither the one pinned in `pin_dir` nor called as ours is.
+pub fn stranger(link: &Link, pin_dir: &Path) -> Option<Error> {
+    // Names are for whoever has CAP_SYS_ADMIN, which the agent's own user has not; the pin is that user's.
+    let pinned = ProgramInfo::from_pin(Pins::new(pin_dir).program()).ok().map(|info| info.id());
+    let is_other = |error: &Error| matches!(error, Error::Occupied { id, name, .. } if Some(*id) != pinned && name != names::PROGRAM);
     is_free(link).err().filter(is_other)
 }
 

@@ -1,7 +1,9 @@
 use std::os::fd::AsFd as _;
+use std::path::Path;
 
 use aya::maps::{Array, MapData};
 use balancer_common::abi::{ABI_VERSION, BackendId, Flow, FlowKey4, FlowState, Settings, names};
+use caps::{CapSet, Capability};
 
 use super::{Site, attach, chain, in_namespace, ip, programs};
 use crate::config::AttachMode;
@@ -206,20 +208,28 @@ fn an_interface_of_somebody_else_is_refused() {
 
 #[test]
 #[ignore = "needs root and BPF"]
-fn a_program_that_is_not_ours_by_name_is_a_strangers() {
+fn a_program_that_is_neither_pinned_nor_called_as_ours_is_a_strangers() {
     in_namespace(|| {
         let site = Site::new();
         let mut opened = site.open();
         attach(&mut opened, &names(&["one"]), AttachMode::Auto).unwrap();
         let running = |xdp| Link { name: "one".to_owned(), xdp, ..Link::default() };
-        assert!(stranger(&running(programs("one"))).is_none());
-        assert!(stranger(&running(Vec::new())).is_none());
+        let (here, elsewhere) = (site.pin_dir.as_path(), Path::new("/nowhere"));
+        assert!(stranger(&running(programs("one")), elsewhere).is_none(), "by its name");
+        assert!(stranger(&running(Vec::new()), here).is_none());
         let gone = AttachedProgram { id: u32::MAX, native: false };
-        let told = stranger(&running(vec![gone])).unwrap().to_string();
+        let told = stranger(&running(vec![gone]), here).unwrap().to_string();
         assert!(
             told.contains("name unknown") && told.contains("ip link set dev one xdpgeneric off"),
             "{told}"
         );
+        // As the agent's own user, who may not ask for the names of programs.
+        caps::drop(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap();
+        let (pinned, unknown) =
+            (stranger(&running(programs("one")), here), stranger(&running(programs("one")), elsewhere));
+        caps::raise(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap();
+        assert!(pinned.is_none(), "{pinned:?}");
+        assert!(unknown.is_some(), "the name is not to be had");
     });
 }
 
