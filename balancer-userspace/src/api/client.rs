@@ -65,7 +65,10 @@ pub enum ClientError {
     #[error("the answer of the agent ended early: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
     /// The answer is not what this version says.
-    #[error("the answer of the agent is not understood: {0}")]
+    #[error(
+        "the answer of the agent is not understood: {0}; if the agent is of another version (balancer_build_info of its \
+         metrics), use the client that came with it"
+    )]
     Answer(#[from] serde_json::Error),
 }
 

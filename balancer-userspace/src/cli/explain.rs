@@ -1,12 +1,13 @@
 //! `balancer explain`
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use crate::api::wire::{Candidate, Explanation};
+use crate::api::client::ClientError;
+use crate::api::wire::{Candidate, ErrorCode, Explanation};
 use crate::api::{BackendName, Question, When};
 
 use super::output::{self, json, or_dash, percent, print};
@@ -57,9 +58,25 @@ impl Args {
     }
 }
 
+/// Whether a text is an address with no port, or with what is none behind it.
+fn is_address(text: &str) -> bool {
+    let is_ip = |text: &str| text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    is_ip(text) || text.rsplit_once(':').is_some_and(|(address, _)| is_ip(address))
+}
+
 pub(super) async fn run(args: Args, context: &mut Context<'_>) -> Result<(), Failure> {
+    let subject = args.subject.clone();
     let question = args.question().map_err(Failure::Usage)?;
-    let answer = context.client.explain(&question).await?;
+    let answer = match context.client.explain(&question).await {
+        // A service may be called as an address is, so it is asked for first.
+        Err(ClientError::Refused(error)) if error.code == ErrorCode::NotFound && is_address(&subject) => {
+            return Err(Failure::Usage(format!(
+                "{subject:?} is no service, and no address with a port from 1 to 65535; write a client as \
+                 198.51.100.7:50000 or [2001:db8::7]:50000, as `balancer flow list` shows them"
+            )));
+        }
+        answer => answer?,
+    };
     if context.json {
         json(context.out, &answer)?
     } else {
@@ -109,5 +126,22 @@ fn note(candidate: &Candidate, best: Option<&Candidate>) -> String {
         }
         (_, Some(_)) => "drawn later, at the same score".to_owned(),
         (_, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_without_a_port_are_known_as_such() {
+        for text in
+            ["198.51.100.7", "2001:db8::7", "[2001:db8::7]", "198.51.100.7:99999", "[::1]:x", "10.0.0.1:"]
+        {
+            assert!(is_address(text), "{text}");
+        }
+        for text in ["mqtt", "", ":", "a:1", "10.0.0", "broker:1883"] {
+            assert!(!is_address(text), "{text}");
+        }
     }
 }

@@ -83,7 +83,10 @@ fn secrets(config: &Config, warnings: &mut Vec<Problem>) -> Vec<Problem> {
         for file in of_backends.chain(service.discovery.iter().flat_map(discovery_files)) {
             let Err(error) = files::open(file) else { continue };
             let path = format!("service[{}]", service.name);
-            let message = format!("{}: {error}; write the secret into that file", file.display());
+            let message = format!(
+                "{}: {error}; put the password, token or certificate there, or correct its path",
+                file.display()
+            );
             let problem = Problem { line: None, path, message };
             let list =
                 if error.kind() == io::ErrorKind::PermissionDenied { &mut *warnings } else { &mut problems };

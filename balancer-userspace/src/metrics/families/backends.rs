@@ -58,9 +58,12 @@ pub(super) fn backends() -> Vec<Family> {
             "Plain connects per second that are admitted now, absent without a budget",
             |b| b.budget.map(|budget| Value::Level(budget.per_second))
         ),
-        backend!("ejections", Counter, "Times that it was closed because its SYNs failed", |b| count(
-            b.ejections
-        )),
+        backend!(
+            "ejections",
+            Counter,
+            "Times that it was closed because its SYNs failed, since the agent started",
+            |b| count(b.ejections)
+        ),
         backend!("trial", Gauge, "1 while it is on trial after an ejection", |b| count(u64::from(b.trial))),
         backend!("score_ratio", Gauge, "Predicted utilisation that new flows are steered by", |b| level(
             b.score
