@@ -44,7 +44,7 @@ pub(crate) use agent_check::{AgentCheckSource, AgentWord};
 pub use error::SourceError;
 pub(crate) use error::excerpt;
 pub use http::check_url;
-pub(crate) use http::{Extra, Get};
+pub(crate) use http::{Extra, Get, port_of};
 pub use interpret::Found;
 pub(crate) use local::{Usage as LocalUsage, measure};
 pub use own::{OwnClients, OwnSession};

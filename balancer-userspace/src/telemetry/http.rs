@@ -71,7 +71,24 @@ pub fn check_url(url: &str) -> Result<Uri, String> {
     if uri.host().is_none_or(str::is_empty) {
         return Err(format!("{url:?} has no host; write http://HOST:PORT/PATH"));
     }
+    port_of(&uri).map_err(|why| format!("{url:?} {why}; write http://HOST:PORT/PATH"))?;
     Ok(uri)
+}
+
+/// The port that a URL names, if it names one. [`Uri::port_u16`] alone would take that of the scheme for one that is none.
+///
+/// # Errors
+/// Says that what stands behind the colon is no port.
+pub(crate) fn port_of(uri: &Uri) -> Result<Option<u16>, &'static str> {
+    // The last colon of `[2001:db8::1]` is the address's own.
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let Some((_, port)) = authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')) else {
+        return Ok(None);
+    };
+    match port.parse() {
+        Ok(port @ 1..) => Ok(Some(port)),
+        Ok(0) | Err(_) => Err("has no port from 1 to 65535 behind its colon"),
+    }
 }
 
 impl Get<'_> {
@@ -300,4 +317,31 @@ fn is_cut(e: &hyper::Error) -> bool {
 
 fn text(value: Option<&HeaderValue>) -> String {
     value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_none_is_not_taken_for_that_of_the_scheme() {
+        for (url, port) in [
+            ("http://10.0.0.11/m", None),
+            ("http://10.0.0.11:15692/m:1", Some(15692)),
+            ("http://[2001:db8::1]/m", None),
+            ("https://[2001:db8::1]:8443", Some(8443)),
+        ] {
+            assert_eq!(port_of(&check_url(url).unwrap()), Ok(port), "{url}");
+        }
+        for url in [
+            "http://10.0.0.11:99999/m",
+            "http://b:/m",
+            "http://b:0",
+            "http://[2001:db8::1]:x/m",
+            "http://b:-1/",
+        ] {
+            let error = check_url(url).unwrap_err();
+            assert!(error.contains(url), "{error}");
+        }
+    }
 }

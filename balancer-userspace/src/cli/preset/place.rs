@@ -1,6 +1,7 @@
 //! Where `balancer preset test` looks.
 
 use crate::preset::{Preset, Presets, Protocol, SourceKind};
+use crate::telemetry::port_of;
 
 /// Where telemetry is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +45,8 @@ impl Place {
             return Err(bad("is not an http:// or https:// URL"));
         }
         let path = uri.path_and_query().map(ToString::to_string).filter(|path| path != "/");
-        Ok(Self { scheme, host: host.to_owned(), port: uri.port_u16(), path, encrypted: false })
+        let port = port_of(&uri).map_err(&bad)?;
+        Ok(Self { scheme, host: host.to_owned(), port, path, encrypted: false })
     }
 
     /// The URL of `path`, with what was not given taken from a preset.
@@ -103,6 +105,9 @@ mod tests {
             ("http://user:secret@broker1/", "has credentials in it"),
             ("", "is neither"),
             ("broker 1", "is neither"),
+            ("broker1:99999", "has no port from 1 to 65535"),
+            ("http://broker1:/x", "has no port from 1 to 65535"),
+            ("[2001:db8::1]:0", "has no port from 1 to 65535"),
         ] {
             let error = Place::read(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use super::Text;
+use crate::telemetry::port_of;
 
 /// An IP address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +167,7 @@ impl Text for Url {
             return Err("has credentials in it; use username and password_file instead".to_owned());
         }
         let uri: axum::http::Uri = text.parse().map_err(|error| bad(&format!("is not a URL ({error})")))?;
+        port_of(&uri).map_err(&bad)?;
         match (uri.scheme_str(), uri.authority()) {
             (Some("http" | "https"), Some(_)) => Ok(Self(text.to_owned())),
             _ => Err(bad("is not an http:// or https:// URL")),

@@ -149,6 +149,10 @@ fn telemetry_keys() {
             "url: \"ftp://10.0.0.12/metrics\" is not an http:// or https:// URL; write \"http://10.0.0.11:15692/metrics\"",
         ),
         (
+            "url = \"http://10.0.0.12:156922/metrics\"",
+            "url: \"http://10.0.0.12:156922/metrics\" has no port from 1 to 65535 behind its colon; write \"http://10.0.0.11:15692/metrics\"",
+        ),
+        (
             "source = \"prometheus\", metrics = { cpu_ratio = \"a\" }, url = \"http://10.0.0.12/metrics\", tls = {}",
             "tls: is for an encrypted page, and url is not one; write \"https://\", or leave tls out",
         ),
