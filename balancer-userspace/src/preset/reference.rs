@@ -109,6 +109,7 @@ above = 0
 
 Metrics of Prometheus pages are names, as `x`, `x{label="value",other!="value"}` or `x_*`; those of `$SYS` are topics.
 `clock` at the top names a metric that differs between any two pages, which tells a page from a cache.
+A `counter` of `cpu` with no `per` needs none: when it has stood still and then grows by more than the cores can do, its page is kept somewhere, and its growth is taken over the time between two pages.
 What is a counter and what a gauge is said here and never taken from the page.
 "##;
 

@@ -67,15 +67,32 @@ pub(super) fn run(
     if context.json { Ok(json(context.out, &shown)?) } else { Ok(print(&shown, preset, context)?) }
 }
 
+/// What a backend is asked: what its port speaks, if that is known and there is a probe for it.
+fn probe(shown: &Shown<'_>) -> String {
+    let otherwise = shown.row.health.clone().unwrap_or_default();
+    if shown.ports.is_empty() || otherwise.is_empty() {
+        return otherwise;
+    }
+    format!("what the port speaks if there is a probe for it, otherwise {otherwise}")
+}
+
+/// How it is known to be right. What a file that is not compiled in says of that is not for the tests.
+fn verified(shown: &Shown<'_>, preset: &Preset) -> String {
+    match &shown.row.file {
+        Some(_) => "no test has seen this file; try it by balancer preset test".to_owned(),
+        None => format!("{}: {}", shown.row.verified, how(preset)),
+    }
+}
+
 fn print(shown: &Shown<'_>, preset: &Preset, context: &mut Context<'_>) -> io::Result<()> {
     let mut lines = vec![
         ("name", shown.row.name.to_owned()),
         ("what it is", shown.row.title.to_owned()),
         ("documentation", shown.documentation.join(", ")),
-        ("verified", format!("{}: {}", shown.row.verified, how(preset))),
+        ("verified", verified(shown, preset)),
         ("file", shown.row.file.clone().unwrap_or_else(|| "compiled in".to_owned())),
         ("ports", shown.ports.join(", ")),
-        ("probe", shown.row.health.clone().unwrap_or_default()),
+        ("probe", probe(shown)),
         ("telemetry", telemetry(preset)),
         ("credentials", shown.credentials.to_owned()),
         ("drain", shown.drain.join(", ")),
