@@ -174,7 +174,9 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Kept>> {
 }
 
 fn listed(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
+    // Its lines are those of the file, which does not have the backends that were found.
+    let places = problems.iter().map(|problem| Problem { line: None, ..problem.clone() }.to_string());
+    places.collect::<Vec<_>>().join("; ")
 }
 
 impl Agent {
