@@ -10,7 +10,7 @@ use crate::ejection::Ejection;
 use crate::exhaustion::Exhaustion;
 use crate::fleet::HINT_LASTS;
 use crate::health::{Health, HealthState};
-use crate::history::History;
+use crate::history::{History, Past};
 use crate::load::{FORGET_AFTER, Load};
 use crate::ring::HOLD;
 use crate::sample::is_cores;
@@ -26,7 +26,12 @@ pub(crate) struct Backend {
     pub(crate) exhaustion: Exhaustion,
     pub(crate) ejection: Ejection,
     pub(crate) load: Load,
-    pub(crate) history: History,
+    /// As last read from the program.
+    pub(crate) counts: Counts,
+    /// Where it is among the backends of its service, and in their past.
+    pub(crate) place: usize,
+    /// When its counts were first read.
+    counted_from: Option<Moment>,
     pub(crate) ramp: Ramp,
     /// The operator's weight.
     pub(crate) weight_override: Option<u32>,
@@ -55,7 +60,9 @@ impl Backend {
             exhaustion: Exhaustion::default(),
             ejection: Ejection::new(now),
             load: Load::default(),
-            history: History::default(),
+            counts: Counts::default(),
+            place: 0,
+            counted_from: None,
             ramp: Ramp::default(),
             weight_override: None,
             capacity: 1.0,
@@ -182,15 +189,21 @@ impl Backend {
 
     /// Takes in the program's counts.
     pub(crate) fn counted(&mut self, counts: Counts, now: Moment) {
-        self.history.record(counts, now);
+        self.counts = counts;
+        self.counted_from.get_or_insert(now);
         self.drain.counted(counts.live, now);
+    }
+
+    /// What it has counted until now, from the past of its service.
+    pub(crate) const fn history<'a>(&self, past: &'a Past) -> History<'a> {
+        past.of(self.place, self.counted_from)
     }
 
     /// Brings everything that depends on time up to date.
     /// `cost` is that of one connection as utilisation of a backend of mean capacity.
-    pub(crate) fn settle(&mut self, service: &ServiceSpec, cost: f64, now: Moment) {
+    pub(crate) fn settle(&mut self, past: &Past, service: &ServiceSpec, cost: f64, now: Moment) {
         let each = cost / self.capacity * f64::from(service.gateways.max(1));
-        self.load.settle(&self.history, service.gateways, each, service.stale_after, now);
+        self.load.settle(self.history(past), service.gateways, each, service.stale_after, now);
         let last = self.sample.as_ref().map(|sample| sample.taken);
         if last.is_some_and(|taken| now.since(taken) > FORGET_AFTER.max(service.stale_after)) {
             // A source that has fallen silent closes nobody for ever.

@@ -1,6 +1,7 @@
 //! What the controller asks for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use balancer_common::abi::{BackendId, BackendPace, Draw, Pace, Ring, ScoreTable, ServiceId};
 
@@ -8,7 +9,7 @@ use balancer_common::abi::{BackendId, BackendPace, Draw, Pace, Ring, ScoreTable,
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Replaces the scores of all backends.
-    Scores(Box<ScoreTable>),
+    Scores(Arc<ScoreTable>),
     /// Replaces the ring of one service.
     Ring {
         /// The service.

@@ -138,7 +138,7 @@ fn waiting<'a>(backend: &'a Backend, service: &'a Service) -> Option<Reason<'a>>
 
 fn service_capped(service: &Service) -> Option<Reason<'_>> {
     let cap = service.spec.admission.cap?;
-    let live: u64 = service.backends.iter().map(|backend| backend.history.live()).sum();
+    let live: u64 = service.backends.iter().map(|backend| backend.counts.live).sum();
     when(live >= u64::from(cap), move || {
         format!(
             "{live} live connections, and max_connections = {cap} of the service: new flows are refused with a RST"
@@ -233,7 +233,7 @@ fn spared(backend: &Backend) -> Option<Reason<'_>> {
 }
 
 fn capped(backend: &Backend) -> Option<Reason<'_>> {
-    let (live, cap) = (backend.history.live(), backend.spec.cap?);
+    let (live, cap) = (backend.counts.live, backend.spec.cap?);
     when(live >= u64::from(cap), move || format!("{live} live connections, and max_connections = {cap}"))
 }
 
@@ -372,8 +372,8 @@ fn ring_waits(service: &Service, now: Moment) -> Option<Reason<'_>> {
     Some(say(move || format!("learnt capacities have moved; the ring may follow in {}", seconds(left))))
 }
 
-fn takes_flows(backend: &Backend) -> bool {
-    backend.score.is_open(backend.history.live())
+const fn takes_flows(backend: &Backend) -> bool {
+    backend.score.is_open(backend.counts.live)
 }
 
 /// A duration in seconds, with a tenth below ten.

@@ -1,6 +1,8 @@
 //! The controller: inputs in, commands out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::sync::Arc;
 
 use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, Score, ScoreTable, ServiceId};
 
@@ -35,9 +37,9 @@ pub struct Controller {
     /// Where each backend is: its service and itself, by index.
     places: BTreeMap<BackendId, (usize, usize)>,
     /// As last asked for.
-    scores: Option<Box<ScoreTable>>,
-    /// Memory for the next ones.
-    next_scores: Option<Box<ScoreTable>>,
+    scores: Option<Arc<ScoreTable>>,
+    /// Backends that the model has lost since the scores were last asked for.
+    gone: BTreeSet<BackendId>,
     /// As last asked for.
     paces: Option<Paces>,
     /// Whether there were inputs since the last tick.
@@ -74,6 +76,7 @@ impl Controller {
                 for (id, counts) in counts {
                     self.with(id, |backend, _| backend.counted(counts, now));
                 }
+                self.services.iter_mut().for_each(|service| service.remember(now));
             }
             Input::Drain { backend, drain } => {
                 self.with(backend, |backend, _| backend.drain.set_operator(drain, now));
@@ -138,22 +141,22 @@ impl Controller {
     }
 
     fn follow(&mut self, model: Model, now: Moment) {
-        let mut services = core::mem::take(&mut self.services);
+        let mut services = mem::take(&mut self.services);
         let follow = |spec: ServiceSpec| match services.iter().position(|s| s.spec.id == spec.id) {
             Some(index) => {
                 let mut service = services.swap_remove(index);
-                let mut known = core::mem::take(&mut service.backends);
-                service.respecify(spec, &mut known, now);
+                service.respecify(spec, now);
                 service
             }
-            None => Service::new(spec, &mut Vec::new(), now),
+            None => Service::new(spec, now),
         };
         self.services = model.services.into_iter().map(follow).collect();
         let backends_of = |(index, service): (usize, &Service)| {
             let places = service.backends.iter().enumerate();
             places.map(|(place, backend)| (backend.id(), (index, place))).collect::<Vec<_>>()
         };
-        self.places = self.services.iter().enumerate().flat_map(backends_of).collect();
+        let places = self.services.iter().enumerate().flat_map(backends_of).collect();
+        self.gone.extend(mem::replace(&mut self.places, places).into_keys());
     }
 
     fn adopt(&mut self, scores: &ScoreTable, mut rings: Vec<(ServiceId, Box<Ring>)>, now: Moment) {
@@ -172,20 +175,21 @@ impl Controller {
     }
 
     /// The scores, if they are not those that were last asked for.
-    fn changed_scores(&mut self) -> Option<Box<ScoreTable>> {
-        let closed = || Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
-        let table = self.next_scores.get_or_insert_with(closed);
-        table.0.fill(Score::default());
-        for backend in self.services.iter().flat_map(|service| &service.backends) {
-            if let Some(score) = table.0.get_mut(usize::from(backend.id().0)) {
-                *score = backend.score;
+    fn changed_scores(&mut self) -> Option<Arc<ScoreTable>> {
+        let mut changed = self.scores.is_none();
+        let closed = || Arc::new(ScoreTable([Score::default(); MAX_BACKENDS]));
+        // Whoever was given the last ones has applied them by now, and nothing is copied.
+        let table = Arc::make_mut(self.scores.get_or_insert_with(closed));
+        let mut set = |id: BackendId, score: Score| {
+            if let Some(before) = table.0.get_mut(usize::from(id.0)) {
+                changed |= *before != score;
+                *before = score;
             }
-        }
-        if self.scores == self.next_scores {
-            return None;
-        }
-        core::mem::swap(&mut self.scores, &mut self.next_scores);
-        self.scores.clone()
+        };
+        mem::take(&mut self.gone).into_iter().for_each(|id| set(id, Score::default()));
+        let backends = self.services.iter().flat_map(|service| &service.backends);
+        backends.for_each(|backend| set(backend.id(), backend.score));
+        if changed { self.scores.clone() } else { None }
     }
 }
 

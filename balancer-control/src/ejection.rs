@@ -44,7 +44,7 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     /// SYNs since `from` whose fate is known at the last reading of the counts.
-    pub(crate) fn since(history: &History, from: Moment) -> Self {
+    pub(crate) fn since(history: History<'_>, from: Moment) -> Self {
         let Some(last) = history.last() else { return Self::default() };
         let before = Moment(last.0.saturating_sub(PATIENCE)).max(from);
         let start = history.at(from);
@@ -165,7 +165,7 @@ impl Ejection {
     }
 
     /// SYNs from here on count.
-    pub(crate) fn from(&self, history: &History, window: Duration) -> Moment {
+    pub(crate) fn from(&self, history: History<'_>, window: Duration) -> Moment {
         let last = history.last().unwrap_or_default();
         Moment(last.0.saturating_sub(window)).max(self.from)
     }

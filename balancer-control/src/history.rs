@@ -1,4 +1,4 @@
-//! The recent past of a backend's counts.
+//! The recent past of backends' counts.
 
 use std::collections::VecDeque;
 
@@ -7,46 +7,71 @@ use crate::{Counts, Moment};
 /// Readings kept. At one every two seconds they reach back two minutes, ten times as far as telemetry is used.
 const READINGS: usize = 64;
 
-/// Counts over time, straight lines between readings: what telemetry says of a moment is compared with the connections
-/// of that moment.
+/// What the backends of a service had counted at each reading.
+///
+/// They are read together, and kept together: a tick looks for the same few moments at one backend after the other, and
+/// finds them next to what it has just read. A past of each backend by itself would be in no cache by the next tick.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct History(VecDeque<(Moment, Counts)>);
+pub(crate) struct Past(VecDeque<(Moment, Vec<Counts>)>);
 
-impl History {
-    /// Takes in a reading. One that is not later than the last replaces it.
-    pub(crate) fn record(&mut self, counts: Counts, now: Moment) {
-        while self.0.back().is_some_and(|(at, _)| *at >= now) {
-            self.0.pop_back();
+impl Past {
+    /// Takes in a reading of all backends, in their order. One that is not later than the last replaces it.
+    pub(crate) fn record(&mut self, counts: impl Iterator<Item = Counts>, now: Moment) {
+        let mut room = Vec::new();
+        while let Some((_, counts)) = self.0.pop_back_if(|(at, _)| *at >= now) {
+            room = counts;
         }
         if self.0.len() == READINGS {
-            self.0.pop_front();
+            room = self.0.pop_front().map_or(room, |(_, counts)| counts);
         }
-        self.0.push_back((now, counts));
+        room.clear();
+        room.extend(counts);
+        self.0.push_back((now, room));
     }
 
-    /// Live connections at the last reading; zero before the first.
-    pub(crate) fn live(&self) -> u64 {
-        self.0.back().map_or(0, |(_, counts)| counts.live)
+    /// Follows backends that have other places: for each of them the one that it had, if it was there before.
+    pub(crate) fn rearrange(&mut self, places: &[Option<usize>]) {
+        for (_, counts) in &mut self.0 {
+            let of = |place: &Option<usize>| place.and_then(|place| counts.get(place).copied());
+            *counts = places.iter().map(|place| of(place).unwrap_or_default()).collect();
+        }
     }
 
+    /// The past of the backend in one place, which was first counted at `first`.
+    pub(crate) const fn of(&self, place: usize, first: Option<Moment>) -> History<'_> {
+        History { past: self, place, first }
+    }
+}
+
+/// Counts of one backend over time, straight lines between readings: what telemetry says of a moment is compared with the
+/// connections of that moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct History<'a> {
+    past: &'a Past,
+    place: usize,
+    first: Option<Moment>,
+}
+
+impl History<'_> {
     /// When the counts were last read.
-    pub(crate) fn last(&self) -> Option<Moment> {
-        self.0.back().map(|(at, _)| *at)
+    pub(crate) fn last(self) -> Option<Moment> {
+        self.first.and(self.past.0.back()).map(|(at, _)| *at)
     }
 
     /// Live connections at a moment. Before the first and after the last reading they are taken for constant.
-    pub(crate) fn live_at(&self, moment: Moment) -> f64 {
+    pub(crate) fn live_at(self, moment: Moment) -> f64 {
         self.at(moment).live
     }
 
     /// Mean of the live connections from one moment to another.
-    pub(crate) fn mean_live(&self, from: Moment, to: Moment) -> f64 {
+    pub(crate) fn mean_live(self, from: Moment, to: Moment) -> f64 {
         let span = to.since(from).as_secs_f64();
         if span <= 0.0 {
             return self.live_at(to);
         }
-        let inner = self.0.range(self.until(from)..self.until(to));
-        let inner = inner.map(|(at, counts)| (*at, counts.live as f64));
+        let inner = self.past.0.range(self.until(from)..self.until(to));
+        let inner = inner.filter(|(at, _)| self.first.is_some_and(|first| *at >= first));
+        let inner = inner.map(|reading| (reading.0, self.of(reading).live));
         let points =
             core::iter::once((from, self.live_at(from))).chain(inner).chain([(to, self.live_at(to))]);
         let mut area = 0.0;
@@ -61,30 +86,36 @@ impl History {
     }
 
     /// All counts at a moment, as those of [`History::live_at`].
-    pub(crate) fn at(&self, moment: Moment) -> Point {
+    pub(crate) fn at(self, moment: Moment) -> Point {
+        let Some(first) = self.first else { return Point::default() };
+        let moment = moment.max(first);
         let after = self.until(moment);
-        match (after.checked_sub(1).and_then(|before| self.0.get(before)), self.0.get(after)) {
+        match (after.checked_sub(1).and_then(|before| self.past.0.get(before)), self.past.0.get(after)) {
             (None, None) => Point::default(),
-            (None, Some((_, only))) | (Some((_, only)), None) => Point::of(only),
-            (Some((from, before)), Some((to, after))) => {
-                let part = moment.since(*from).as_secs_f64() / to.since(*from).as_secs_f64();
-                Point::of(before).towards(&Point::of(after), part)
+            (None, Some(only)) | (Some(only), None) => self.of(only),
+            (Some(before), Some(after)) => {
+                let part = moment.since(before.0).as_secs_f64() / after.0.since(before.0).as_secs_f64();
+                self.of(before).towards(&self.of(after), part)
             }
         }
     }
 
+    fn of(self, (_, counts): &(Moment, Vec<Counts>)) -> Point {
+        counts.get(self.place).map(Point::of).unwrap_or_default()
+    }
+
     /// How many readings are not later than a moment.
     ///
-    /// They come at regular intervals, so where one should be is nearly where it is. A search by halves would touch memory
-    /// all over, which no cache holds any more by the next tick.
-    fn until(&self, moment: Moment) -> usize {
-        let (Some((first, _)), Some((last, _))) = (self.0.front(), self.0.back()) else { return 0 };
+    /// They come at regular intervals, so where one should be is nearly where it is.
+    fn until(self, moment: Moment) -> usize {
+        let past = &self.past.0;
+        let (Some((first, _)), Some((last, _))) = (past.front(), past.back()) else { return 0 };
         if *last <= moment {
-            return self.0.len();
+            return past.len();
         }
         let part = moment.since(*first).as_secs_f64() / last.since(*first).as_secs_f64();
-        let mut until = (part * self.0.len() as f64) as usize;
-        let is_later = |index: usize| self.0.get(index).is_none_or(|(at, _)| *at > moment);
+        let mut until = (part * past.len() as f64) as usize;
+        let is_later = |index: usize| past.get(index).is_none_or(|(at, _)| *at > moment);
         while until > 0 && is_later(until - 1) {
             until -= 1;
         }
@@ -139,66 +170,126 @@ impl Point {
 }
 
 #[cfg(test)]
+pub(crate) mod alone {
+    use super::*;
+
+    /// The past of a service with one backend.
+    #[derive(Debug, Default)]
+    pub(crate) struct Alone {
+        past: Past,
+        first: Option<Moment>,
+    }
+
+    impl Alone {
+        pub(crate) fn record(&mut self, counts: Counts, now: Moment) {
+            self.first.get_or_insert(now);
+            self.past.record([counts].into_iter(), now);
+        }
+
+        pub(crate) const fn history(&self) -> History<'_> {
+            self.past.of(0, self.first)
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use core::time::Duration;
 
+    use super::alone::Alone;
     use super::*;
 
     fn at(millis: u64) -> Moment {
         Moment(Duration::from_millis(millis))
     }
 
-    fn history(readings: &[(u64, u64)]) -> History {
-        let mut history = History::default();
-        for &(millis, live) in readings {
-            history.record(Counts { live, opened: 10 * live, ..Counts::default() }, at(millis));
+    const fn live(live: u64) -> Counts {
+        Counts { live, opened: 10 * live, syns: 0, refused: 0, answered: 0 }
+    }
+
+    fn alone(readings: &[(u64, u64)]) -> Alone {
+        let mut alone = Alone::default();
+        for &(millis, count) in readings {
+            alone.record(live(count), at(millis));
         }
-        history
+        alone
     }
 
     #[test]
     fn counts_are_interpolated_and_constant_beyond_the_ends() {
-        let history = history(&[(1000, 10), (3000, 30)]);
+        let alone = alone(&[(1000, 10), (3000, 30)]);
+        let history = alone.history();
         for (millis, live) in [(0, 10.0), (1000, 10.0), (1500, 15.0), (3000, 30.0), (9000, 30.0)] {
             assert_eq!(history.live_at(at(millis)), live, "{millis} ms");
             assert_eq!(history.at(at(millis)).opened, 10.0 * live, "{millis} ms");
         }
-        assert_eq!(history.live(), 30);
+        assert_eq!(history.last(), Some(at(3000)));
     }
 
     #[test]
     fn readings_are_found_however_they_are_spread() {
         let times = [10, 11, 12, 13, 500, 900, 901, 2000, 2001];
-        let history = history(&times.map(|millis| (millis, millis)));
+        let alone = alone(&times.map(|millis| (millis, millis)));
         for millis in (0..2100).step_by(7).chain(times) {
             let expected = times.iter().filter(|time| **time <= millis).count();
-            assert_eq!(history.until(at(millis)), expected, "{millis} ms");
+            assert_eq!(alone.history().until(at(millis)), expected, "{millis} ms");
         }
-        assert_eq!(History::default().until(at(1)), 0);
+        assert_eq!(Alone::default().history().until(at(1)), 0);
     }
 
     #[test]
     fn the_mean_is_the_area_under_the_line() {
-        let history = history(&[(0, 0), (1000, 10), (2000, 10)]);
-        assert_eq!(history.mean_live(at(0), at(2000)), 7.5);
-        assert_eq!(history.mean_live(at(500), at(1000)), 7.5);
-        assert_eq!(history.mean_live(at(2000), at(4000)), 10.0);
-        assert_eq!(history.mean_live(at(500), at(500)), 5.0);
+        let alone = alone(&[(0, 0), (1000, 10), (2000, 10)]);
+        for (from, to, mean) in [(0, 2000, 7.5), (500, 1000, 7.5), (2000, 4000, 10.0), (500, 500, 5.0)] {
+            assert_eq!(alone.history().mean_live(at(from), at(to)), mean, "{from} to {to} ms");
+        }
     }
 
     #[test]
     fn nothing_read_is_nothing_live() {
-        let history = History::default();
-        assert_eq!((history.live(), history.live_at(at(5)), history.mean_live(at(1), at(5))), (0, 0.0, 0.0));
+        let alone = Alone::default();
+        let history = alone.history();
+        assert_eq!(
+            (history.last(), history.live_at(at(5)), history.mean_live(at(1), at(5))),
+            (None, 0.0, 0.0)
+        );
+    }
+
+    #[test]
+    fn who_comes_later_was_before_as_it_was_first() {
+        let mut past = Past::default();
+        past.record([live(1), Counts::default()].into_iter(), at(1000));
+        past.record([live(2), live(40)].into_iter(), at(2000));
+        past.record([live(3), live(60)].into_iter(), at(3000));
+        let late = past.of(1, Some(at(2000)));
+        assert_eq!(
+            (late.live_at(at(500)), late.live_at(at(1500)), late.live_at(at(2500))),
+            (40.0, 40.0, 50.0)
+        );
+        assert_eq!(late.mean_live(at(0), at(3000)), 40.0 + 10.0 / 3.0);
+        assert_eq!(past.of(1, None).at(at(3000)), Point::default(), "never read");
+        assert_eq!(past.of(0, Some(at(1000))).live_at(at(1500)), 1.5);
+    }
+
+    #[test]
+    fn who_moves_takes_its_past_along() {
+        let mut past = Past::default();
+        past.record([live(1), live(2), live(3)].into_iter(), at(1000));
+        past.rearrange(&[Some(2), None, Some(0)]);
+        past.record([live(30), live(7), live(10)].into_iter(), at(2000));
+        for (place, first, before, now) in [(0, 1000, 3.0, 30.0), (1, 2000, 7.0, 7.0), (2, 1000, 1.0, 10.0)] {
+            let history = past.of(place, Some(at(first)));
+            assert_eq!((history.live_at(at(1000)), history.live_at(at(2000))), (before, now), "{place}");
+        }
     }
 
     #[test]
     fn the_past_is_bounded_and_in_order() {
-        let mut history = history(&[(1000, 1), (2000, 2), (1500, 9)]);
-        assert_eq!(history.live_at(at(1500)), 9.0);
+        let mut alone = alone(&[(1000, 1), (2000, 2), (1500, 9)]);
+        assert_eq!(alone.history().live_at(at(1500)), 9.0);
         for second in 2..1000 {
-            history.record(Counts::default(), at(second * 1000));
+            alone.record(Counts::default(), at(second * 1000));
         }
-        assert_eq!(history.0.len(), READINGS);
+        assert_eq!(alone.history().past.0.len(), READINGS);
     }
 }

@@ -137,7 +137,7 @@ impl Load {
     /// `cost` is what one connection through this gateway adds to the utilisation of the backend, as far as is known.
     pub(crate) fn settle(
         &mut self,
-        history: &History,
+        history: History<'_>,
         gateways: u32,
         cost: f64,
         stale_after: Duration,
@@ -223,7 +223,7 @@ impl Load {
     fn observe(
         &mut self,
         sample: &Sample,
-        history: &History,
+        history: History<'_>,
         gateways: u32,
         cost: f64,
         stale_after: Duration,
@@ -301,7 +301,7 @@ impl Load {
     }
 
     /// Whether so many clients connect that their handshakes would be taken for load.
-    fn is_storm(&mut self, from: Moment, to: Moment, gap: Duration, history: &History) -> bool {
+    fn is_storm(&mut self, from: Moment, to: Moment, gap: Duration, history: History<'_>) -> bool {
         let opened = history.at(to).since(&history.at(from)).opened;
         // Over less than a second a handful of connects is no rate.
         let rate = opened / gap.as_secs_f64().max(1.0);

@@ -4,6 +4,7 @@ use balancer_common::abi::BackendId;
 
 use crate::backend::Backend;
 use crate::ejection::{Evidence, LATELY, MARGIN, TRIAL_SYNS};
+use crate::history::Past;
 use crate::{EjectionSpec, Moment};
 
 /// Ejects, tries and takes back; says whether anything changed. `panics` is whether what probes say is set aside: then
@@ -11,6 +12,7 @@ use crate::{EjectionSpec, Moment};
 /// ejecting one of them after the other would leave the last with everything.
 pub(crate) fn judge(
     backends: &mut [Backend],
+    past: &Past,
     spec: Option<&EjectionSpec>,
     panics: bool,
     now: Moment,
@@ -20,10 +22,10 @@ pub(crate) fn judge(
     for backend in backends.iter_mut() {
         changed |= backend.ejection.settle(spec, now);
     }
-    for (id, evidence) in suspects(backends, spec, now) {
+    for (id, evidence) in suspects(backends, past, spec, now) {
         let Some(index) = backends.iter().position(|backend| backend.id() == id) else { continue };
-        let may = has_room(backends, spec) || panics && is_dead(&backends[index], spec);
-        let verdict = if may { rest(backends, id, spec) } else { None };
+        let may = has_room(backends, spec) || panics && is_dead(&backends[index], past, spec);
+        let verdict = if may { rest(backends, past, id, spec) } else { None };
         let backend = &mut backends[index];
         if let Some(rest) = verdict.filter(|rest| evidence.share() >= spec.failing.share().max(rest + MARGIN))
         {
@@ -54,10 +56,15 @@ fn take_back(backends: &mut [Backend], now: Moment) -> bool {
 
 /// Backends whose SYNs decide against them, the worst first, because not all of them may be ejected. Those on trial whose
 /// SYNs are answered are among them: their trial has to be ended.
-fn suspects(backends: &[Backend], spec: &EjectionSpec, now: Moment) -> Vec<(BackendId, Evidence)> {
+fn suspects(
+    backends: &[Backend],
+    past: &Past,
+    spec: &EjectionSpec,
+    now: Moment,
+) -> Vec<(BackendId, Evidence)> {
     let mut suspects: Vec<(BackendId, Evidence)> = Vec::new();
     for backend in backends.iter().filter(|backend| backend.in_rotation() && !backend.ejection.is_out()) {
-        let evidence = evidence(backend, spec);
+        let evidence = evidence(backend, past, spec);
         let is_failing =
             evidence.settled() >= f64::from(spec.min_syns) && evidence.share() >= spec.failing.share();
         if backend.ejection.is_decided(&evidence, now) || !backend.ejection.is_on_trial() && is_failing {
@@ -68,15 +75,16 @@ fn suspects(backends: &[Backend], spec: &EjectionSpec, now: Moment) -> Vec<(Back
     suspects
 }
 
-fn evidence(backend: &Backend, spec: &EjectionSpec) -> Evidence {
-    Evidence::since(&backend.history, backend.ejection.from(&backend.history, spec.window))
+fn evidence(backend: &Backend, past: &Past, spec: &EjectionSpec) -> Evidence {
+    let history = backend.history(past);
+    Evidence::since(history, backend.ejection.from(history, spec.window))
 }
 
 /// Whether nothing that was sent to it lately was answered.
-fn is_dead(backend: &Backend, spec: &EjectionSpec) -> bool {
+fn is_dead(backend: &Backend, past: &Past, spec: &EjectionSpec) -> bool {
+    let history = backend.history(past);
     let dead = |window| {
-        let from = backend.ejection.from(&backend.history, window);
-        let evidence = Evidence::since(&backend.history, from);
+        let evidence = Evidence::since(history, backend.ejection.from(history, window));
         evidence.answered == 0.0 && evidence.failed() >= f64::from(spec.min_syns).min(TRIAL_SYNS)
     };
     dead(spec.window) || dead(LATELY)
@@ -91,11 +99,11 @@ fn has_room(backends: &[Backend], spec: &EjectionSpec) -> bool {
 
 /// The failing share of the better half of the others, zero when too little is known of them; `None` when there is
 /// nobody else to take new flows. Half, because two backends that fail together must not excuse each other.
-fn rest(backends: &[Backend], id: BackendId, spec: &EjectionSpec) -> Option<f64> {
+fn rest(backends: &[Backend], past: &Past, id: BackendId, spec: &EjectionSpec) -> Option<f64> {
     let others = || backends.iter().filter(|other| other.id() != id && other.takes_flows());
     others().next()?;
     let mut shares: Vec<f64> = others()
-        .map(|other| evidence(other, spec))
+        .map(|other| evidence(other, past, spec))
         .filter(|evidence| evidence.all() >= f64::from(spec.min_syns))
         .map(|evidence| evidence.failing_share())
         .collect();

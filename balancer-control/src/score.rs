@@ -44,7 +44,7 @@ fn adaptive(backend: &Backend, service: &ServiceSpec, cost: f64, now: Moment) ->
     }
     // Counts know nothing of the level's transients: the two must not be mixed within one score.
     let population = backend.load.population(stale_after, now);
-    let live = backend.history.live();
+    let live = backend.counts.live;
     let mut score = match population {
         Some(population) => {
             let counted = population.own.max(0.0).round();
@@ -64,7 +64,7 @@ fn adaptive(backend: &Backend, service: &ServiceSpec, cost: f64, now: Moment) ->
 /// Makes backends on trial the last choice of every draw: they are taken for full, or for twice as busy as the busiest of
 /// the others where the score has no full. A policy of one draw has no choice to make.
 pub(crate) fn doubt(backends: &mut [Backend], policy: Policy) {
-    let predict = |backend: &Backend| backend.score.predict(backend.history.live());
+    let predict = |backend: &Backend| backend.score.predict(backend.counts.live);
     let more = match policy {
         Policy::Adaptive => Score::ONE,
         Policy::LeastConn => {

@@ -11,6 +11,7 @@ use crate::cluster::{self, Disagreement};
 use crate::fleet;
 use crate::groups::Fallback;
 use crate::health::HealthState;
+use crate::history::Past;
 use crate::maglev::Member;
 use crate::outliers;
 use crate::ring::{self, Candidate, Order, RingKeeper, Wish};
@@ -27,6 +28,8 @@ pub(crate) struct Service {
     pub(crate) spec: ServiceSpec,
     /// In the order of the configuration.
     pub(crate) backends: Vec<Backend>,
+    /// What they have counted.
+    past: Past,
     /// Cost of one connection as utilisation of a backend of mean capacity.
     pub(crate) cost: f64,
     /// Priority groups and panic.
@@ -45,12 +48,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Makes a service, taking over backends that were known before.
-    pub(crate) fn new(mut spec: ServiceSpec, known: &mut Vec<Backend>, now: Moment) -> Self {
-        let backends = adopt_backends(mem::take(&mut spec.backends), known, now);
+    pub(crate) fn new(mut spec: ServiceSpec, now: Moment) -> Self {
+        let (backends, _) = adopt_backends(mem::take(&mut spec.backends), Vec::new(), now);
         Self {
             spec,
             backends,
+            past: Past::default(),
             cost: fleet::prior_cost(),
             fallback: Fallback::default(),
             alarm: None,
@@ -62,10 +65,18 @@ impl Service {
         }
     }
 
-    /// Follows the configuration.
-    pub(crate) fn respecify(&mut self, mut spec: ServiceSpec, known: &mut Vec<Backend>, now: Moment) {
-        self.backends = adopt_backends(mem::take(&mut spec.backends), known, now);
+    /// Follows the configuration, and keeps what is known of backends that stay.
+    pub(crate) fn respecify(&mut self, mut spec: ServiceSpec, now: Moment) {
+        let known = mem::take(&mut self.backends);
+        let places;
+        (self.backends, places) = adopt_backends(mem::take(&mut spec.backends), known, now);
+        self.past.rearrange(&places);
         self.spec = spec;
+    }
+
+    /// Remembers what the backends have counted.
+    pub(crate) fn remember(&mut self, now: Moment) {
+        self.past.record(self.backends.iter().map(|backend| backend.counts), now);
     }
 
     /// Continues from what an earlier agent left in the maps.
@@ -112,7 +123,7 @@ impl Service {
     /// Brings scores, ring and steering up to date. Returns whether the ring and the steering changed.
     pub(crate) fn tick(&mut self, now: Moment) -> (bool, bool) {
         for backend in &mut self.backends {
-            backend.settle(&self.spec, self.cost, now);
+            backend.settle(&self.past, &self.spec, self.cost, now);
         }
         if let Some(cost) = fleet::estimate(&mut self.backends, self.spec.stale_after, now) {
             self.cost = cost;
@@ -161,7 +172,7 @@ impl Service {
                 backend.panicked = panics && is_down && is_wanted;
             }
             spare_the_exhausted(&mut self.backends);
-            if !outliers::judge(&mut self.backends, protection.ejection.as_ref(), panics, now) {
+            if !outliers::judge(&mut self.backends, &self.past, protection.ejection.as_ref(), panics, now) {
                 break;
             }
         }
@@ -264,17 +275,28 @@ impl Service {
     }
 }
 
-/// Makes the backends of a service from their specifications, with what is known of them.
-fn adopt_backends(specs: Vec<BackendSpec>, known: &mut Vec<Backend>, now: Moment) -> Vec<Backend> {
-    let make = |spec: BackendSpec| match known.iter().position(|backend| backend.is(&spec)) {
-        Some(index) => {
-            let mut backend = known.swap_remove(index);
-            backend.respecify(spec, now);
-            backend
-        }
-        None => Backend::new(spec, now),
+/// Makes the backends of a service from their specifications, with what is known of them, and says where each of them was
+/// before.
+fn adopt_backends(
+    specs: Vec<BackendSpec>,
+    known: Vec<Backend>,
+    now: Moment,
+) -> (Vec<Backend>, Vec<Option<usize>>) {
+    let mut known: Vec<Option<Backend>> = known.into_iter().map(Some).collect();
+    let make = |(place, spec): (usize, BackendSpec)| {
+        let before = known.iter_mut().find_map(|known| known.take_if(|backend| backend.is(&spec)));
+        let was = before.as_ref().map(|backend| backend.place);
+        let mut backend = match before {
+            Some(mut backend) => {
+                backend.respecify(spec, now);
+                backend
+            }
+            None => Backend::new(spec, now),
+        };
+        backend.place = place;
+        (backend, was)
     };
-    specs.into_iter().map(make).collect()
+    specs.into_iter().enumerate().map(make).unzip()
 }
 
 /// When all are exhausted, closing them all would turn pressure into an outage: telemetry alone never leaves a service

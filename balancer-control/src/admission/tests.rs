@@ -114,7 +114,7 @@ fn adopted_backends_do_not_ramp() {
     let mut before = Bench::new(model.services.clone());
     before.up(0, 1);
     let scores = before.controller.resync(at(1)).into_iter().find_map(|command| match command {
-        Command::Scores(scores) => Some(scores),
+        Command::Scores(scores) => Some(Box::new(*scores)),
         Command::Paces(_) | Command::Ring { .. } | Command::Service { .. } => None,
     });
     let mut after = Bench { controller: Controller::new(), paces: Paces::default() };

@@ -143,7 +143,7 @@ fn weight_on_ring(backend: &Backend, service: &Service) -> f64 {
 /// `weights` is the sum of [`weight_on_ring`] of all backends of the service.
 fn backend_snapshot(backend: &Backend, service: &Service, weights: f64, now: Moment) -> BackendSnapshot {
     let (state, reason, since) = state(backend);
-    let live = backend.history.live();
+    let live = backend.counts.live;
     let level = backend.load.fresh_level(service.spec.stale_after, now);
     BackendSnapshot {
         id: backend.id(),

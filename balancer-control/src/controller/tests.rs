@@ -41,7 +41,7 @@ impl Bench {
         for command in commands {
             match command {
                 Command::Scores(scores) => {
-                    self.scores = Some(scores);
+                    self.scores = Some(Box::new(*scores));
                     kinds.push("scores");
                 }
                 Command::Ring { ring, .. } => {

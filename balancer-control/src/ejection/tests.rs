@@ -1,52 +1,52 @@
 use super::*;
 use crate::Counts;
 use crate::fixture::at;
+use crate::history::alone::Alone;
 
 /// `(second, steered, answered, refused)`. Who is answered completes the handshake.
-fn history(readings: &[(u64, u64, u64, u64)]) -> History {
-    let mut history = History::default();
+fn evidence(readings: &[(u64, u64, u64, u64)], from: u64) -> Evidence {
+    let mut alone = Alone::default();
     for &(second, syns, answered, refused) in readings {
-        history.record(Counts { syns, answered, refused, opened: answered, ..Counts::default() }, at(second));
+        alone.record(Counts { syns, answered, refused, opened: answered, ..Counts::default() }, at(second));
     }
-    history
+    Evidence::since(alone.history(), at(from))
 }
 
 #[test]
 fn a_syn_without_an_answer_fails_after_a_second_and_a_refused_one_at_once() {
-    let silent = history(&[(10, 0, 0, 0), (11, 100, 0, 0)]);
-    assert_eq!(Evidence::since(&silent, at(0)).settled(), 0.0, "they may still be answered");
-    let silent = history(&[(10, 0, 0, 0), (11, 100, 0, 0), (12, 200, 0, 0)]);
-    assert_eq!(Evidence::since(&silent, at(0)), Evidence { unanswered: 100.0, ..Evidence::default() });
-    let refused = history(&[(10, 0, 0, 0), (11, 100, 0, 90)]);
-    let evidence = Evidence::since(&refused, at(0));
-    assert_eq!((evidence.refused, evidence.share()), (90.0, 1.0));
+    let silent = evidence(&[(10, 0, 0, 0), (11, 100, 0, 0)], 0);
+    assert_eq!(silent.settled(), 0.0, "they may still be answered");
+    let silent = evidence(&[(10, 0, 0, 0), (11, 100, 0, 0), (12, 200, 0, 0)], 0);
+    assert_eq!(silent, Evidence { unanswered: 100.0, ..Evidence::default() });
+    let refused = evidence(&[(10, 0, 0, 0), (11, 100, 0, 90)], 0);
+    assert_eq!((refused.refused, refused.share()), (90.0, 1.0));
 }
 
 #[test]
 fn only_what_came_since_counts() {
-    let evidence = Evidence::since(&history(&[(10, 500, 0, 500), (11, 600, 100, 500)]), at(10));
-    assert_eq!(evidence, Evidence { answered: 100.0, ..Evidence::default() });
-    assert_eq!(Evidence::since(&History::default(), at(0)), Evidence::default());
+    let later = evidence(&[(10, 500, 0, 500), (11, 600, 100, 500)], 10);
+    assert_eq!(later, Evidence { answered: 100.0, ..Evidence::default() });
+    assert_eq!(evidence(&[], 0), Evidence::default());
     assert_eq!(Evidence::default().share(), 0.0);
 }
 
 #[test]
 fn counters_that_go_back_and_answers_without_a_question_say_nothing() {
-    let back = history(&[(10, 900, 900, 0), (11, 5, 0, 0), (12, 5, 0, 0)]);
-    assert_eq!(Evidence::since(&back, at(0)).failed(), 0.0);
-    let odd = history(&[(10, 0, 0, 0), (11, 10, 500, 0), (12, 20, 900, 0)]);
-    assert_eq!(Evidence::since(&odd, at(0)).share(), 0.0);
+    let back = evidence(&[(10, 900, 900, 0), (11, 5, 0, 0), (12, 5, 0, 0)], 0);
+    assert_eq!(back.failed(), 0.0);
+    let odd = evidence(&[(10, 0, 0, 0), (11, 10, 500, 0), (12, 20, 900, 0)], 0);
+    assert_eq!(odd.share(), 0.0);
 }
 
 #[test]
 fn what_a_flood_leaves_unanswered_is_not_the_backends_fault() {
     let after = |answered, opened, refused| {
-        let mut history = History::default();
-        history.record(Counts::default(), at(10));
+        let mut alone = Alone::default();
+        alone.record(Counts::default(), at(10));
         for second in [12, 14] {
-            history.record(Counts { syns: 1000, answered, opened, refused, ..Counts::default() }, at(second));
+            alone.record(Counts { syns: 1000, answered, opened, refused, ..Counts::default() }, at(second));
         }
-        Evidence::since(&history, at(0))
+        Evidence::since(alone.history(), at(0))
     };
     assert_eq!(after(100, 10, 0).failed(), 0.0, "few of those that it answers are clients");
     assert_eq!(after(100, 10, 300).failed(), 300.0, "it refuses, whoever asks");
@@ -57,10 +57,10 @@ fn what_a_flood_leaves_unanswered_is_not_the_backends_fault() {
 
 #[test]
 fn an_opened_flow_was_answered() {
-    let mut history = History::default();
-    history.record(Counts::default(), at(10));
-    history.record(Counts { syns: 50, opened: 50, ..Counts::default() }, at(13));
-    assert_eq!(Evidence::since(&history, at(0)).share(), 0.0);
+    let mut alone = Alone::default();
+    alone.record(Counts::default(), at(10));
+    alone.record(Counts { syns: 50, opened: 50, ..Counts::default() }, at(13));
+    assert_eq!(Evidence::since(alone.history(), at(0)).share(), 0.0);
 }
 
 #[test]

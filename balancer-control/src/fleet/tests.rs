@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixture::{at, backend, service};
+use crate::history::Past;
 use crate::{BackendSpec, Counts, Policy, Sample, ServiceSpec};
 
 const STALE: Duration = Duration::from_secs(12);
@@ -26,9 +27,12 @@ fn assert_close(found: &[f64], wanted: &[f64]) {
 
 /// A minute of readings: `(connections, messages per second, utilisation)` of each backend.
 fn run(backends: &mut [Backend], readings: &[(u64, Option<u64>, f64)]) -> Moment {
+    let mut pasts = vec![Past::default(); backends.len()];
     for second in (2..=60).step_by(2) {
-        for (backend, &(live, rate, utilisation)) in backends.iter_mut().zip(readings) {
+        for ((backend, past), &(live, rate, utilisation)) in backends.iter_mut().zip(&mut pasts).zip(readings)
+        {
             backend.counted(Counts { live, ..Counts::default() }, at(second));
+            past.record([backend.counts].into_iter(), at(second));
             let sample = Sample {
                 taken: at(second),
                 utilisation: Some(utilisation),
@@ -36,7 +40,7 @@ fn run(backends: &mut [Backend], readings: &[(u64, Option<u64>, f64)]) -> Moment
                 ..Sample::default()
             };
             backend.sampled(sample, &spec(), at(second));
-            backend.settle(&spec(), 1e-4, at(second));
+            backend.settle(past, &spec(), 1e-4, at(second));
         }
     }
     at(60)

@@ -1,6 +1,7 @@
 use super::*;
 use crate::Counts;
 use crate::fixture::at;
+use crate::history::alone::Alone;
 
 const STALE: Duration = Duration::from_secs(12);
 
@@ -8,7 +9,7 @@ const STALE: Duration = Duration::from_secs(12);
 #[derive(Default)]
 struct Bench {
     load: Load,
-    history: History,
+    counted: Alone,
     second: u64,
     opened: u64,
     /// What a connection is taken to cost.
@@ -20,9 +21,9 @@ impl Bench {
     fn read(&mut self, live: u64, opened: u64, sample: Sample) {
         self.second += 2;
         self.opened += opened;
-        self.history.record(Counts { live, opened: self.opened, ..Counts::default() }, at(self.second));
+        self.counted.record(Counts { live, opened: self.opened, ..Counts::default() }, at(self.second));
         self.load.offer(&Sample { taken: at(self.second), ..sample });
-        self.load.settle(&self.history, 1, self.cost, STALE, at(self.second));
+        self.load.settle(self.counted.history(), 1, self.cost, STALE, at(self.second));
     }
 
     fn level(&self) -> Option<Level> {
@@ -210,9 +211,9 @@ fn after_three_minutes_of_silence_everything_is_forgotten() {
     for step in 0..10 {
         bench.read(100, 0, Sample { messages: Some(1000 * step), ..utilisation(0.25) });
     }
-    bench.load.settle(&bench.history, 1, 0.0, STALE, at(bench.second + 180));
+    bench.load.settle(bench.counted.history(), 1, 0.0, STALE, at(bench.second + 180));
     assert_ne!(bench.load.work(), Work::default());
-    bench.load.settle(&bench.history, 1, 0.0, STALE, at(bench.second + 181));
+    bench.load.settle(bench.counted.history(), 1, 0.0, STALE, at(bench.second + 181));
     assert_eq!(bench.load.work(), Work::default());
 }
 

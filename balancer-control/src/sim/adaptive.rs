@@ -1,5 +1,7 @@
 //! The product: the controller that the agent runs, and the decision that the program makes.
 
+use std::sync::Arc;
+
 use balancer_common::abi::{
     BackendId, Draw, MAX_BACKENDS, RING_SLOTS, Ring, Score, ScoreTable, Service, ServiceId,
 };
@@ -13,7 +15,7 @@ use crate::{Command, Controller, Input, Moment};
 /// The controller and the maps it writes.
 pub(crate) struct Product {
     controller: Controller,
-    scores: Box<ScoreTable>,
+    scores: Arc<ScoreTable>,
     ring: Box<Ring>,
     draw: Draw,
     draws: u8,
@@ -24,7 +26,7 @@ impl Product {
     pub(crate) fn new(_case: &Case) -> Self {
         Self {
             controller: Controller::new(),
-            scores: Box::new(ScoreTable([Score::default(); MAX_BACKENDS])),
+            scores: Arc::new(ScoreTable([Score::default(); MAX_BACKENDS])),
             ring: Box::new(Ring([BackendId::NONE; RING_SLOTS])),
             draw: Draw::Hash,
             draws: 1,

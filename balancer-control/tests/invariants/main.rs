@@ -4,6 +4,7 @@ mod inputs;
 mod naive;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, ScoreTable, ServiceId};
@@ -18,7 +19,7 @@ use crate::naive::Naive;
 #[derive(Clone, Default, PartialEq)]
 struct Maps {
     paces: Option<Paces>,
-    scores: Option<Box<ScoreTable>>,
+    scores: Option<Arc<ScoreTable>>,
     rings: BTreeMap<ServiceId, Box<Ring>>,
     steering: BTreeMap<ServiceId, ServiceSteering>,
 }

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use balancer_common::abi::{BackendId, MAX_BACKENDS, Ring, Score, ScoreTable, Service, ServiceId};
@@ -87,7 +88,7 @@ pub(crate) struct Plant {
     setup: Setup,
     pub(crate) controller: Controller,
     pub(crate) brokers: Vec<Broker>,
-    scores: Box<ScoreTable>,
+    scores: Arc<ScoreTable>,
     ring: Box<Ring>,
     steering: Option<ServiceSteering>,
     pub(crate) rings_built: u32,
@@ -142,7 +143,7 @@ impl Plant {
         let mut plant = Self {
             controller: Controller::new(),
             brokers: setup.speeds.iter().map(broker).collect(),
-            scores: Box::new(ScoreTable([Score::default(); MAX_BACKENDS])),
+            scores: Arc::new(ScoreTable([Score::default(); MAX_BACKENDS])),
             ring: Box::new(Ring([BackendId::NONE; 65_536])),
             steering: None,
             rings_built: 0,
