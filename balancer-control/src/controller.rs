@@ -34,6 +34,8 @@ mod report;
 pub struct Controller {
     /// In the order of the model.
     services: Vec<Service>,
+    /// How many models there were.
+    models: u64,
     /// Where each backend is: its service and itself, by index.
     places: BTreeMap<BackendId, (usize, usize)>,
     /// As last asked for.
@@ -141,6 +143,7 @@ impl Controller {
     }
 
     fn follow(&mut self, model: Model, now: Moment) {
+        self.models += 1;
         let mut services = mem::take(&mut self.services);
         let follow = |spec: ServiceSpec| match services.iter().position(|s| s.spec.id == spec.id) {
             Some(index) => {

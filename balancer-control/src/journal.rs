@@ -5,7 +5,7 @@
 
 use core::mem;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use balancer_common::abi::{BackendId, ServiceId};
 
@@ -105,7 +105,10 @@ pub struct Journal {
 #[derive(Clone, Debug, Default)]
 struct Seen {
     name: String,
-    backends: BTreeMap<BackendId, SeenBackend>,
+    /// [`ServiceOutline::revision`]; `None` before the first look.
+    revision: Option<u64>,
+    /// In the order of the outline.
+    backends: Vec<SeenBackend>,
     conditions: Conditions,
     ring_changes: u64,
     /// Rings that followed telemetry and were not told of yet, and when one was last told of.
@@ -116,16 +119,17 @@ struct Seen {
 
 #[derive(Clone, Debug)]
 struct SeenBackend {
-    name: String,
+    id: BackendId,
     seed: u64,
+    name: String,
     /// `None` before the first look.
     state: Option<BackendState>,
     conditions: Conditions,
 }
 
 impl SeenBackend {
-    fn new(name: &str, seed: u64) -> Self {
-        Self { name: name.to_owned(), seed, state: None, conditions: Conditions::new() }
+    fn new(id: BackendId, seed: u64, name: &str) -> Self {
+        Self { id, seed, name: name.to_owned(), state: None, conditions: Conditions::new() }
     }
 }
 
@@ -149,6 +153,10 @@ impl Journal {
                 let backend = backend.map(str::to_owned);
                 entries.push(Entry { service: service.name.to_owned(), backend, event });
             };
+            if seen.revision != Some(service.revision) {
+                seen.follow(&service.backends, &mut put);
+                seen.revision = Some(service.revision);
+            }
             seen.backends(&service.backends, now, &mut put);
             differ(&mut seen.conditions, &service.conditions, now, |event| put(None, event));
             let summarises = seen.summarised.is_none_or(|at| now.since(at) >= SUMMARY_EVERY);
@@ -198,8 +206,8 @@ impl Seen {
     fn rename(&mut self, name: &str) -> String {
         self.conditions.clear();
         self.summarised = None;
-        for backend in self.backends.values_mut() {
-            *backend = SeenBackend::new(&backend.name, backend.seed);
+        for backend in &mut self.backends {
+            *backend = SeenBackend::new(backend.id, backend.seed, &backend.name);
         }
         mem::replace(&mut self.name, name.to_owned())
     }
@@ -210,13 +218,8 @@ impl Seen {
         now: Moment,
         put: &mut impl FnMut(Option<&str>, Event),
     ) {
-        self.follow(backends, put);
-        for backend in backends {
+        for (backend, seen) in backends.iter().zip(&mut self.backends) {
             let name = Some(backend.name);
-            let seen = self
-                .backends
-                .entry(backend.id)
-                .or_insert_with(|| SeenBackend::new(backend.name, backend.seed));
             let from = seen.state.replace(backend.state);
             if from != Some(backend.state) {
                 let (to, reason) = (backend.state, backend.reason.clone().into_owned());
@@ -229,27 +232,31 @@ impl Seen {
     /// Forgets backends that are not there any more and follows those that go by another name, before anything is told
     /// of who has their name by now. An id may be another backend's by now.
     fn follow(&mut self, backends: &[BackendOutline<'_>], put: &mut impl FnMut(Option<&str>, Event)) {
-        let is_seen = |backend: &&BackendOutline<'_>| {
-            let seen = self.backends.get(&backend.id);
-            seen.is_some_and(|seen| seen.seed == backend.seed && seen.name == backend.name)
-        };
-        if backends.iter().filter(is_seen).count() == self.backends.len() {
-            return;
-        }
-        let here: BTreeMap<(BackendId, u64), &str> =
-            backends.iter().map(|backend| ((backend.id, backend.seed), backend.name)).collect();
-        self.backends.retain(|id, seen| {
-            let name = here.get(&(*id, seen.seed)).copied();
-            match name {
-                None => put(Some(&seen.name), Event::Gone),
-                Some(name) if name == seen.name => {}
-                Some(name) => {
-                    let before = mem::replace(seen, SeenBackend::new(name, seen.seed));
-                    put(Some(name), Event::Renamed { from: before.name });
+        let before = mem::take(&mut self.backends).into_iter();
+        let mut before: BTreeMap<(BackendId, u64), SeenBackend> =
+            before.map(|seen| ((seen.id, seen.seed), seen)).collect();
+        let here: BTreeSet<(BackendId, u64)> =
+            backends.iter().map(|backend| (backend.id, backend.seed)).collect();
+        before.retain(|key, seen| {
+            let stays = here.contains(key);
+            if !stays {
+                put(Some(&seen.name), Event::Gone);
+            }
+            stays
+        });
+        let follow = |backend: &BackendOutline<'_>| {
+            let BackendOutline { id, seed, name, .. } = *backend;
+            match before.remove(&(id, seed)) {
+                Some(seen) if seen.name == name => seen,
+                seen => {
+                    if let Some(before) = seen {
+                        put(Some(name), Event::Renamed { from: before.name });
+                    }
+                    SeenBackend::new(id, seed, name)
                 }
             }
-            name.is_some()
-        });
+        };
+        self.backends = backends.iter().map(follow).collect();
     }
 
     /// The change of the ring to tell of, if there is one. Those that follow telemetry are told of once in a while, all

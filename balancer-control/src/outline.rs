@@ -22,6 +22,8 @@ pub struct ServiceOutline<'a> {
     pub conditions: Vec<ConditionOutline<'a>>,
     /// How many times its ring has changed.
     pub ring_changes: u64,
+    /// That of the model it is from: while it is the same, so are its backends and their names.
+    pub revision: u64,
     /// Its backends in the order of the model.
     pub backends: Vec<BackendOutline<'a>>,
 }

@@ -28,7 +28,7 @@ pub(crate) struct Service {
     pub(crate) spec: ServiceSpec,
     /// In the order of the configuration.
     pub(crate) backends: Vec<Backend>,
-    /// What they have counted.
+    /// What the backends have counted.
     past: Past,
     /// Cost of one connection as utilisation of a backend of mean capacity.
     pub(crate) cost: f64,

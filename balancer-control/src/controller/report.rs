@@ -37,7 +37,7 @@ impl Controller {
     /// What may have changed since the last tick.
     #[must_use]
     pub fn outline(&self, now: Moment) -> Vec<ServiceOutline<'_>> {
-        self.services.iter().map(|service| service_outline(service, now)).collect()
+        self.services.iter().map(|service| service_outline(service, self.models, now)).collect()
     }
 
     /// The state of one backend, which a snapshot has as well; `None` when the model does not have it.
@@ -81,13 +81,14 @@ fn service_snapshot(service: &Service, now: Moment) -> ServiceSnapshot {
     }
 }
 
-fn service_outline(service: &Service, now: Moment) -> ServiceOutline<'_> {
+fn service_outline(service: &Service, revision: u64, now: Moment) -> ServiceOutline<'_> {
     let outline = |backend| backend_outline(backend, service, now);
     ServiceOutline {
         id: service.spec.id,
         name: &service.spec.name,
         conditions: condition::of_service(service, now),
         ring_changes: service.ring.last_change().1,
+        revision,
         backends: service.backends.iter().map(outline).collect(),
     }
 }
