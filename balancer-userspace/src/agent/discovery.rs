@@ -27,6 +27,8 @@ const MAX_BYTES: u64 = 64 << 20;
 struct Kept {
     vip: SocketAddr,
     backends: Vec<Entry>,
+    /// Those that good answers lack, and that take no new flows.
+    missing: Vec<Entry>,
 }
 
 /// The discoveries of all services that have one, by name.
@@ -50,9 +52,11 @@ impl Discoveries {
             BTreeMap::new()
         });
         let (mut rosters, mut vips) = (BTreeMap::new(), BTreeMap::new());
-        for (service, Kept { vip, backends }) in remembered {
+        for (service, Kept { vip, backends, missing }) in remembered {
+            let present = backends.into_iter().map(|entry| (entry, false));
+            let members = present.chain(missing.into_iter().map(|entry| (entry, true)));
             vips.insert(service.clone(), vip);
-            rosters.insert(service, Roster::remembered(backends));
+            rosters.insert(service, Roster::remembered(members, clock::now()));
         }
         Self { path, rosters, vips, running: BTreeMap::new(), events }
     }
@@ -151,8 +155,11 @@ impl Discoveries {
 
     fn store(&self) {
         let kept = |(service, roster): (&String, &Roster)| {
-            let backends = roster.members().map(|(entry, _)| entry.clone()).collect();
-            Some((service.clone(), Kept { vip: *self.vips.get(service)?, backends }))
+            let (missing, backends): (Vec<_>, Vec<_>) =
+                members(roster).into_iter().partition(|(_, gone)| *gone);
+            let entries = |members: Vec<(Entry, bool)>| members.into_iter().map(|(entry, _)| entry).collect();
+            let (backends, missing) = (entries(backends), entries(missing));
+            Some((service.clone(), Kept { vip: *self.vips.get(service)?, backends, missing }))
         };
         let kept: BTreeMap<String, Kept> = self.rosters.iter().filter_map(kept).collect();
         if let Err(error) = keep::write(&self.path, &kept) {

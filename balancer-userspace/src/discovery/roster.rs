@@ -37,11 +37,13 @@ struct Member {
 }
 
 impl Roster {
-    /// What an earlier agent knew.
+    /// What an earlier agent knew: each backend, and whether good answers lacked it. The time of those begins anew.
     #[must_use]
-    pub fn remembered(entries: Vec<Entry>) -> Self {
-        let member = |entry: Entry| (entry.address, Member { entry, missing: None });
-        Self { members: entries.into_iter().map(member).collect(), ..Self::default() }
+    pub fn remembered(members: impl IntoIterator<Item = (Entry, bool)>, now: Moment) -> Self {
+        let member = |(entry, missing): (Entry, bool)| {
+            (entry.address, Member { entry, missing: missing.then_some(now) })
+        };
+        Self { members: members.into_iter().map(member).collect(), ..Self::default() }
     }
 
     /// Takes in a good answer. One with fewer than `min` backends is not believed. Returns whether anything changed.
@@ -233,10 +235,15 @@ mod tests {
 
     #[test]
     fn what_an_earlier_agent_knew_holds_until_an_answer() {
-        let mut roster = Roster::remembered(entries(&[1, 2]));
+        let known = entries(&[1, 2, 4])
+            .into_iter()
+            .map(|entry| (entry.clone(), entry.address.ip().to_string() == "10.0.0.4"));
+        let mut roster = Roster::remembered(known, at(0));
         roster.failed("no answer".to_owned());
-        assert_eq!((members(&roster), roster.last_answer()), (vec![1, 2], None));
-        answer(&mut roster, &[2, 3], 100);
-        assert_eq!(members(&roster), [-1, 2, 3]);
+        assert_eq!((members(&roster), roster.last_answer()), (vec![1, 2, -4], None));
+        answer(&mut roster, &[2, 3], 10);
+        assert_eq!(members(&roster), [-1, 2, 3, -4]);
+        answer(&mut roster, &[2, 3], 30);
+        assert_eq!(members(&roster), [-1, 2, 3], "it had been missing since the start");
     }
 }

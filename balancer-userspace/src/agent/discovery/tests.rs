@@ -25,7 +25,9 @@ fn entry(address: &str) -> Entry {
 fn discoveries(socket: &Path, rosters: &[(&str, Entry)]) -> Discoveries {
     let mut discoveries = Discoveries::load(socket, mpsc::channel(1).0);
     for (service, entry) in rosters {
-        discoveries.rosters.insert((*service).to_owned(), Roster::remembered(vec![entry.clone()]));
+        discoveries
+            .rosters
+            .insert((*service).to_owned(), Roster::remembered([(entry.clone(), false)], Moment::default()));
         let vip = SocketAddr::from(([192, 0, 2, 1], entry.address.port()));
         discoveries.vips.insert((*service).to_owned(), vip);
     }
@@ -58,6 +60,20 @@ fn an_answer_that_cannot_be_used_leaves_what_was_known() {
     assert_eq!((roster.failures(), discoveries.rosters["amqp"].failures()), (1, 0));
     discoveries.store();
     assert_eq!(addresses(&Discoveries::load(&socket, mpsc::channel(1).0)), addresses(&discoveries));
+}
+
+#[test]
+fn who_is_missing_is_so_for_the_next_agent_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let mut before = discoveries(&socket, &[("mqtt", entry("10.0.0.1:1883"))]);
+    let roster = before.rosters.get_mut("mqtt").unwrap();
+    let answer = (vec![entry("10.0.0.2:1883")], Vec::new());
+    assert!(roster.answered(answer, 1, Duration::from_secs(30), Moment(Duration::from_secs(9))));
+    before.store();
+    let mut found: Vec<_> = Discoveries::load(&socket, mpsc::channel(1).0).found().remove("mqtt").unwrap();
+    found.sort_by_key(|(_, missing)| *missing);
+    assert_eq!(found, [(entry("10.0.0.2:1883"), false), (entry("10.0.0.1:1883"), true)]);
 }
 
 #[test]
