@@ -1,6 +1,6 @@
 //! The controller: inputs in, commands out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ pub struct Controller {
     services: Vec<Service>,
     /// How many models there were.
     models: u64,
-    /// Where each backend is: its service and itself, by index.
-    places: BTreeMap<BackendId, (usize, usize)>,
+    /// Where each backend is, by its id: its service and itself, by index.
+    places: Vec<Option<(usize, usize)>>,
     /// As last asked for.
     scores: Option<Arc<ScoreTable>>,
     /// Backends that the model has lost since the scores were last asked for.
@@ -154,12 +154,15 @@ impl Controller {
             None => Service::new(spec, now),
         };
         self.services = model.services.into_iter().map(follow).collect();
-        let backends_of = |(index, service): (usize, &Service)| {
-            let places = service.backends.iter().enumerate();
-            places.map(|(place, backend)| (backend.id(), (index, place))).collect::<Vec<_>>()
-        };
-        let places = self.services.iter().enumerate().flat_map(backends_of).collect();
-        self.gone.extend(mem::replace(&mut self.places, places).into_keys());
+        let before = mem::take(&mut self.places).into_iter().zip(0..);
+        self.gone.extend(before.filter_map(|(place, id)| place.map(|_| BackendId(id))));
+        for (index, service) in self.services.iter().enumerate() {
+            for (place, backend) in service.backends.iter().enumerate() {
+                let id = usize::from(backend.id().0);
+                self.places.resize(self.places.len().max(id + 1), None);
+                self.places[id] = Some((index, place));
+            }
+        }
     }
 
     fn adopt(&mut self, scores: &ScoreTable, mut rings: Vec<(ServiceId, Box<Ring>)>, now: Moment) {
@@ -169,16 +172,22 @@ impl Controller {
         }
     }
 
+    fn place(&self, id: BackendId) -> Option<(usize, usize)> {
+        self.places.get(usize::from(id.0)).copied().flatten()
+    }
+
     fn with(&mut self, id: BackendId, act: impl FnOnce(&mut Backend, &ServiceSpec)) {
-        let Some((service, backend)) = self.places.get(&id) else { return };
-        let Some(Service { spec, backends, .. }) = self.services.get_mut(*service) else { return };
-        if let Some(backend) = backends.get_mut(*backend) {
+        let Some((service, backend)) = self.place(id) else { return };
+        let Some(Service { spec, backends, .. }) = self.services.get_mut(service) else { return };
+        if let Some(backend) = backends.get_mut(backend) {
             act(backend, spec);
         }
     }
 
     /// The scores, if they are not those that were last asked for.
     fn changed_scores(&mut self) -> Option<Arc<ScoreTable>> {
+        let gone: Vec<BackendId> =
+            mem::take(&mut self.gone).into_iter().filter(|id| self.place(*id).is_none()).collect();
         let mut changed = self.scores.is_none();
         let closed = || Arc::new(ScoreTable([Score::default(); MAX_BACKENDS]));
         // Whoever was given the last ones has applied them by now, and nothing is copied.
@@ -189,7 +198,7 @@ impl Controller {
                 *before = score;
             }
         };
-        mem::take(&mut self.gone).into_iter().for_each(|id| set(id, Score::default()));
+        gone.into_iter().for_each(|id| set(id, Score::default()));
         let backends = self.services.iter().flat_map(|service| &service.backends);
         backends.for_each(|backend| set(backend.id(), backend.score));
         if changed { self.scores.clone() } else { None }

@@ -18,6 +18,7 @@ mod core;
 mod discovery;
 mod explain;
 mod flows;
+mod hops;
 mod interfaces;
 mod keep;
 mod names;

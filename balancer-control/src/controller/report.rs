@@ -43,8 +43,8 @@ impl Controller {
     /// The state of one backend, which a snapshot has as well; `None` when the model does not have it.
     #[must_use]
     pub fn state(&self, id: BackendId) -> Option<BackendState> {
-        let (service, backend) = self.places.get(&id)?;
-        Some(state(self.services.get(*service)?.backends.get(*backend)?).0)
+        let (service, backend) = self.place(id)?;
+        Some(state(self.services.get(service)?.backends.get(backend)?).0)
     }
 }
 

@@ -152,6 +152,24 @@ fn the_first_tick_says_everything_and_the_second_nothing() {
 }
 
 #[test]
+fn a_model_asks_for_what_it_changes_and_closes_who_is_gone() {
+    let with = |ids: &[u16]| {
+        model(service(
+            Policy::LeastConn,
+            ids.iter().map(|id| BackendSpec { cap: Some(5), ..backend(*id) }).collect(),
+        ))
+    };
+    let mut bench = Bench::default();
+    bench.give(with(&[0, 1, 2]), 0);
+    assert_eq!(bench.give(with(&[0, 1, 2]), 1), "", "the same again");
+    assert_eq!(bench.give(with(&[2, 0]), 2).split(' ').next(), Some("scores"));
+    assert_eq!([0, 1, 2].map(|id| bench.score(id).cap), [5, 0, 5]);
+    // One that is back before anybody was told that it was gone.
+    bench.controller.handle(with(&[0]), at(3));
+    assert!(!bench.give(with(&[0, 2]), 3).contains("scores"));
+}
+
+#[test]
 fn a_controller_without_a_model_closes_everything() {
     let mut bench = Bench::default();
     assert_eq!(bench.tick(0), "scores");

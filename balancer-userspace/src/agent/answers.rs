@@ -284,8 +284,8 @@ impl Agent {
     }
 
     fn hop_text(&self, id: BackendId) -> Option<String> {
-        let (hop, problem) = self.hops.get(&id)?;
-        if let Some(detour) = problem.as_ref().filter(|problem| problem.is_detour()) {
+        let hop = self.hops.get(id)?;
+        if let Some(detour) = self.hops.problem(id).filter(|problem| problem.is_detour()) {
             return Some(detour.to_string());
         }
         if !hop.is_known() {

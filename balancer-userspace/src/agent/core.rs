@@ -5,15 +5,16 @@ use std::sync::mpsc as threads;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use balancer_common::abi::{BackendCounts, BackendId, Hop, Score, ServiceId, clock_from_seconds};
+use balancer_common::abi::{BackendCounts, BackendId, Score, ServiceId, clock_from_seconds};
 use balancer_control::controller::Controller;
 use balancer_control::journal::Journal;
 use balancer_control::{Command, Counts, Input, Moment, ServiceSteering};
-use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tokio::sync::watch;
+use tracing::{error, info};
 
 use super::closing::Closing;
 use super::discovery::Discoveries;
+use super::hops::Hops;
 use super::interfaces::Lost;
 use super::overrides::Overrides;
 use super::reach::Reach;
@@ -27,9 +28,8 @@ use crate::api::BackendName;
 use crate::api::wire::Work;
 use crate::config::{Config, DatapathConfig};
 use crate::history::History;
-use crate::kernel::nexthop::Problem;
 use crate::kernel::sweep::Timeouts;
-use crate::kernel::{Counters, Datapath, Error, Flows, HopEvent, Layout, Steering, Targets};
+use crate::kernel::{Counters, Datapath, Error, Flows, Layout, Steering, Targets};
 
 /// The agent.
 pub(super) struct Agent {
@@ -64,7 +64,7 @@ pub(super) struct Agent {
     pub(super) orders: threads::Sender<Order>,
     /// How services draw, as last said by the controller.
     pub(super) drawing: BTreeMap<ServiceId, ServiceSteering>,
-    pub(super) hops: BTreeMap<BackendId, (Hop, Option<Problem>)>,
+    pub(super) hops: Hops,
     pub(super) reach: Reach,
     /// Why telemetry of a backend is not in use.
     pub(super) silent: BTreeMap<BackendId, String>,
@@ -186,7 +186,7 @@ impl Agent {
         self.observe();
     }
 
-    fn note_doubt(&mut self, error: &Error) {
+    pub(super) fn note_doubt(&mut self, error: &Error) {
         error!("a map could not be written: {error}; everything is written again at the next tick");
         self.doubt = Some(error.to_string());
     }
@@ -220,8 +220,7 @@ impl Agent {
         let has_service = |(_, (_, service)): &(_, (_, ServiceId))| services.contains_key(service);
         layout.backends = self.registry.endpoints().filter(has_service).collect();
         self.steering.sync(&layout)?;
-        let hops: Vec<(BackendId, Hop)> = self.hops.iter().map(|(id, (hop, _))| (*id, *hop)).collect();
-        self.steering.put_hops(&hops)
+        self.steering.put_hops(&self.hops.all().collect::<Vec<_>>())
     }
 
     /// Writes the settings that follow from the configuration.
@@ -258,7 +257,7 @@ impl Agent {
         for (_, address, id, ..) in self.registry.backends() {
             addresses.insert(id, address.ip());
         }
-        self.hops.retain(|id, _| addresses.contains_key(id));
+        self.hops.retain(|id| addresses.contains_key(&id));
         let goes_on = self.watchers.follow(wanted);
         self.silent.retain(|id, _| goes_on.contains(id));
         self.notes.retain(|id, _| goes_on.contains(id));
@@ -282,27 +281,6 @@ impl Agent {
                     self.controller.handle(Input::NoTelemetry { backend }, now);
                 }
             }
-        }
-    }
-
-    /// Applies hops, all that are waiting at once: each change costs a wait for packets.
-    pub(super) fn hopped(&mut self, first: HopEvent, more: &mut mpsc::Receiver<HopEvent>) {
-        let mut changed = Vec::new();
-        let mut next = Some(first);
-        while let Some(HopEvent { backend, hop, problem }) = next {
-            next = more.try_recv().ok();
-            if !self.registry.backends().any(|(_, _, id, ..)| id == backend) {
-                // It was on its way when the backend was forgotten.
-                continue;
-            }
-            if let Some(problem) = problem.as_ref().filter(|problem| !problem.is_detour()) {
-                warn!("next hop of {}: {problem}; the kernel is asked for each packet", self.name(backend));
-            }
-            self.hops.insert(backend, (hop, problem));
-            changed.push((backend, hop));
-        }
-        if let Err(error) = blocking(|| self.steering.put_hops(&changed)) {
-            self.note_doubt(&error);
         }
     }
 

@@ -51,12 +51,11 @@ impl Agent {
 
     /// What the agent alone knows of a backend.
     fn known_of(&self, id: BackendId) -> impl Iterator<Item = ConditionOutline<'_>> {
-        let hop = self.hops.get(&id).and_then(|(_, problem)| problem.as_ref());
         let silent = self.silent.get(&id).map(|problem| Box::new(move || problem.clone()) as Reason<'_>);
         let by_kernel = |problem| -> Reason<'_> {
             Box::new(move || format!("{problem}; the kernel is asked for each packet"))
         };
-        let known = [("telemetry-fails", silent), ("next-hop", hop.map(by_kernel))];
+        let known = [("telemetry-fails", silent), ("next-hop", self.hops.problem(id).map(by_kernel))];
         known.into_iter().filter_map(|(word, reason)| {
             Some(ConditionOutline { word, since: None, closes: false, reason: reason? })
         })

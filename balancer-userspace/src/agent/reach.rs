@@ -137,8 +137,8 @@ impl Agent {
     /// Has the program run on more interfaces, if their drivers run it as those of the others do.
     fn take_in(&mut self, found: Vec<String>) {
         let mut new: BTreeSet<String> = found.into_iter().collect();
-        for (_, problem) in self.hops.values() {
-            if let Some(Problem::NotAttached { interface }) = problem {
+        for (_, problem) in self.hops.problems() {
+            if let Problem::NotAttached { interface } = problem {
                 new.insert(interface.clone());
             }
         }

@@ -14,7 +14,6 @@ use super::{blocking, clock};
 use crate::api::Peer;
 use crate::api::wire::{ApiError, ErrorCode, Reload};
 use crate::config::{self, AttachMode, Checked, Config, LoadError};
-use crate::kernel::nexthop::Problem;
 use crate::kernel::{Attachment, Error, cookies, interface_index};
 use crate::logging;
 
@@ -127,10 +126,8 @@ impl Agent {
         let gone: BTreeSet<u32> =
             self.datapath.attached().iter().filter(leaves).map(|one| one.ifindex).collect();
         let stay = &self.datapath.redirect_targets() - &gone;
-        let by_gone = |(id, (hop, _)): (&BackendId, &(Hop, Option<Problem>))| {
-            gone.contains(&hop.ifindex).then_some((*id, *hop))
-        };
-        let hops: Vec<(BackendId, Hop)> = self.hops.iter().filter_map(by_gone).collect();
+        let hops: Vec<(BackendId, Hop)> =
+            self.hops.all().filter(|(_, hop)| gone.contains(&hop.ifindex)).collect();
         let unknown: Vec<(BackendId, Hop)> = hops.iter().map(|(id, _)| (*id, Hop::UNKNOWN)).collect();
         let left = blocking(|| {
             self.steering.put_hops(&unknown)?;
@@ -150,7 +147,7 @@ impl Agent {
             return Err(with_remedy(error, mode));
         }
         self.interfaces = interfaces;
-        self.hops.retain(|id, _| !hops.iter().any(|(other, _)| other == id));
+        self.hops.retain(|id| !hops.iter().any(|(other, _)| *other == id));
         Ok(())
     }
 

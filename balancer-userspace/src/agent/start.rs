@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::closing::{Closing, Walked};
 use super::core::{Agent, Done, timeouts};
 use super::discovery::Discoveries;
+use super::hops::Hops;
 use super::overrides::Overrides;
 use super::reach::Reach;
 use super::registry::Registry;
@@ -124,7 +125,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         targets,
         orders,
         drawing,
-        hops: BTreeMap::new(),
+        hops: Hops::default(),
         silent: BTreeMap::new(),
         spells: Spells::default(),
         notes: BTreeMap::new(),

@@ -221,7 +221,7 @@ impl Agent {
         }
         self.registry.forget(&gone);
         self.forget_drawing();
-        self.hops.retain(|id, _| !gone.contains(id));
+        self.hops.retain(|id| !gone.contains(&id));
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
         self.resync();
         self.watch();

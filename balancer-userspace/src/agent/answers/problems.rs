@@ -51,9 +51,8 @@ impl Agent {
             problems
                 .extend(alarming.map(|condition| format!("service {}: {}", service.name, condition.reason)));
         }
-        for (id, (_, problem)) in &self.hops {
-            let problem = problem.as_ref().filter(|problem| !problem.is_detour());
-            problems.extend(problem.map(|problem| format!("next hop of {}: {problem}", self.name(*id))));
+        for (id, problem) in self.hops.problems().filter(|(_, problem)| !problem.is_detour()) {
+            problems.push(format!("next hop of {}: {problem}", self.name(id)));
         }
         problems.extend(
             self.silent.iter().map(|(id, problem)| format!("telemetry of {}: {problem}", self.name(*id))),
