@@ -1,6 +1,5 @@
 //! The controller: inputs in, commands out.
 
-use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
 
@@ -36,12 +35,10 @@ pub struct Controller {
     services: Vec<Service>,
     /// How many models there were.
     models: u64,
-    /// Where each backend is, by its id: its service and itself, by index.
+    /// Where each backend is, by its id: its service and itself, by index. Those that are gone leave their place empty.
     places: Vec<Option<(usize, usize)>>,
     /// As last asked for.
     scores: Option<Arc<ScoreTable>>,
-    /// Backends that the model has lost since the scores were last asked for.
-    gone: BTreeSet<BackendId>,
     /// As last asked for.
     paces: Option<Paces>,
     /// Whether there were inputs since the last tick.
@@ -154,8 +151,7 @@ impl Controller {
             None => Service::new(spec, now),
         };
         self.services = model.services.into_iter().map(follow).collect();
-        let before = mem::take(&mut self.places).into_iter().zip(0..);
-        self.gone.extend(before.filter_map(|(place, id)| place.map(|_| BackendId(id))));
+        self.places.fill(None);
         for (index, service) in self.services.iter().enumerate() {
             for (place, backend) in service.backends.iter().enumerate() {
                 let id = usize::from(backend.id().0);
@@ -186,21 +182,17 @@ impl Controller {
 
     /// The scores, if they are not those that were last asked for.
     fn changed_scores(&mut self) -> Option<Arc<ScoreTable>> {
-        let gone: Vec<BackendId> =
-            mem::take(&mut self.gone).into_iter().filter(|id| self.place(*id).is_none()).collect();
         let mut changed = self.scores.is_none();
         let closed = || Arc::new(ScoreTable([Score::default(); MAX_BACKENDS]));
         // Whoever was given the last ones has applied them by now, and nothing is copied.
         let table = Arc::make_mut(self.scores.get_or_insert_with(closed));
-        let mut set = |id: BackendId, score: Score| {
-            if let Some(before) = table.0.get_mut(usize::from(id.0)) {
-                changed |= *before != score;
-                *before = score;
-            }
-        };
-        gone.into_iter().for_each(|id| set(id, Score::default()));
-        let backends = self.services.iter().flat_map(|service| &service.backends);
-        backends.for_each(|backend| set(backend.id(), backend.score));
+        for (place, before) in self.places.iter().zip(&mut table.0) {
+            let backend =
+                place.and_then(|(service, backend)| self.services.get(service)?.backends.get(backend));
+            let score = backend.map_or_else(Score::default, |backend| backend.score);
+            changed |= *before != score;
+            *before = score;
+        }
         if changed { self.scores.clone() } else { None }
     }
 }
