@@ -155,10 +155,14 @@ impl Discoveries {
 
     fn store(&self) {
         let kept = |(service, roster): (&String, &Roster)| {
-            let (missing, backends): (Vec<_>, Vec<_>) =
-                members(roster).into_iter().partition(|(_, gone)| *gone);
-            let entries = |members: Vec<(Entry, bool)>| members.into_iter().map(|(entry, _)| entry).collect();
-            let (backends, missing) = (entries(backends), entries(missing));
+            let entries = |missing| {
+                roster
+                    .members()
+                    .filter(|(_, gone)| *gone == missing)
+                    .map(|(entry, _)| entry.clone())
+                    .collect()
+            };
+            let (backends, missing) = (entries(false), entries(true));
             Some((service.clone(), Kept { vip: *self.vips.get(service)?, backends, missing }))
         };
         let kept: BTreeMap<String, Kept> = self.rosters.iter().filter_map(kept).collect();
