@@ -20,7 +20,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{netns::Netns, wait::PATIENCE};
+use crate::{
+    lab::{Host, PORT},
+    netns::Netns,
+    wait::PATIENCE,
+};
 
 /// A server that greets each connection with its name and a line feed, and then sends back what it gets. It closes
 /// all its connections on drop.
@@ -32,6 +36,14 @@ pub struct EchoServer {
 }
 
 impl EchoServer {
+    /// One on each host, on [`PORT`] and with the host's name.
+    ///
+    /// # Errors
+    /// The port is in use.
+    pub fn on(hosts: &[Host]) -> Result<Vec<Self>> {
+        hosts.iter().map(|host| Self::start(&host.netns, PORT, &host.name)).collect()
+    }
+
     /// Listens on `port` of all addresses of the namespace, IPv4 and IPv6.
     ///
     /// # Errors

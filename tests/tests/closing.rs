@@ -165,8 +165,7 @@ fn a_drain_empties_its_broker_at_a_pace() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn what_is_stopped_is_not_closed_and_what_is_not_hears_a_reset() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let servers: Vec<_> =
-        lab.brokers.iter().map(|host| EchoServer::start(&host.netns, PORT, &host.name).unwrap()).collect();
+    let servers = EchoServer::on(&lab.brokers).unwrap();
     let mut plan = Plan { service: vec![ServicePlan::v4(&lab, "least-conn")], ..Plan::default() };
     plan.service.push(ServicePlan::v6(&lab, "least-conn"));
     let spare: Vec<_> = plan.service.iter_mut().map(|service| service.backend.pop().unwrap()).collect();
@@ -240,8 +239,7 @@ fn what_is_stopped_is_not_closed_and_what_is_not_hears_a_reset() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_backend_that_stays_down_loses_its_flows_and_a_flap_does_not() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers: Vec<_> =
-        lab.brokers.iter().map(|host| EchoServer::start(&host.netns, PORT, &host.name).unwrap()).collect();
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let mut plan = Plan::tcp(&lab, "round-robin");
     (plan.service[0].when_down, plan.service[0].down_grace) = (Some("close"), Some("1h"));
     let agent = Agent::start(&lab, &plan).unwrap();

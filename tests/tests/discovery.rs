@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use balancer_tests::{
     agent::Agent,
-    lab::{Host, Lab, LabOptions, PORT},
+    lab::{Host, Lab, LabOptions},
     plan::{DiscoveryPlan, Plan},
     tcp::{Connection, EchoServer},
     wait::{PATIENCE, until},
@@ -52,11 +52,6 @@ impl Registry {
     }
 }
 
-fn servers(lab: &Lab) -> Vec<EchoServer> {
-    let start = |host: &Host| EchoServer::start(&host.netns, PORT, &host.name).unwrap();
-    lab.brokers.iter().map(start).collect()
-}
-
 fn open(lab: &Lab, n: usize) -> Vec<Connection> {
     Connection::open_many(&lab.clients[0].netns, Lab::VIP4, n).unwrap()
 }
@@ -76,7 +71,7 @@ fn wait_up(agent: &Agent<'_>, n: usize) {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn brokers_come_and_go_by_a_file_and_no_flow_breaks() {
     let lab = Lab::new(LabOptions { brokers: 4, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let registry = Registry::new(&lab.brokers[..2]);
     let agent = Agent::start(&lab, &registry.plan(&lab)).unwrap();
     wait_up(&agent, 2);
@@ -114,7 +109,7 @@ fn brokers_come_and_go_by_a_file_and_no_flow_breaks() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_registry_that_lies_or_is_away_removes_nobody() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let registry = Registry::new(&lab.brokers);
     let mut agent = Agent::start(&lab, &registry.plan(&lab)).unwrap();
     wait_up(&agent, 2);
@@ -152,7 +147,7 @@ fn a_registry_that_lies_or_is_away_removes_nobody() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_service_opens_when_enough_backends_are_ready() {
     let lab = Lab::new(LabOptions { brokers: 3, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let registry = Registry::new(&lab.brokers[..2]);
     let mut plan = registry.plan(&lab);
     plan.service[0].min_ready = Some(3);

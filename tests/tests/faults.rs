@@ -7,7 +7,7 @@ use std::time::Duration;
 use balancer_tests::{
     agent::Agent,
     broker::Broker,
-    lab::{Lab, LabOptions, PORT},
+    lab::{Lab, LabOptions},
     load::{
         Load, Records,
         wire::{Group, Order},
@@ -61,8 +61,7 @@ fn assert_never_unsteered(records: &Records) {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_flap_of_a_health_check_cuts_no_flow() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers: Vec<_> =
-        lab.brokers.iter().map(|host| EchoServer::start(&host.netns, PORT, &host.name).unwrap()).collect();
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let agent = Agent::start(&lab, &Plan::tcp(&lab, "round-robin")).unwrap();
     let client = &lab.clients[0].netns;
     let old = Connection::open_many(client, Lab::VIP4, 20).unwrap();

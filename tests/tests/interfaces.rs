@@ -4,7 +4,7 @@
 
 use balancer_tests::{
     agent::Agent,
-    lab::{GATEWAY4, Host, Lab, LabOptions, PORT, VIP4},
+    lab::{GATEWAY4, Lab, LabOptions, PORT, VIP4},
     peer::Pass,
     plan::Plan,
     tcp::{Connection, EchoServer, tally},
@@ -13,11 +13,6 @@ use balancer_tests::{
 use balancer_userspace::api::wire::XdpMode;
 
 const FLOWS: usize = 12;
-
-fn servers(lab: &Lab) -> Vec<EchoServer> {
-    let start = |host: &Host| EchoServer::start(&host.netns, PORT, &host.name).unwrap();
-    lab.brokers.iter().map(start).collect()
-}
 
 fn open(lab: &Lab) -> Vec<Connection> {
     let connections = Connection::open_many(&lab.clients[0].netns, Lab::VIP4, FLOWS).unwrap();
@@ -64,7 +59,7 @@ fn wait_well(agent: &Agent<'_>, before: &[String]) {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn the_brokers_interface_goes_and_comes_back() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let agent = Agent::start(&lab, &Plan::tcp(&lab, "round-robin")).unwrap();
     let old = open(&lab);
     let problems = agent.control.status().unwrap().problems;
@@ -113,7 +108,7 @@ fn set_up_clients(lab: &Lab) {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn the_clients_interface_goes_and_comes_back() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let agent = Agent::start(&lab, &Plan::tcp(&lab, "round-robin")).unwrap();
     open(&lab);
     let problems = agent.control.status().unwrap().problems;
@@ -136,7 +131,7 @@ fn the_clients_interface_goes_and_comes_back() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_reload_changes_interfaces_under_flows_that_go_on() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let switch = lab.switch.name();
     lab.gateway
         .ip(&[
@@ -211,7 +206,7 @@ fn wait_generic(lab: &Lab, agent: &Agent<'_>) {
 fn either_driver_may_refuse_the_program() {
     for clients in [true, false] {
         let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-        let _servers = servers(&lab);
+        let _servers = EchoServer::on(&lab.brokers).unwrap();
         let mut plan = Plan::tcp(&lab, "round-robin");
         plan.datapath.mode = "auto";
         let (peer, line) = if clients {
@@ -230,7 +225,7 @@ fn either_driver_may_refuse_the_program() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_driver_that_refuses_the_program_under_the_agent_takes_it_from_the_others() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let mut plan = Plan::tcp(&lab, "round-robin");
     plan.datapath.mode = "auto";
     let agent = Agent::start(&lab, &plan).unwrap();
@@ -276,7 +271,7 @@ fn found_out(lab: &Lab) -> Plan {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn an_interface_that_is_down_is_not_given_up() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let plan = found_out(&lab);
     let mut agent = Agent::start(&lab, &plan).unwrap();
     let flows = open(&lab);
@@ -300,7 +295,7 @@ fn an_interface_that_is_down_is_not_given_up() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn an_address_that_moves_to_another_interface_takes_it_in() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     lab.gateway.ip(&[format!("addr del {VIP4}/32 dev wan0"), format!("addr add {VIP4}/32 dev lo")]).unwrap();
     let agent = Agent::start(&lab, &found_out(&lab)).unwrap();
     assert_eq!(index(&agent, "wan0"), None, "lo does not tell where clients come in");
@@ -332,7 +327,7 @@ fn an_address_that_moves_to_another_interface_takes_it_in() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn flows_of_a_backend_that_leaves_keep_its_interface() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let both = found_out(&lab);
     let agent = Agent::start(&lab, &both).unwrap();
     let flows = open(&lab);
@@ -349,7 +344,7 @@ fn flows_of_a_backend_that_leaves_keep_its_interface() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn an_agent_that_starts_again_waits_for_an_interface_too() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let switch = lab.switch.name();
     let spare = format!("link add spare0 type veth peer name spare1 netns {switch}");
     lab.gateway.ip(&[spare.clone(), "link set spare0 up".to_owned()]).unwrap();
@@ -374,7 +369,7 @@ fn an_agent_that_starts_again_waits_for_an_interface_too() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn brokers_that_are_reached_by_another_interface_take_it_in() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let agent = Agent::start(&lab, &found_out(&lab)).unwrap();
     let old = open(&lab);
     lab.gateway.ip(&["link del lan0".to_owned()]).unwrap();

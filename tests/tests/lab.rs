@@ -15,8 +15,7 @@ use balancer_tests::{
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn clients_reach_every_broker_by_routing() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 2 }).unwrap();
-    let servers: Vec<EchoServer> =
-        lab.brokers.iter().map(|host| EchoServer::start(&host.netns, 1883, &host.name).unwrap()).collect();
+    let servers = EchoServer::on(&lab.brokers).unwrap();
     for client in &lab.clients {
         for (host, server) in lab.brokers.iter().zip(&servers) {
             let connections = [

@@ -2,7 +2,7 @@
 
 use balancer_tests::{
     agent::Agent,
-    lab::{Host, Lab, LabOptions, PORT},
+    lab::{Lab, LabOptions},
     plan::Plan,
     tcp::{Connection, EchoServer},
     wait::{PATIENCE, until_ok},
@@ -12,8 +12,7 @@ use balancer_tests::{
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn an_interface_that_was_found_out_is_followed_to_another_name() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let serve = |broker: &Host| EchoServer::start(&broker.netns, PORT, &broker.name).unwrap();
-    let _servers: Vec<EchoServer> = lab.brokers.iter().map(serve).collect();
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let agent = Agent::start(&lab, &Plan::tcp(&lab, "adaptive")).unwrap();
     let old = Connection::open(&lab.clients[0].netns, Lab::VIP4).unwrap();
     let index = |name: &str| {

@@ -14,7 +14,7 @@ use balancer_tests::{
     agent::Agent,
     broker::Broker,
     flood::Flood,
-    lab::{Host, Lab, LabOptions, PORT},
+    lab::{Host, Lab, LabOptions},
     netns::Netns,
     plan::{Plan, ServicePlan},
     tcp::{Connection, EchoServer},
@@ -127,8 +127,7 @@ fn clients_connect_during_a_flood() {
 fn a_shielded_flow_lives_like_any_other() {
     const FLOWS: usize = 6;
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let start = |host: &Host| EchoServer::start(&host.netns, PORT, &host.name).unwrap();
-    let _servers: Vec<_> = lab.brokers.iter().map(start).collect();
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let mut plan = plan(&lab, 20);
     plan.service.push(ServicePlan::v6(&lab, "round-robin"));
     let mut agent = Agent::start(&lab, &plan).unwrap();

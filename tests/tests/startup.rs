@@ -10,7 +10,7 @@ use std::{
 
 use balancer_tests::{
     agent::{Agent, Refusal},
-    lab::{Host, Lab, LabOptions, PORT, VIP4},
+    lab::{Lab, LabOptions, PORT, VIP4},
     plan::Plan,
     tcp::{Connection, EchoServer},
     wait::{PATIENCE, until_ok},
@@ -157,8 +157,7 @@ fn keep_connecting(lab: &Lab, done: &AtomicBool) -> (usize, Vec<String>) {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn backends_that_are_new_at_a_start_refuse_no_connection() {
     let lab = Lab::new(LabOptions { brokers: 3, clients: 1 }).unwrap();
-    let serve = |broker: &Host| EchoServer::start(&broker.netns, PORT, &broker.name).unwrap();
-    let _servers: Vec<EchoServer> = lab.brokers.iter().map(serve).collect();
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let mut all = Plan::tcp(&lab, "adaptive");
     all.service[0].health.kind = Some("none");
     let mut one = all.clone();
@@ -182,8 +181,7 @@ fn backends_that_are_new_at_a_start_refuse_no_connection() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_drain_ends_when_a_start_finds_its_backend_removed() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let serve = |broker: &Host| EchoServer::start(&broker.netns, PORT, &broker.name).unwrap();
-    let _servers: Vec<EchoServer> = lab.brokers.iter().map(serve).collect();
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let both = Plan::tcp(&lab, "adaptive");
     let mut one = both.clone();
     one.service[0].backend.truncate(1);

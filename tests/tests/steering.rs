@@ -6,17 +6,12 @@ use std::{collections::BTreeMap, io::ErrorKind};
 
 use balancer_tests::{
     agent::Agent,
-    lab::{Host, Lab, LabOptions, PORT},
+    lab::{Lab, LabOptions},
     plan::{Plan, ServicePlan},
     tcp::{Connection, EchoServer, tally},
     wait::{PATIENCE, until, until_ok},
 };
 use balancer_userspace::api::wire::{BackendState, FlowState};
-
-fn servers(lab: &Lab) -> Vec<EchoServer> {
-    let start = |host: &Host| EchoServer::start(&host.netns, PORT, &host.name).unwrap();
-    lab.brokers.iter().map(start).collect()
-}
 
 fn open(lab: &Lab, n: usize) -> Vec<Connection> {
     Connection::open_many(&lab.clients[0].netns, Lab::VIP4, n).unwrap()
@@ -46,7 +41,7 @@ fn weighted(lab: &Lab, policy: &'static str, weights: [u32; 3]) -> Plan {
 fn new_flows_are_shared_by_weight() {
     const FLOWS: usize = 600;
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     for policy in ["round-robin", "random", "maglev", "least-conn", "adaptive"] {
         let _agent = Agent::start(&lab, &weighted(&lab, policy, [100, 200, 300])).unwrap();
         let tally = tally(&open(&lab, FLOWS));
@@ -61,7 +56,7 @@ fn new_flows_are_shared_by_weight() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn the_generic_mode_steers_as_well() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let mut plan = Plan::tcp(&lab, "round-robin");
     plan.datapath.mode = "generic";
     let _agent = Agent::start(&lab, &plan).unwrap();
@@ -77,7 +72,7 @@ fn the_generic_mode_steers_as_well() {
 fn ipv6_is_steered_and_forwarded() {
     const FLOWS: usize = 300;
     let lab = Lab::new(LabOptions { brokers: 3, clients: 2 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let plan = Plan { service: vec![ServicePlan::v6(&lab, "random")], ..Plan::default() };
     let agent = Agent::start(&lab, &plan).unwrap();
     for client in &lab.clients {
@@ -97,7 +92,7 @@ fn ipv6_is_steered_and_forwarded() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn both_families_share_backends_hosts_and_clients() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 2 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let service = vec![ServicePlan::v4(&lab, "round-robin"), ServicePlan::v6(&lab, "round-robin")];
     let agent = Agent::start(&lab, &Plan { service, ..Plan::default() }).unwrap();
     let mut connections = Vec::new();
@@ -121,7 +116,7 @@ fn both_families_share_backends_hosts_and_clients() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_drained_backend_keeps_its_flows_and_gets_no_new_ones() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let agent = Agent::start(&lab, &Plan::tcp(&lab, "round-robin")).unwrap();
     let old = open(&lab, 60);
     assert!(count(&tally(&old), "broker0") > 0);
@@ -147,7 +142,7 @@ fn a_drained_backend_keeps_its_flows_and_gets_no_new_ones() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_cap_is_exact_and_what_finds_no_place_is_refused() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     for policy in ["adaptive", "round-robin", "maglev"] {
         let mut plan = Plan::tcp(&lab, policy);
         for (backend, cap) in plan.service[0].backend.iter_mut().zip([5, 10, 15]) {
@@ -173,7 +168,7 @@ fn a_cap_is_exact_and_what_finds_no_place_is_refused() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_standby_takes_over_when_nobody_else_can() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let mut plan = Plan::tcp(&lab, "adaptive");
     plan.service[0].backend[2].standby = true;
     let agent = Agent::start(&lab, &plan).unwrap();
@@ -198,7 +193,7 @@ fn a_standby_takes_over_when_nobody_else_can() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn counts_are_those_of_the_servers() {
     let lab = Lab::new(LabOptions::default()).unwrap();
-    let servers = servers(&lab);
+    let servers = EchoServer::on(&lab.brokers).unwrap();
     let agent = Agent::start(&lab, &Plan::tcp(&lab, "adaptive")).unwrap();
     let mut connections = open(&lab, 120);
     // Some are closed by FIN, the rest stay.
@@ -219,7 +214,7 @@ fn counts_are_those_of_the_servers() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn what_a_backend_carried_stays_counted_and_is_nobody_elses() {
     let lab = Lab::new(LabOptions { brokers: 2, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let both = Plan::tcp(&lab, "round-robin");
     let mut one = both.clone();
     one.service[0].backend.pop();

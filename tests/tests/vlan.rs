@@ -6,7 +6,7 @@
 use anyhow::Result;
 use balancer_tests::{
     agent::Agent,
-    lab::{Host, Lab, LabOptions, PORT},
+    lab::{Lab, LabOptions, PORT},
     netns::Netns,
     plan::{BackendPlan, Plan, ServicePlan},
     tcp::{Connection, EchoServer, tally},
@@ -56,8 +56,7 @@ fn tagged(clients: &[Tag], brokers: &[Tag]) {
     for gateway in ["203.0.113.1", "2001:db8:64::1"] {
         until_ok("the tagged network", PATIENCE, || client.run("ping", &["-c1", "-W1", gateway])).unwrap();
     }
-    let start = |host: &Host| EchoServer::start(&host.netns, PORT, &host.name).unwrap();
-    let _servers: Vec<_> = lab.brokers.iter().map(start).collect();
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let mut agent = Agent::start(&lab, &plan(&lab)).unwrap();
 
     let tagged_vips = [format!("{VIP4}:{PORT}"), format!("[{VIP6}]:{PORT}")];

@@ -10,7 +10,7 @@ use std::{
 use balancer_tests::{
     agent::Agent,
     capture::Capture,
-    lab::{GATEWAY4, GATEWAY6, Host, Lab, LabOptions, PORT, VIP4, VIP6},
+    lab::{GATEWAY4, GATEWAY6, Lab, LabOptions, PORT, VIP4, VIP6},
     netns::Netns,
     plan::{Plan, ServicePlan},
     tcp::{Connection, EchoServer},
@@ -22,11 +22,6 @@ const OTHER_PORT: u16 = 8080;
 fn both(lab: &Lab) -> Plan {
     let service = vec![ServicePlan::v4(lab, "adaptive"), ServicePlan::v6(lab, "adaptive")];
     Plan { service, ..Plan::default() }
-}
-
-fn servers(lab: &Lab) -> Vec<EchoServer> {
-    let start = |host: &Host| EchoServer::start(&host.netns, PORT, &host.name).unwrap();
-    lab.brokers.iter().map(start).collect()
 }
 
 fn checksum_errors(netns: &Netns) -> u64 {
@@ -41,7 +36,7 @@ fn checksum_errors(netns: &Netns) -> u64 {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn checksums_are_right_on_both_sides() {
     let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let _agent = Agent::start(&lab, &both(&lab)).unwrap();
     let (client, broker) = (&lab.clients[0], &lab.brokers[0]);
     let hosts = [client, broker];
@@ -73,7 +68,7 @@ fn checksums_are_right_on_both_sides() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn the_client_sees_the_vip_and_the_broker_sees_the_client() {
     let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let _agent = Agent::start(&lab, &Plan::tcp(&lab, "adaptive")).unwrap();
     let (client, broker) = (&lab.clients[0], &lab.brokers[0]);
     let captures = [Capture::start(&lab, client).unwrap(), Capture::start(&lab, broker).unwrap()];
@@ -98,7 +93,7 @@ fn the_client_sees_the_vip_and_the_broker_sees_the_client() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn a_packet_of_an_unknown_flow_is_answered_with_a_reset() {
     let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let client = &lab.clients[0].netns;
     // Flows that another box, here the gateway's own stack, has established before the service was there.
     let _before = EchoServer::start(&lab.gateway, PORT, "gateway").unwrap();
@@ -120,7 +115,7 @@ fn a_packet_of_an_unknown_flow_is_answered_with_a_reset() {
 fn other_tcp_passes() {
     let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
     let (client, broker) = (&lab.clients[0], &lab.brokers[0]);
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let _other = EchoServer::start(&broker.netns, OTHER_PORT, "other").unwrap();
     let _own = EchoServer::start(&lab.gateway, OTHER_PORT, "gateway").unwrap();
     let at = |ip: IpAddr| SocketAddr::new(ip, OTHER_PORT);
@@ -149,7 +144,7 @@ fn other_tcp_passes() {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn ping_udp_and_fragments_pass() {
     let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let _agent = Agent::start(&lab, &both(&lab)).unwrap();
     let (client, broker) = (&lab.clients[0], &lab.brokers[0]);
     let targets: [(IpAddr, &Netns); 6] = [
@@ -194,7 +189,7 @@ fn udp_echo(client: &Netns, home: &Netns, to: SocketAddr, size: usize) {
 #[ignore = "needs root and network namespaces: cargo xtask test"]
 fn an_agent_that_is_gone_for_good_leaves_nothing_in_the_way() {
     let lab = Lab::new(LabOptions { brokers: 1, clients: 1 }).unwrap();
-    let _servers = servers(&lab);
+    let _servers = EchoServer::on(&lab.brokers).unwrap();
     let _own = EchoServer::start(&lab.gateway, PORT, "gateway").unwrap();
     let client = &lab.clients[0].netns;
     let agent = Agent::start(&lab, &both(&lab)).unwrap();
