@@ -20,6 +20,7 @@ mod meaning;
 mod reference;
 mod registry;
 mod selector;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use meaning::{
 pub use reference::reference;
 pub use registry::{PresetError, Presets};
 pub use selector::{LabelRule, Selector, SelectorError};
+pub(crate) use wanted::Wanted;
 
 /// A broker or exporter whose telemetry is known.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -64,7 +66,7 @@ pub struct Preset {
     /// Where it says that it wants no new clients, besides its telemetry.
     pub drain: Vec<Drain>,
     /// Which metrics mean what.
-    pub meaning: Meaning,
+    pub meaning: Arc<Meaning>,
 }
 
 /// How it is known that a preset is right.

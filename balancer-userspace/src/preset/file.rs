@@ -1,6 +1,7 @@
 //! The layout of a preset's file.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hyper::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -62,7 +63,7 @@ impl TryFrom<File> for Preset {
             source: file.source,
             health: file.health,
             drain: file.drain,
-            meaning: Meaning {
+            meaning: Arc::new(Meaning {
                 cpu: file.cpu,
                 connections: file.connections,
                 max_connections: file.max_connections,
@@ -73,7 +74,7 @@ impl TryFrom<File> for Preset {
                 alarms: file.alarms,
                 draining: file.draining,
                 clock: file.clock,
-            },
+            }),
         })
     }
 }

@@ -5,11 +5,10 @@
 //! Strict where a library would skip: a line that is no metric is an error, because half a page is not a reading.
 //! `# TYPE` is not looked at: a preset says what is a counter.
 
+use std::iter;
+
 use super::labels::{Labels, is_blank, is_name_byte, without_blanks};
 use super::page::Row;
-
-/// About as many bytes as a line has, so that room for the rows is made once.
-const BYTES_OF_A_LINE: usize = 48;
 
 /// A line that is no metric.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,44 +39,81 @@ impl Times {
     }
 }
 
-/// All series of a page. Bytes are looked at rather than characters: pages are long and many, and all that has a meaning
-/// is ASCII.
-pub(crate) fn parse(text: &str, times: Times) -> Result<Vec<Row<'_>>, BadLine<'_>> {
-    let mut rows = Vec::with_capacity(text.len() / BYTES_OF_A_LINE);
-    for (i, line) in text.lines().enumerate() {
-        let line = without_blanks_at_end(without_blanks(line));
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+/// The series of a page whose names are wanted; that the others are series is looked at all the same. Bytes are looked at
+/// rather than characters: pages are long and many, and all that has a meaning is ASCII.
+pub(crate) fn parse(
+    text: &str,
+    times: Times,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Row<'_>>, BadLine<'_>> {
+    let mut rows = Vec::new();
+    // Series of one name stand together.
+    let (mut last, mut is_wanted) = ("", false);
+    for (i, line) in series(text) {
+        let (name, rest) = name(line);
+        let row = row(name, rest, times).ok_or(BadLine { line: i + 1, text: line })?;
+        if name != last {
+            (last, is_wanted) = (name, wanted(name));
         }
-        rows.push(row(line, times).ok_or(BadLine { line: i + 1, text: line })?);
+        if is_wanted {
+            rows.push(row);
+        }
     }
     Ok(rows)
 }
 
+/// The names of all series of a page, those that stand together once.
+pub(crate) fn names(text: &str) -> Vec<&str> {
+    let mut names: Vec<_> = series(text).map(|(_, line)| name(line).0).collect();
+    names.dedup();
+    names
+}
+
+/// The lines of a page that are series, with their number from 0.
+fn series(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().map(|line| without_blanks_at_end(without_blanks(line)));
+    lines.enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// The name that a line begins with, and the rest.
+fn name(line: &str) -> (&str, &str) {
+    line.split_at(line.bytes().position(|byte| !is_name_byte(byte)).unwrap_or(line.len()))
+}
+
 /// `name{label="value",…} value [timestamp] [# exemplar]`
-fn row(line: &str, times: Times) -> Option<Row<'_>> {
-    let name_end = line.bytes().position(|byte| !is_name_byte(byte)).unwrap_or(line.len());
-    let (name, rest) = line.split_at(name_end);
+fn row<'a>(name: &'a str, after_name: &'a str, times: Times) -> Option<Row<'a>> {
     if name.is_empty() || name.as_bytes()[0].is_ascii_digit() {
         return None;
     }
-    let rest = without_blanks(rest);
+    let rest = without_blanks(after_name);
     let (labels, rest) = match rest.strip_prefix('{') {
         Some(rest) => Labels::parse(rest)?,
         // Without labels, a blank separates the name from the value.
-        None if rest.len() < line.len() - name_end => (Labels::default(), rest),
+        None if rest.len() < after_name.len() => (Labels::default(), rest),
         None => return None,
     };
-    let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
+    let mut words = words(rest);
     let value = number(words.next()?)?;
-    let timestamp_ms = match words.next() {
-        None | Some("#") => return Some(Row { name: name.into(), labels, value, timestamp_ms: None }),
-        Some(word) => timestamp(word, times)?,
-    };
+    let mut row = Row { name: name.into(), labels, value, timestamp_ms: None };
     match words.next() {
-        None | Some("#") => Some(Row { name: name.into(), labels, value, timestamp_ms: Some(timestamp_ms) }),
+        None | Some("#") => return Some(row),
+        Some(word) => row.timestamp_ms = Some(timestamp(word, times)?),
+    }
+    match words.next() {
+        None | Some("#") => Some(row),
         Some(_) => None,
     }
+}
+
+/// What blanks separate.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = without_blanks(text);
+    iter::from_fn(move || {
+        let end = rest.bytes().position(is_blank).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        rest = without_blanks(after);
+        (!word.is_empty()).then_some(word)
+    })
 }
 
 fn without_blanks_at_end(text: &str) -> &str {
@@ -113,7 +149,7 @@ mod tests {
         let page = "# HELP x y\n# TYPE x counter\nx 1\n\nx{} 2\r\n x{a=\"b\"} 3 1700000000000\n\
                     x{a=\"b\",c=\"d \\\"e\\\" \\\\ \\n }\",} -4.5e-3\nx{a=\"\"}+Inf\nx NaN\n\
                     x{le=\"1\"} 5 # {trace=\"z\"} 0.5\nns:x_1 6 1700000000.250\n# EOF\n";
-        let rows = parse(page, Times::Milliseconds).unwrap();
+        let rows = parse(page, Times::Milliseconds, |_| true).unwrap();
         let row = |i: usize| &rows[i];
         assert_eq!(rows.len(), 8);
         assert_eq!((row(0).name.as_ref(), row(0).value, row(0).timestamp_ms), ("x", 1.0, None));
@@ -130,7 +166,8 @@ mod tests {
 
     #[test]
     fn numbers_are_those_that_prometheus_reads() {
-        let value = |word: &str| parse(&format!("x {word}\n"), Times::Milliseconds).unwrap()[0].value;
+        let value =
+            |word: &str| parse(&format!("x {word}\n"), Times::Milliseconds, |_| true).unwrap()[0].value;
         for word in ["NaN", "nan", "NAN"] {
             assert!(value(word).is_nan(), "{word}");
         }
@@ -146,7 +183,7 @@ mod tests {
     #[test]
     fn times_of_openmetrics_are_seconds() {
         let at = |kind: &str, word: &str| {
-            parse(&format!("x 1 {word}\n"), Times::of(kind)).unwrap()[0].timestamp_ms.unwrap()
+            parse(&format!("x 1 {word}\n"), Times::of(kind), |_| true).unwrap()[0].timestamp_ms.unwrap()
         };
         let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         assert_eq!(at(openmetrics, "1700000000"), 1_700_000_000_000);
@@ -179,14 +216,29 @@ mod tests {
             "x 1 soon",
         ] {
             let page = format!("ok 1\n{line}\n");
-            assert_eq!(parse(&page, Times::Milliseconds), Err(BadLine { line: 2, text: line }), "{line}");
+            assert_eq!(
+                parse(&page, Times::Milliseconds, |_| true),
+                Err(BadLine { line: 2, text: line }),
+                "{line}"
+            );
         }
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_left_out_and_still_looked_at() {
+        let page = "a 1\nab{l=\"x\"} 2\na{l=\"y\"} 3\nb 4\nb 5\na 6\n";
+        let rows = parse(page, Times::Milliseconds, |name| name == "a").unwrap();
+        let found: Vec<_> = rows.iter().map(|row| (row.name.as_ref(), row.value)).collect();
+        assert_eq!(found, [("a", 1.0), ("a", 3.0), ("a", 6.0)]);
+        let error = parse("a 1\nb one\n", Times::Milliseconds, |name| name == "a");
+        assert_eq!(error, Err(BadLine { line: 2, text: "b one" }));
+        assert_eq!(names("# HELP b x\na 1\na{l=\"x\"} 2\n b 3\n"), ["a", "b"]);
     }
 
     proptest! {
         #[test]
         fn any_text_is_parsed_or_refused(text in "\\PC{0,200}|[a-z{}=\",\\\\ 0-9.#\n+-]{0,200}") {
-            let _ = parse(&text, Times::Milliseconds);
+            let _ = parse(&text, Times::Milliseconds, |_| true);
         }
 
         #[test]
@@ -196,7 +248,7 @@ mod tests {
         ) {
             let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let page = format!("{name}{{{label}=\"{escaped}\"}} {number:e}\n");
-            let rows = parse(&page, Times::Milliseconds).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
+            let rows = parse(&page, Times::Milliseconds, |_| true).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
             prop_assert_eq!(rows[0].name.as_ref(), name.as_str());
             prop_assert_eq!(rows[0].labels.get(&label), Some(value.as_str().into()));
             prop_assert_eq!(rows[0].value, number);

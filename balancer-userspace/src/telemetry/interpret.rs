@@ -2,6 +2,8 @@
 
 mod survey;
 
+use std::sync::Arc;
+
 use balancer_control::{Moment, Resource, ResourceUse, Scope};
 
 use super::page::Page;
@@ -10,7 +12,7 @@ use super::{SourceError, Target, named};
 use crate::config;
 use crate::preset::{
     AlarmScope, AlarmWhen, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity, ResourceKind,
-    ResourceRule, TimeUnit, Unknown,
+    ResourceRule, TimeUnit, Unknown, Wanted,
 };
 
 pub use survey::Found;
@@ -28,7 +30,7 @@ const IDLE_AFTER: f64 = 4.0;
 /// Reads pages of one source. Counters need its memory of the page before.
 #[derive(Debug)]
 pub(crate) struct Interpreter {
-    meaning: Meaning,
+    meaning: Arc<Meaning>,
     /// Cores of the backend as configured.
     cores: Option<f64>,
     before: Option<CpuTime>,
@@ -64,7 +66,8 @@ impl CpuTime {
 }
 
 impl Interpreter {
-    pub(crate) fn new(meaning: Meaning, cores: Option<f64>) -> Self {
+    pub(crate) fn new(meaning: impl Into<Arc<Meaning>>, cores: Option<f64>) -> Self {
+        let meaning = meaning.into();
         let grown = vec![None; meaning.alarms.len()];
         Self { meaning, cores, before: None, clock: None, grown, survey: None }
     }
@@ -81,9 +84,14 @@ impl Interpreter {
         Ok(match meaning {
             config::Meaning::Named(names) => Self::new(named::meaning(names, at)?, target.cores),
             config::Meaning::Preset(preset) => {
-                Self::new(preset.meaning.clone(), target.cores.or(preset.cores))
+                Self::new(Arc::clone(&preset.meaning), target.cores.or(preset.cores))
             }
         })
+    }
+
+    /// What it looks at.
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
+        Wanted::of(&self.meaning)
     }
 
     /// Notes from here on what of the meaning is on each page.
@@ -98,35 +106,36 @@ impl Interpreter {
 
     /// The reading of one page. `own` sessions of the agent are taken off the broker's count.
     pub(crate) fn read(&mut self, page: &Page<'_>, now: Moment, own: u64) -> Result<Reading, SourceError> {
+        let meaning = Arc::clone(&self.meaning);
         let mut reading = Reading::default();
         let sample = &mut reading.sample;
         sample.taken = now;
         if let Some(found) = &mut self.survey {
-            *found = survey::survey(&self.meaning, page);
+            *found = survey::survey(&meaning, page);
         }
         self.check_clock(page)?;
-        match self.cpu(page)? {
+        match cpu(&meaning, page)? {
             None => {}
             Some(Cpu::Counter { busy, per, unit, cores }) => {
-                let cores = self.cores(page, cores.as_ref(), &busy)?;
+                let cores = self.cores(page, cores.as_ref(), busy)?;
                 sample.cores = Some(cores);
-                sample.utilisation = self.counted(page, now, &busy, per.as_ref(), unit, cores)?;
+                sample.utilisation = self.counted(page, now, busy, per.as_ref(), *unit, cores)?;
             }
             Some(Cpu::Gauge { metric, unit, cores, unknown }) => {
                 if cores.is_some() || self.cores.is_some() || unit.is_of_cores() {
-                    sample.cores = Some(self.cores(page, cores.as_ref(), &metric)?);
+                    sample.cores = Some(self.cores(page, cores.as_ref(), metric)?);
                 }
-                sample.utilisation = gauged(page, &metric, unit, sample.cores, unknown)?;
+                sample.utilisation = gauged(page, metric, *unit, sample.cores, *unknown)?;
             }
         }
-        sample.connections = quantity(page, self.meaning.connections.as_ref(), own)?;
-        sample.messages = quantity(page, self.meaning.messages.as_ref(), own)?;
-        sample.cluster_members = quantity(page, self.meaning.cluster_members.as_ref(), own)?;
-        sample.node = self.meaning.node.as_ref().and_then(|name| page.node(name));
-        for rule in &self.meaning.resources {
+        sample.connections = quantity(page, meaning.connections.as_ref(), own)?;
+        sample.messages = quantity(page, meaning.messages.as_ref(), own)?;
+        sample.cluster_members = quantity(page, meaning.cluster_members.as_ref(), own)?;
+        sample.node = meaning.node.as_ref().and_then(|name| page.node(name));
+        for rule in &meaning.resources {
             sample.resources.extend(resource(page, rule)?);
         }
-        for (rule, before) in self.meaning.alarms.iter().zip(&mut self.grown) {
+        for (rule, before) in meaning.alarms.iter().zip(&mut self.grown) {
             let raised = match &rule.when {
                 AlarmWhen::Holds(condition) => holds(page, condition, rule.optional)?,
                 AlarmWhen::Grows(metric) => grows(page, metric, rule.optional, before)?,
@@ -135,10 +144,10 @@ impl Interpreter {
                 sample.alarms.push((rule.name.clone(), scope(rule.scope)));
             }
         }
-        for condition in &self.meaning.draining {
+        for condition in &meaning.draining {
             sample.draining |= holds(page, condition, condition.optional)?;
         }
-        reading.max_connections = quantity(page, self.meaning.max_connections.as_ref(), own)?;
+        reading.max_connections = quantity(page, meaning.max_connections.as_ref(), own)?;
         Ok(reading)
     }
 
@@ -150,20 +159,6 @@ impl Interpreter {
             return Err(SourceError::Stuck { at: page.at.to_owned(), name: metric.to_string() });
         }
         Ok(())
-    }
-
-    /// The first way to tell utilisation whose metric is there.
-    fn cpu(&self, page: &Page<'_>) -> Result<Option<Cpu>, SourceError> {
-        for cpu in &self.meaning.cpu {
-            if !page.find(cpu.metric())?.is_empty() {
-                return Ok(Some(cpu.clone()));
-            }
-        }
-        if self.meaning.cpu.is_empty() {
-            return Ok(None);
-        }
-        let names = self.meaning.cpu.iter().flat_map(|cpu| cpu.metric().0.clone());
-        Err(page.missing(&Metric(names.collect())))
     }
 
     fn cores(&self, page: &Page<'_>, cores: Option<&Cores>, of: &Metric) -> Result<f64, SourceError> {
@@ -240,6 +235,20 @@ impl Interpreter {
         }
         Ok(Some(utilisation.min(1.0)))
     }
+}
+
+/// The first way to tell utilisation whose metric is there.
+fn cpu<'a>(meaning: &'a Meaning, page: &Page<'_>) -> Result<Option<&'a Cpu>, SourceError> {
+    for cpu in &meaning.cpu {
+        if !page.find(cpu.metric())?.is_empty() {
+            return Ok(Some(cpu));
+        }
+    }
+    if meaning.cpu.is_empty() {
+        return Ok(None);
+    }
+    let names = meaning.cpu.iter().flat_map(|cpu| cpu.metric().0.clone());
+    Err(page.missing(&Metric(names.collect())))
 }
 
 fn gauged(

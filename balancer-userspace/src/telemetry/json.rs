@@ -83,7 +83,8 @@ impl JsonSource {
             whole.texts.extend(document.texts);
             whole.error = whole.error.or(document.error);
         }
-        let page = Page { at: &self.name, rows: whole.rows, texts: whole.texts, wall_ms: wall_ms() };
+        let (rows, texts) = (whole.rows, whole.texts);
+        let page = Page { at: &self.name, rows, texts, wall_ms: wall_ms(), ..Page::default() };
         let reading = self.interpreter.read(&page, now, self.own.count());
         reading.map_err(|e| match (e, whole.error) {
             (missing @ SourceError::Missing { .. }, Some(said)) => {

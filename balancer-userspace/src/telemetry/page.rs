@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::SourceError;
 use super::error::excerpt;
+use super::exposition;
 use super::labels::Labels;
 use crate::preset::{Metric, NodeName, Selector};
 
@@ -36,8 +37,10 @@ pub(crate) struct Row<'a> {
 pub(crate) struct Page<'a> {
     /// Where it was found, for messages.
     pub(crate) at: &'a str,
-    /// All series.
+    /// The series: all, or all that are wanted of `text`.
     pub(crate) rows: Vec<Row<'a>>,
+    /// Prometheus text that the rows are from; empty for other formats.
+    pub(crate) text: &'a str,
     /// Short texts of JSON documents, by their pointer.
     pub(crate) texts: Vec<(String, String)>,
     /// Wall-clock time of the poll, milliseconds since the Unix epoch.
@@ -145,7 +148,8 @@ impl Page<'_> {
     /// The error for a metric that is not there.
     pub(crate) fn missing(&self, metric: &Metric) -> SourceError {
         let name = metric.0.first().map_or("", |selector| &selector.name);
-        let names: BTreeSet<&str> = self.rows.iter().map(|row| row.name.as_ref()).collect();
+        let of_rows = self.rows.iter().map(|row| row.name.as_ref());
+        let names: BTreeSet<&str> = of_rows.chain(exposition::names(self.text)).collect();
         let mut ranked: Vec<(f64, &str)> =
             names.into_iter().map(|found| (strsim::jaro_winkler(name, found), found)).collect();
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -166,7 +170,7 @@ impl Page<'_> {
 mod tests {
     use super::*;
     use crate::telemetry::document;
-    use crate::telemetry::exposition::{self, Times};
+    use crate::telemetry::exposition::Times;
 
     fn name(metric: &str, labels: &[&str]) -> NodeName {
         NodeName {
@@ -186,8 +190,10 @@ mod tests {
     #[test]
     fn the_name_of_a_node_is_in_labels() {
         let read = |text: &'static str| {
-            let page =
-                Page { rows: exposition::parse(text, Times::Milliseconds).unwrap(), ..Page::default() };
+            let page = Page {
+                rows: exposition::parse(text, Times::Milliseconds, |_| true).unwrap(),
+                ..Page::default()
+            };
             page.node(&name("identity_info", &["node", "cluster"]))
         };
         let both = "up 1\nidentity_info{cluster=\"c\",node=\"a\"} 1\n";

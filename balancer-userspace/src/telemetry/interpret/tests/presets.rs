@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use balancer_control::{Moment, Resource, Scope};
 
-use crate::preset::{self, Preset, Presets, SourceKind};
+use crate::preset::{self, Preset, Presets, SourceKind, Wanted};
 use crate::telemetry::exposition::{self, Times};
 use crate::telemetry::interpret::Interpreter;
 use crate::telemetry::labels::Labels;
@@ -234,13 +234,18 @@ const NOTHING: Case = Case {
 /// Read against what it writes itself, in tests/it/report.rs.
 const ELSEWHERE: &str = "balancer-report";
 
-fn rows<'a>(preset: &Preset, text: &'a str) -> Vec<Row<'a>> {
-    match &preset.source {
-        SourceKind::Prometheus { .. } => exposition::parse(text, Times::Milliseconds).unwrap(),
-        SourceKind::Json { .. } => document::parse(text, "").unwrap().rows,
-        SourceKind::MqttSys { .. } => topics(text),
+/// What a source would make of an answer of a preset's broker.
+fn page<'a>(preset: &Preset, text: &'a str) -> Page<'a> {
+    let (rows, text) = match &preset.source {
+        SourceKind::Prometheus { .. } => {
+            let wanted = Wanted::of(&preset.meaning);
+            (exposition::parse(text, Times::Milliseconds, |name| wanted.has(name)).unwrap(), text)
+        }
+        SourceKind::Json { .. } => (document::parse(text, "").unwrap().rows, ""),
+        SourceKind::MqttSys { .. } => (topics(text), ""),
         SourceKind::None => panic!("{} is not read", preset.name),
-    }
+    };
+    Page { at: "http://broker1", rows, text, ..Page::default() }
 }
 
 /// One topic and payload a line. Later values replace earlier ones, as in a session.
@@ -258,7 +263,7 @@ fn topics(text: &str) -> Vec<Row<'_>> {
 }
 
 fn read(interpreter: &mut Interpreter, preset: &Preset, text: &str, seconds: u64) -> Reading {
-    let page = Page { at: "http://broker1", rows: rows(preset, text), ..Page::default() };
+    let page = page(preset, text);
     let reading = interpreter.read(&page, Moment(Duration::from_secs(seconds)), 1);
     reading.unwrap_or_else(|e| panic!("{}: {e}", preset.name))
 }
@@ -313,7 +318,7 @@ fn a_page_from_a_cache_is_no_reading() {
     let mut interpreter = Interpreter::new(preset.meaning.clone(), None);
     let text = fixture!("nats-2.9.10.varz.json");
     read(&mut interpreter, &preset, text, 10);
-    let page = Page { at: "http://broker1/varz", rows: rows(&preset, text), ..Page::default() };
+    let page = Page { at: "http://broker1/varz", ..page(&preset, text) };
     let error = interpreter.read(&page, Moment(Duration::from_secs(20)), 0).unwrap_err().to_string();
     assert!(error.contains("http://broker1/varz: /now has not moved since the last reading"), "{error}");
 }
@@ -345,7 +350,7 @@ fn hivemq_without_its_own_cpu_tells_that_of_the_jvm() {
     let text = fixture!("hivemq.documented.metrics").replace("os_global_cpu", "os_other_cpu");
     assert_eq!(read(&mut interpreter, &preset, &text, 10).sample.utilisation, Some(0.39));
     let text = text.replace("system_system_cpu_load", "system_system_cpu_loads");
-    let page = Page { at: "x", rows: rows(&preset, &text), ..Page::default() };
+    let page = Page { at: "x", ..page(&preset, &text) };
     let error = interpreter.read(&page, Moment(Duration::from_secs(20)), 0).unwrap_err().to_string();
     let both = "no metric com_hivemq_system_os_global_cpu_total_total or com_hivemq_system_system_cpu_load";
     assert!(error.contains(both) && error.contains("com_hivemq_system_os_other_cpu_total_total"), "{error}");
@@ -356,7 +361,7 @@ fn a_page_of_a_whole_cluster_is_not_one_node() {
     let preset = preset::find("rmqtt").unwrap();
     let text = fixture!("rmqtt.documented.metrics").to_owned()
         + "rmqtt_stats{item=\"connections.count\",node=\"2\"} 5\n";
-    let page = Page { at: "x", rows: rows(&preset, &text), ..Page::default() };
+    let page = Page { at: "x", ..page(&preset, &text) };
     let mut interpreter = Interpreter::new(preset.meaning.clone(), None);
     let error = interpreter.read(&page, Moment(Duration::from_secs(1)), 0).unwrap_err().to_string();
     assert!(error.contains("several nodes at once"), "{error}");
@@ -383,7 +388,7 @@ fn presets_that_know_where_the_name_of_the_node_is_find_it() {
             SourceKind::Json { .. } => document::parse(text, "").unwrap().texts,
             SourceKind::Prometheus { .. } | SourceKind::MqttSys { .. } | SourceKind::None => Vec::new(),
         };
-        let page = Page { rows: rows(&preset, text), texts, ..Page::default() };
+        let page = Page { texts, ..page(&preset, text) };
         let node = page.node(preset.meaning.node.as_ref().unwrap());
         assert_eq!(node.as_deref(), Some(expected), "{name}");
     }
