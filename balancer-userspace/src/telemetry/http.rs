@@ -144,15 +144,18 @@ impl Get<'_> {
         kept: Option<&mut Kept>,
     ) -> Result<(Response<Incoming>, Connection), SourceError> {
         const ASKING: &str = "connected, waiting for an answer";
-        let asking = self.request(extra, kept.is_some());
-        let request = self.in_time(deadline, "reading the credentials", asking).await??;
+        let authorization = self.in_time(deadline, "reading the credentials", self.authorization()).await??;
+        let keep = kept.is_some();
         if let Some(mut connection) = kept.and_then(|kept| kept.take(self.timeout)) {
+            let request = self.request(extra, authorization.clone(), keep)?;
             // That it broke says nothing of the other side, which may close it at any time: a new one decides.
-            if let Ok(response) = self.in_time(deadline, ASKING, connection.ask(request.clone())).await? {
+            if let Ok(response) = self.in_time(deadline, ASKING, connection.ask(request)).await? {
                 return Ok((response, connection));
             }
         }
-        let mut connection = self.connect(deadline).await?;
+        // Seldom needed, and large: not a part of every poll.
+        let mut connection = Box::pin(self.connect(deadline)).await?;
+        let request = self.request(extra, authorization, keep)?;
         let response = self.in_time(deadline, ASKING, connection.ask(request)).await?;
         Ok((response.map_err(|e| self.http_error(&e))?, connection))
     }
@@ -173,7 +176,12 @@ impl Get<'_> {
         Connection::over(stream).await.map_err(|e| self.http_error(&e))
     }
 
-    async fn request(&self, extra: &Extra, keep: bool) -> Result<Request<Full<Bytes>>, SourceError> {
+    fn request(
+        &self,
+        extra: &Extra,
+        authorization: Option<HeaderValue>,
+        keep: bool,
+    ) -> Result<Request<Full<Bytes>>, SourceError> {
         let path = self.url.path_and_query().map_or("/", |path| path.as_str());
         let authority = self.url.authority().map_or("", |authority| authority.as_str());
         let method = if extra.post.is_some() { Method::POST } else { Method::GET };
@@ -184,7 +192,7 @@ impl Get<'_> {
             .header(header::ACCEPT, self.accept)
             .header(header::USER_AGENT, concat!("balancer/", env!("CARGO_PKG_VERSION")))
             .header(header::CONNECTION, if keep { "keep-alive" } else { "close" });
-        if let Some(value) = self.authorization().await? {
+        if let Some(value) = authorization {
             request = request.header(header::AUTHORIZATION, value);
         }
         for (name, value) in &extra.headers {
@@ -219,7 +227,7 @@ impl Get<'_> {
     }
 
     async fn body(&self, mut body: Incoming, deadline: Instant) -> Result<Bytes, SourceError> {
-        let mut whole = BytesMut::new();
+        let mut whole = Bytes::new();
         if body.size_hint().lower() > self.limit as u64 {
             return Err(SourceError::TooLong { at: self.at(), limit: self.limit });
         }
@@ -228,7 +236,7 @@ impl Get<'_> {
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_elapsed| {
                 SourceError::Timeout { at: self.at(), doing: doing(), after: self.timeout }
             })?;
-            let Some(frame) = frame else { return Ok(whole.freeze()) };
+            let Some(frame) = frame else { return Ok(whole) };
             let frame = frame.map_err(|e| {
                 if e.is_incomplete_message() || e.is_body_write_aborted() || is_cut(&e) {
                     SourceError::Truncated { at: self.at(), got: whole.len() }
@@ -240,7 +248,7 @@ impl Get<'_> {
                 if whole.len() + data.len() > self.limit {
                     return Err(SourceError::TooLong { at: self.at(), limit: self.limit });
                 }
-                whole.extend_from_slice(&data);
+                whole = joined(whole, data);
             }
         }
     }
@@ -305,6 +313,16 @@ impl Get<'_> {
     fn at(&self) -> String {
         self.url.to_string()
     }
+}
+
+/// Two pieces as one. Most bodies are one piece, which is left where it is.
+fn joined(whole: Bytes, data: Bytes) -> Bytes {
+    if whole.is_empty() {
+        return data;
+    }
+    let mut whole = BytesMut::from(whole);
+    whole.extend_from_slice(&data);
+    whole.freeze()
 }
 
 /// Whether the connection broke while a body was read.
