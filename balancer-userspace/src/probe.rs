@@ -148,7 +148,6 @@ async fn run(backend: BackendId, config: HealthConfig, own: OwnClients, events: 
         let ended = tokio::select! {
             () = schedule.due() => None,
             ended = probe.ended() => Some(ended),
-            () = events.closed() => return,
         };
         let ask = async {
             match ended {

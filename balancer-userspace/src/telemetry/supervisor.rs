@@ -58,10 +58,7 @@ pub(super) async fn run(
     }
     let mut tick = Instant::now() + phase(u32::from(target.backend.0), config.interval);
     loop {
-        tokio::select! {
-            () = beat::wait(tick) => {}
-            () = events.closed() => return,
-        }
+        beat::wait(tick).await;
         if let Some((result, problems)) = poll(&mut sources, &config, clock).await {
             let problems = problems.into_iter().chain(broken.iter().cloned()).collect();
             let event = event(&target, result, problems);
