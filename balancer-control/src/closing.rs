@@ -11,7 +11,7 @@ mod choose;
 mod surplus;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use balancer_common::abi::BackendId;
 
@@ -122,8 +122,10 @@ pub struct Run {
     limit: u64,
     /// The mean load when it began. Clients that were closed and have not come back make it look lower.
     mean: f64,
-    /// Backends that were down when it began.
-    down: Vec<BackendId>,
+    /// Backends that have been down since it began.
+    down: BTreeSet<BackendId>,
+    /// Backends of which no flow was found that it may take.
+    spent: BTreeSet<BackendId>,
     /// Flows that may be listed by now.
     credit: f64,
     stepped: Moment,
@@ -155,6 +157,7 @@ impl Run {
             limit,
             mean,
             down,
+            spent: BTreeSet::new(),
             credit: 1.0,
             stepped: now,
             closed: (0, now),
@@ -184,6 +187,18 @@ impl Run {
     #[must_use]
     pub const fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// Backends of which no flow was found that it may take.
+    #[must_use]
+    pub const fn spent(&self) -> &BTreeSet<BackendId> {
+        &self.spent
+    }
+
+    /// Says of which of the backends that were `asked` for a flow was found that the run may take.
+    pub fn note_found(&mut self, asked: &BTreeSet<BackendId>, found: &BTreeSet<BackendId>) {
+        self.spent.retain(|id| !asked.contains(id));
+        self.spent.extend(asked.difference(found));
     }
 
     /// Whether it has ended.
@@ -218,9 +233,11 @@ impl Run {
         if let Err(why) = self.check(seats) {
             self.stop(why);
         }
+        // Who has come back and fails again has gone down.
+        self.down.retain(|id| seats.iter().any(|seat| seat.id == *id && seat.down));
         let wanted = if self.is_over() { BTreeMap::new() } else { self.wanted(seats, closed) };
         let step = self.towards(&wanted, listed, room);
-        self.judge(seats, &wanted, closed, now);
+        self.judge(seats, &wanted, (listed, closed), now);
         step
     }
 
@@ -273,7 +290,9 @@ impl Run {
                 step.unlist.insert(*id, excess);
             }
         }
-        for (id, wanted) in wanted {
+        // What cannot be found is asked for last, or it would use up the pace of the others.
+        let (spent, others): (Vec<_>, Vec<_>) = wanted.iter().partition(|(id, _)| self.spent.contains(id));
+        for (id, wanted) in others.into_iter().chain(spent) {
             let missing = wanted.saturating_sub(listed.get(id).copied().unwrap_or(0)).min(allowed);
             if missing > 0 {
                 allowed -= missing;
@@ -288,7 +307,7 @@ impl Run {
         &mut self,
         seats: &[Seat],
         wanted: &BTreeMap<BackendId, u64>,
-        closed: &BTreeMap<BackendId, u64>,
+        (listed, closed): (&BTreeMap<BackendId, u64>, &BTreeMap<BackendId, u64>),
         now: Moment,
     ) {
         if self.is_over() {
@@ -298,12 +317,18 @@ impl Run {
         if total != self.closed.0 {
             self.closed = (total, now);
         }
-        if !wanted.is_empty() {
-            self.progress = Progress::Running;
-            return;
-        }
         let settled = total == 0 || now.since(self.closed.1) >= SETTLED;
         let done = |why: &str| Progress::Done(why.to_owned());
+        if !wanted.is_empty() {
+            let is_stuck = listed.is_empty() && wanted.keys().all(|id| self.spent.contains(id));
+            self.progress = match self.order.aim {
+                Aim::Level { .. } if is_stuck && settled => {
+                    done("what is left of the surplus are flows that were made after the run began")
+                }
+                Aim::Level { .. } | Aim::Empty { .. } => Progress::Running,
+            };
+            return;
+        }
         self.progress = match self.order.aim {
             Aim::Level { tolerance } if surplus::excess(seats, tolerance, self.mean).is_empty() => {
                 if settled {

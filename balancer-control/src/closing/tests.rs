@@ -102,6 +102,50 @@ fn who_comes_back_to_where_it_was_is_not_all_that_is_closed() {
 }
 
 #[test]
+fn who_cannot_be_found_takes_nothing_of_the_pace_of_others() {
+    let seats = [seat(0, 600, 1.0), seat(1, 600, 1.0), seat(2, 0, 1.0)];
+    let mut run = Run::new(level(2.0, 10_000), &seats, at(0.0));
+    run.note_found(&BTreeSet::from([BackendId(0), BackendId(1)]), &BTreeSet::from([BackendId(1)]));
+    let none = BTreeMap::new();
+    for second in 1..=5 {
+        let step = run.step(&seats, &none, &none, u64::MAX, at(f64::from(second)));
+        assert_eq!(step.list, counts(&[(1, 2)]), "second {second}");
+    }
+    assert_eq!(run.progress(), &Progress::Running);
+}
+
+#[test]
+fn a_run_that_may_take_nobody_ends() {
+    let seats = [seat(0, 600, 1.0), seat(1, 0, 1.0)];
+    let mut run = Run::new(level(10.0, 10_000), &seats, at(0.0));
+    let (none, closed) = (BTreeMap::new(), counts(&[(0, 10)]));
+    run.step(&seats, &counts(&[(0, 10)]), &none, u64::MAX, at(1.0));
+    run.note_found(&BTreeSet::from([BackendId(0)]), &BTreeSet::new());
+    run.step(&seats, &counts(&[(0, 10)]), &none, u64::MAX, at(2.0));
+    assert_eq!(run.progress(), &Progress::Running, "listed flows wait for their next packets");
+    run.step(&seats, &none, &closed, u64::MAX, at(3.0));
+    assert_eq!(run.progress(), &Progress::Running, "clients are coming back");
+    run.step(&seats, &none, &closed, u64::MAX, at(8.0));
+    assert!(matches!(run.progress(), Progress::Done(why) if why.contains("made after")), "{run:?}");
+}
+
+#[test]
+fn a_backend_that_came_back_and_goes_down_again_ends_a_run() {
+    let mut seats = [seat(0, 600, 1.0), seat(1, 0, 1.0), seat(2, 0, 1.0)];
+    (seats[2].down, seats[2].open, seats[2].balanced) = (true, false, false);
+    let mut run = Run::new(level(10.0, 10_000), &seats, at(0.0));
+    let none = BTreeMap::new();
+    let mut step = |seats: &[Seat], second| {
+        run.step(seats, &none, &none, u64::MAX, at(second));
+        run.progress().clone()
+    };
+    assert_eq!(step(&seats, 1.0), Progress::Running, "it was down before");
+    let up = [seats[0].clone(), seats[1].clone(), seat(2, 0, 1.0)];
+    assert_eq!(step(&up, 2.0), Progress::Running);
+    assert_eq!(step(&seats, 3.0), Progress::Stopped("a backend went down".to_owned()));
+}
+
+#[test]
 fn shares_are_by_capacity() {
     let seats = [seat(0, 500, 1.0), seat(1, 500, 4.0)];
     assert_eq!(surplus(&seats, 0.1, u64::MAX, 0.0), counts(&[(0, 280)]));
