@@ -26,7 +26,7 @@ use crate::kernel::{ClosingList, Error};
 /// Time from one step of a run to the next.
 pub(super) const STEP: Duration = Duration::from_millis(250);
 
-/// Runs that are over and still shown.
+/// Runs that are over and still shown when others begin.
 const REMEMBERED: usize = 16;
 
 /// Everything about closing flows.
@@ -68,11 +68,10 @@ impl Closing {
         !self.jobs.is_empty()
     }
 
-    fn remember(&mut self, run: wire::Run) {
-        self.ended.push_back(run);
-        while self.ended.len() > REMEMBERED {
-            self.ended.pop_front();
-        }
+    /// Forgets the oldest runs before others begin. All that one order began are shown until then, however many they are.
+    fn forget_oldest(&mut self) {
+        let excess = self.ended.len().saturating_sub(REMEMBERED);
+        self.ended.drain(..excess);
     }
 }
 
@@ -100,6 +99,7 @@ impl Agent {
         let mut room = capacity.saturating_sub(present.len() as u64);
         let mut jobs = std::mem::take(&mut self.closing.jobs);
         let stepped = jobs.iter_mut().try_for_each(|job| self.step(job, &present, &mut room));
+        jobs.iter_mut().for_each(|job| self.count_closed(job));
         self.closing.jobs = jobs;
         stepped?;
         self.finish_runs()?;
@@ -137,19 +137,20 @@ impl Agent {
             // Nothing belongs to anybody: it would be closed, and not counted, as soon as another run begins.
             result = result.and(self.closing.list.clear().map(drop));
         }
-        for job in ended {
+        for mut job in ended {
             let run = self.wire_run(&job);
-            self.count_closed(&job);
+            self.count_closed(&mut job);
             info!("{}: {} flows closed; ended, because {}", job.title(), run.closed, run.reason);
-            self.closing.remember(run);
+            self.closing.ended.push_back(run);
         }
         result
     }
 
-    /// Counts what a run has closed and was not counted yet.
-    fn count_closed(&mut self, job: &Job) {
-        for (backend, flows) in &job.closed {
-            let key = (job.service_name.clone(), self.short_name(*backend), job.kind());
+    /// Counts what a run has closed and was not counted yet, under the names of now: what was counted stays with the name
+    /// that it was counted under.
+    fn count_closed(&mut self, job: &mut Job) {
+        for (backend, flows) in std::mem::take(&mut job.uncounted) {
+            let key = (job.service_name.clone(), self.short_name(backend), job.kind());
             *self.closing.closed.entry(key).or_default() += flows;
         }
     }

@@ -27,15 +27,14 @@ impl Agent {
 
     /// Flows closed since the agent started.
     pub(in crate::agent) fn closed_flows(&self) -> Vec<wire::Closed> {
-        let mut all = self.closing.closed.clone();
-        for job in &self.closing.jobs {
-            for (backend, flows) in &job.closed {
-                let key = (job.service_name.clone(), self.short_name(*backend), job.kind());
-                *all.entry(key).or_default() += flows;
-            }
-        }
-        let closed = |((service, backend, reason), flows)| wire::Closed { service, backend, reason, flows };
-        all.into_iter().map(closed).collect()
+        let all = self.closing.closed.iter();
+        all.map(|((service, backend, reason), flows)| wire::Closed {
+            service: service.clone(),
+            backend: backend.clone(),
+            reason: *reason,
+            flows: *flows,
+        })
+        .collect()
     }
 
     /// Begins a rebalancing, or says what it would do, and notes who asked.
@@ -130,6 +129,7 @@ impl Agent {
     }
 
     fn begin_runs(&mut self, jobs: Vec<Job>) -> Vec<wire::Run> {
+        self.closing.forget_oldest();
         let mut ids = Vec::new();
         for mut job in jobs {
             job.id = self.closing.next;

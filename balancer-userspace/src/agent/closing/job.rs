@@ -1,6 +1,6 @@
 //! One run: which flows it has listed, and which it would take next.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use balancer_common::abi::{BackendId, FlowState, ServiceId};
@@ -19,7 +19,7 @@ const CANDIDATES: usize = 4096;
 /// Age at which candidates are looked for again: others may be the most idle by then.
 const STALE: Duration = Duration::from_secs(60);
 
-/// Time to the next walk after one that has found nobody.
+/// Time to the next walk for the flows of a backend after one that has found none.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Listed flows that are looked at in one step, to find those that have ended by themselves.
@@ -44,12 +44,15 @@ pub(super) struct Job {
     pub(super) before: u32,
     /// Flows closed so far.
     pub(super) closed: BTreeMap<BackendId, u64>,
+    /// Those of them that the metrics do not have yet.
+    pub(super) uncounted: BTreeMap<BackendId, u64>,
     /// In the order of listing: the most idle first.
     listed: Vec<Listed>,
     checked: usize,
     candidates: BTreeMap<BackendId, VecDeque<Candidate<FlowKey>>>,
-    searching: bool,
-    /// When the next walk may begin, and when the candidates were found.
+    /// Backends that a walk is looking for.
+    searching: Option<BTreeSet<BackendId>>,
+    /// When flows may be looked for again of which none was found, and when the candidates were found.
     again: Moment,
     found: Moment,
 }
@@ -71,10 +74,11 @@ impl Job {
             started: now,
             before,
             closed: BTreeMap::new(),
+            uncounted: BTreeMap::new(),
             listed: Vec::new(),
             checked: 0,
             candidates: BTreeMap::new(),
-            searching: false,
+            searching: None,
             again: now,
             found: now,
         }
@@ -121,15 +125,16 @@ impl Job {
     }
 
     /// What the program has taken off its list it has closed.
-    fn note_closed(&mut self, present: &HashSet<FlowKey>) {
-        let closed = &mut self.closed;
-        self.listed.retain(|listed| {
-            let waits = present.contains(&listed.key);
-            if !waits {
-                *closed.entry(listed.state.backend()).or_default() += 1;
-            }
-            waits
-        });
+    pub(super) fn note_closed(&mut self, present: &HashSet<FlowKey>) {
+        let is_closed = |listed: &mut Listed| !present.contains(&listed.key);
+        let closed: Vec<Listed> = self.listed.extract_if(.., is_closed).collect();
+        closed.iter().for_each(|listed| self.count_closed(listed));
+    }
+
+    fn count_closed(&mut self, listed: &Listed) {
+        for counts in [&mut self.closed, &mut self.uncounted] {
+            *counts.entry(listed.state.backend()).or_default() += 1;
+        }
     }
 
     /// Takes flows off the list that have ended by themselves; some of them at a time.
@@ -190,7 +195,7 @@ impl Job {
     /// Counts a flow that was taken off the list. One that was not there the program was faster to close.
     fn count_unlisted(&mut self, listed: &Listed, waited: bool) {
         if !waited {
-            *self.closed.entry(listed.state.backend()).or_default() += 1;
+            self.count_closed(listed);
         }
     }
 
@@ -218,22 +223,24 @@ impl Job {
 
     /// Takes in what a walk has found.
     pub(super) fn found(&mut self, found: Found, now: Moment) {
-        self.searching = false;
-        self.again = if found.is_empty() { now.plus(AGAIN) } else { now };
-        self.found = now;
+        let asked = self.searching.take().unwrap_or_default();
+        self.run.note_found(&asked, &found.keys().copied().collect());
+        (self.again, self.found) = (now.plus(AGAIN), now);
         self.candidates.extend(found.into_iter().map(|(id, found)| (id, VecDeque::from(found))));
     }
 
     /// What to look for, when somebody is to be listed and nobody is at hand.
-    fn search(&mut self, wanted: &BTreeMap<BackendId, u64>, now: Moment) -> Option<Search> {
+    pub(super) fn search(&mut self, wanted: &BTreeMap<BackendId, u64>, now: Moment) -> Option<Search> {
         if now.since(self.found) >= STALE {
             self.candidates.clear();
         }
-        let lacks = |id: &BackendId| self.candidates.get(id).is_none_or(VecDeque::is_empty);
-        if self.searching || now < self.again || !wanted.keys().any(lacks) {
+        let may_be_found = |id: &BackendId| now >= self.again || !self.run.spent().contains(id);
+        let lacks =
+            |id: &BackendId| self.candidates.get(id).is_none_or(VecDeque::is_empty) && may_be_found(id);
+        if self.searching.is_some() || !wanted.keys().any(lacks) {
             return None;
         }
-        self.searching = true;
+        self.searching = Some(wanted.keys().copied().collect());
         Some(Search {
             job: self.id,
             service: self.service,

@@ -4,6 +4,7 @@ use balancer_common::abi::ServiceId;
 use balancer_control::Moment;
 use balancer_control::closing::{Aim, Order, Run};
 
+use super::walk::Found;
 use super::*;
 use crate::kernel::FlowKey;
 
@@ -60,4 +61,31 @@ fn what_the_program_has_closed_meanwhile_is_counted() {
     let mut job = ended(1);
     job.unlist_all(|key| Ok(*key != self::key(12))).unwrap();
     assert_eq!(job.closed, BTreeMap::from([(BackendId(1), 1)]));
+}
+
+#[test]
+fn what_was_counted_is_not_counted_again() {
+    let mut job = ended(1);
+    job.note_closed(&HashSet::from([key(11), key(13)]));
+    assert_eq!(std::mem::take(&mut job.uncounted), BTreeMap::from([(BackendId(1), 1)]));
+    job.note_closed(&HashSet::new());
+    assert_eq!(job.uncounted, BTreeMap::from([(BackendId(1), 2)]));
+    assert_eq!(job.closed, BTreeMap::from([(BackendId(1), 3)]));
+}
+
+/// A walk of a large table takes the better part of a second.
+#[test]
+fn flows_that_cannot_be_found_are_not_looked_for_all_the_time() {
+    let at = |millis| Moment(Duration::from_millis(millis));
+    let mut job = job(1);
+    let (one, both) = ([(BackendId(1), 1)], [(BackendId(1), 1), (BackendId(2), 1)]);
+    let (one, both) = (BTreeMap::from(one), BTreeMap::from(both));
+    assert!(job.search(&one, at(0)).is_some());
+    assert!(job.search(&both, at(250)).is_none(), "one walk at a time");
+    job.found(Found::new(), at(500));
+    assert!(job.search(&one, at(750)).is_none(), "nobody was found");
+    assert!(job.search(&both, at(750)).is_some(), "others may be found at once");
+    job.found(Found::from([(BackendId(2), Vec::new())]), at(1000));
+    assert!(job.search(&one, at(5900)).is_none());
+    assert!(job.search(&one, at(6000)).is_some());
 }
