@@ -1,16 +1,17 @@
 //! Answers to API calls.
 
+mod packets;
 mod problems;
 
 use std::collections::BTreeMap;
-use std::mem;
 use std::net::SocketAddr;
 
 use balancer_common::abi::{BackendId, ServiceId};
-use balancer_common::outcome::{Class, Outcome};
+use balancer_common::outcome::Outcome;
 use balancer_control::snapshot::BackendSnapshot;
 use balancer_control::{Input, Snapshot};
 
+pub(super) use self::packets::Established;
 use super::core::{Agent, high};
 use super::{admission, clock, split};
 use crate::api::wire::{self, ApiError, ErrorCode};
@@ -106,7 +107,7 @@ impl Agent {
             .ok_or_else(|| ApiError::new(ErrorCode::NotFound, "the backend has just gone"))
     }
 
-    fn status(&self) -> Result<wire::Status, Error> {
+    fn status(&mut self) -> Result<wire::Status, Error> {
         let snapshot = self.snapshot();
         let backends = self.backends(&snapshot)?;
         let backends: Vec<wire::Backend> = backends.into_iter().map(|(_, backend)| backend).collect();
@@ -300,14 +301,19 @@ impl Agent {
 
     /// Packets by outcome. Those of established flows are not counted apart: they are what the backends' traffic is
     /// more than the rest.
-    fn outcomes(&self, snapshot: &Snapshot, backends: &[wire::Backend]) -> Result<Vec<wire::Outcome>, Error> {
+    fn outcomes(
+        &mut self,
+        snapshot: &Snapshot,
+        backends: &[wire::Backend],
+    ) -> Result<Vec<wire::Outcome>, Error> {
         let mut all = Vec::new();
         let named = snapshot.services.iter().map(|s| (Some(s.id), Some(s.name.clone())));
         let rows = std::iter::once((None, None)).chain(named);
         for (id, service) in rows {
             let mut packets = self.counters.outcomes(id)?;
-            if let Some(name) = &service {
-                derive_established(&mut packets, backends.iter().filter(|backend| backend.service == *name));
+            if let (Some(id), Some(name)) = (id, &service) {
+                let own = backends.iter().filter(|backend| backend.service == *name);
+                self.established.derive(id, &mut packets, own.map(|backend| &backend.traffic));
             }
             for (outcome, packets) in
                 Outcome::ALL.into_iter().zip(packets).filter(|(_, packets)| *packets > 0)
@@ -328,37 +334,4 @@ impl Agent {
 
 pub(super) fn failed(error: Error) -> ApiError {
     ApiError::new(ErrorCode::Failed, error.to_string())
-}
-
-/// Fills in the two outcomes that the program leaves to the backends' traffic: one write a packet. What was in them is the
-/// traffic of backends that are gone.
-fn derive_established<'a>(packets: &mut [u64], backends: impl Iterator<Item = &'a wire::Backend>) {
-    let gone = [Outcome::ForwardRequest, Outcome::ForwardReply]
-        .map(|outcome| mem::take(&mut packets[outcome as usize]));
-    let (requests, replies) = backends.fold(gone.into(), |(i, o), backend| {
-        (i + backend.traffic.packets_in, o + backend.traffic.packets_out)
-    });
-    let forwarded = |ours: fn(Outcome) -> bool| -> u64 {
-        let counted = Outcome::ALL.into_iter().zip(packets.iter());
-        counted
-            .filter(|(outcome, _)| outcome.class() == Class::Forward && ours(*outcome))
-            .map(|(_, n)| *n)
-            .sum()
-    };
-    // Half-open packets of both directions are one outcome; nearly all of them are SYN-ACKs.
-    let other_replies = forwarded(is_reply);
-    let other_requests = forwarded(|outcome| !is_reply(outcome));
-    packets[Outcome::ForwardRequest as usize] = requests.saturating_sub(other_requests);
-    packets[Outcome::ForwardReply as usize] = replies.saturating_sub(other_replies);
-}
-
-const fn is_reply(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::ForwardReply
-            | Outcome::ForwardReplyStateless
-            | Outcome::ForwardHalfOpen
-            | Outcome::ForwardCutReply
-            | Outcome::ForwardTooBigReply
-    )
 }

@@ -12,6 +12,7 @@ use balancer_control::{Command, Counts, Input, Moment, ServiceSteering};
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use super::answers::Established;
 use super::closing::Closing;
 use super::discovery::Discoveries;
 use super::hops::Hops;
@@ -54,6 +55,7 @@ pub(super) struct Agent {
     pub(super) steering: Steering,
     pub(super) counters: Counters,
     pub(super) closing: Closing,
+    pub(super) established: Established,
     /// For reading; the sweeper has the handle that writes.
     pub(super) flows: Flows,
     /// For walks of the whole tables, which take their time on a thread of their own.

@@ -89,6 +89,7 @@ impl Agent {
         let (services, backends) = registry.added(&self.registry);
         self.registry = registry;
         self.forget_drawing();
+        self.established.forget(&services);
         if let Err(error) = blocking(|| self.counters.clear(&services, &backends)) {
             warn!("what is counted of backends that are new begins with what others had: {error}");
         }

@@ -13,6 +13,7 @@ use balancer_control::{Input, ServiceSteering};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use super::answers::Established;
 use super::closing::{Closing, Walked};
 use super::core::{Agent, Done, timeouts};
 use super::discovery::Discoveries;
@@ -118,6 +119,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
         counters,
         closing: Closing::new(opened.maps.closing, walks)
             .context("failed to empty the list of flows to close")?,
+        established: Established::default(),
         flows: reader,
         lister: Arc::new(Mutex::new(lister)),
         overrides,
