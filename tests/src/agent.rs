@@ -280,9 +280,11 @@ impl Drop for Agent<'_> {
         // There are no pins when the agent did not get so far.
         let _ = fs::remove_dir_all(self.pins());
         // An upgrade that was cut short leaves the other maps beside them.
-        let mut next = self.pins().into_os_string();
-        next.push("-next");
-        let _ = fs::remove_dir_all(next);
+        for suffix in ["-setup", "-next"] {
+            let mut other = self.pins().into_os_string();
+            other.push(suffix);
+            let _ = fs::remove_dir_all(other);
+        }
         let _ = fs::remove_file(balancer_userspace::agent::lock_path(&self.pins()));
     }
 }

@@ -22,7 +22,7 @@ use self::held::Held;
 use self::links::AfterRefusal;
 use self::load::{adopt, create, program};
 use self::removal::remove;
-use self::upgrading::{begin, remove_upgraded, resume};
+use self::upgrading::{begin, exchange, remove_all, remove_upgraded, resume};
 use super::lock::Lock;
 use super::pins::{Difference, Found, Pins};
 use super::records::Records;
@@ -105,7 +105,7 @@ impl Datapath {
         notices.extend(pins.ensure_bpffs()?.map(|path| Notice::Mounted { path }));
         let setup = pins.setup();
         if !setup.entries()?.is_empty() {
-            remove(&setup)?;
+            remove_all(&setup)?;
             notices.push(Notice::LeftoverRemoved { path: setup.dir().to_owned() });
         }
         let found = pins.examine()?;
@@ -138,14 +138,14 @@ impl Datapath {
                 }
                 Err(Error::Mismatch(_)) if options.upgrade => {
                     let (ebpf, begun) = begin(&pins, &Records::ours(), options, settings.services)?;
-                    (upgrade, home) = (Some(begun), &next);
+                    (upgrade, home) = (Some(begun), &setup);
                     (ebpf, true)
                 }
                 Err(error) => return Err(error),
             },
             Found::Other(records) if options.upgrade => {
                 let (ebpf, begun) = begin(&pins, &records, options, 0)?;
-                (upgrade, home) = (Some(begun), &next);
+                (upgrade, home) = (Some(begun), &setup);
                 (ebpf, true)
             }
             Found::Other(records) => {
@@ -215,15 +215,14 @@ impl Datapath {
         }
         let pause = upgrade.settle()?;
         if !self.moved {
-            sys::bytes::exchange(next.dir(), self.pins.dir())
-                .map_err(Error::pin("replace", self.pins.dir()))?;
+            exchange(&self.pins)?;
             self.moved = true;
         }
         self.pins.take_links(&next)?;
         self.attach_links(interfaces, mode, AfterRefusal::Stop, notices)?;
         upgrade.finish()?;
         pause.keep();
-        remove_upgraded(&next)
+        remove_upgraded(&self.pins)
     }
 
     /// Pins again what somebody has removed since the program was attached. Packets do not notice either.

@@ -20,7 +20,7 @@ const BPFFS: &str = "/sys/fs/bpf";
 const LINK: &str = "link_";
 /// Appended to the directory's name while its maps are being made.
 const SETUP: &str = "-setup";
-/// Appended to the directory's name where the other maps of an upgrade are.
+/// Appended to the directory's name where the old maps of an upgrade are.
 const NEXT: &str = "-next";
 
 /// The name of the pin of an interface's link.
@@ -73,7 +73,8 @@ impl Pins {
         self.beside(SETUP)
     }
 
-    /// The directory of the other maps of an upgrade: the new ones at first, then the old ones.
+    /// The directory of the old maps of an upgrade, from when the new ones have taken their place until all flows are carried
+    /// over.
     pub(crate) fn next(&self) -> Self {
         self.beside(NEXT)
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  DIR        old maps, links ─► old program ──┐ exchange   DIR        new maps, links ─► new program
-//!  DIR-next   new maps  ◄── copies             ┘ ─────────► DIR-next   old maps ── rest ──► removed
+//!  DIR-setup  new maps  ◄── copies             ┘ ─────────► DIR-next   old maps ── rest ──► removed
 //! ```
 //!
 //! The old program goes on with the old maps until the links change over to the new one, each at once
@@ -10,8 +10,8 @@
 //! discarded and come again. So nothing is in flight that only one of the two programs knows, and what became a flow or
 //! ended meanwhile is copied at last.
 //!
-//! Which of the two directories holds the maps that are in force is told by their names at any moment. An upgrade that
-//! was interrupted is begun anew, or completed, by the next start.
+//! What flows are to be completed from is told by the names of the directories at any moment. What is in DIR-setup is given back
+//! by the next start, of whatever version, which begins anew; an upgrade that has got as far as DIR-next is completed.
 
 mod copy;
 mod flows;

@@ -9,7 +9,7 @@ use super::load::create;
 use crate::kernel::pins::{Found, Pins};
 use crate::kernel::records::Records;
 use crate::kernel::upgrade::{Plan, Upgrade, read_records};
-use crate::kernel::{Error, Sizes, Wanted};
+use crate::kernel::{Error, Sizes, Wanted, sys};
 
 /// What a start would do with maps that are not as it wants them; `None` when there are none, or they are.
 ///
@@ -35,7 +35,8 @@ fn with_room(sizes: Sizes, services: u32) -> Sizes {
     Sizes { services: sizes.services.max(services), ..sizes }
 }
 
-/// Makes new maps beside those that are pinned, and copies the flows.
+/// Makes new maps beside those that are pinned, and copies the flows. Until they take the place of the others they are where
+/// whatever is not complete is: whichever version starts next gives them back, as their flows grow old.
 pub(super) fn begin(
     pins: &Pins,
     theirs: &Records,
@@ -52,11 +53,10 @@ pub(super) fn begin(
     let (setup, next) = (pins.setup(), pins.next());
     if !next.entries()?.is_empty() {
         pins.take_links(&next)?;
-        remove_upgraded(&next)?;
+        remove_upgraded(pins)?;
     }
     let ebpf = create(&setup, &Options { sizes, ..options.clone() })?;
-    std::fs::rename(setup.dir(), next.dir()).map_err(Error::pin("create", next.dir()))?;
-    let upgrade = Upgrade::begin((pins.dir(), theirs), next.dir())?;
+    let upgrade = Upgrade::begin((pins.dir(), theirs), setup.dir())?;
     Ok((ebpf, upgrade))
 }
 
@@ -77,11 +77,27 @@ pub(super) fn resume(pins: &Pins, next: &Pins) -> Result<Option<Upgrade>, Error>
     }
 }
 
-/// Gives back the maps of another version, whatever they are called.
-pub(super) fn remove_upgraded(next: &Pins) -> Result<(), Error> {
-    for name in next.entries()? {
-        let path = next.dir().join(name);
+/// Has the new maps and those that are pinned change places. From then on the old ones are [`Pins::next`].
+pub(super) fn exchange(pins: &Pins) -> Result<(), Error> {
+    let (setup, next) = (pins.setup(), pins.next());
+    if setup.dir().exists() {
+        std::fs::rename(setup.dir(), next.dir()).map_err(Error::pin("create", next.dir()))?;
+    }
+    sys::bytes::exchange(next.dir(), pins.dir()).map_err(Error::pin("replace", pins.dir()))
+}
+
+/// Gives back the old maps of an upgrade. Whoever is killed meanwhile leaves nothing that looks like a set with flows.
+pub(super) fn remove_upgraded(pins: &Pins) -> Result<(), Error> {
+    let (setup, next) = (pins.setup(), pins.next());
+    std::fs::rename(next.dir(), setup.dir()).map_err(Error::pin("move", next.dir()))?;
+    remove_all(&setup)
+}
+
+/// Removes whatever is pinned in a directory that is ours alone: another version has other maps.
+pub(super) fn remove_all(pins: &Pins) -> Result<(), Error> {
+    for name in pins.entries()? {
+        let path = pins.dir().join(name);
         std::fs::remove_file(&path).map_err(Error::pin("remove", &path))?;
     }
-    std::fs::remove_dir(next.dir()).map_err(Error::pin("remove", next.dir()))
+    std::fs::remove_dir(pins.dir()).map_err(Error::pin("remove", pins.dir()))
 }

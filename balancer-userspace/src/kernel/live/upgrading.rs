@@ -313,16 +313,70 @@ fn an_interrupted_upgrade_is_begun_anew_or_completed() {
         options.sizes.flows4 *= 2;
         drop(Datapath::open(&options).unwrap());
         let pins = Pins::new(&site.pin_dir);
-        assert!(pins.next().dir().exists());
+        assert!(pins.setup().dir().exists());
 
         let late = crate::kernel::Flows::open(&site.pin_dir).unwrap();
         drop(Datapath::open(&options).unwrap());
         late.v4.insert(&key(2), &flow(4)).unwrap();
+        std::fs::rename(pins.setup().dir(), pins.next().dir()).unwrap();
         sys::bytes::exchange(pins.next().dir(), pins.dir()).unwrap();
         let mut new = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
         let notices = attach(&mut new, &one(), AttachMode::Native).unwrap();
         assert_eq!(notices, [Notice::Replaced { interface: "one".to_owned() }]);
         assert_eq!(flows(&mut new), [(key(1), flow(3)), (key(2), flow(4))]);
         assert!(!pins.next().dir().exists());
+    });
+}
+
+/// Flows of the copy have ended meanwhile.
+#[test]
+#[ignore = "needs root and BPF"]
+fn who_goes_back_after_an_interrupted_upgrade_has_the_flows_of_now() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut old = site.open();
+        attach(&mut old, &one(), AttachMode::Native).unwrap();
+        old.maps.flows.v4.insert(&key(1), &flow(3)).unwrap();
+        drop(old);
+        let mut larger = site.options();
+        larger.upgrade = true;
+        larger.sizes.flows4 *= 2;
+        drop(Datapath::open(&larger).unwrap());
+        let mut back = site.open();
+        attach(&mut back, &one(), AttachMode::Native).unwrap();
+        assert_eq!(flows(&mut back), [(key(1), flow(3))]);
+        drop(back);
+
+        // Killed again; the program that runs on sees the flow end, and it is swept.
+        drop(Datapath::open(&larger).unwrap());
+        let all: Vec<u32> = (0..28_000).collect();
+        let writer = crate::kernel::Flows::open(&site.pin_dir).unwrap();
+        writer.v4.remove(&all, |_| Some(()), |_, ()| ()).unwrap();
+        let mut back = site.open();
+        attach(&mut back, &one(), AttachMode::Native).unwrap();
+        assert_eq!(flows(&mut back), []);
+        let pins = Pins::new(&site.pin_dir);
+        assert!(!pins.setup().dir().exists() && !pins.next().dir().exists(), "nothing is left of it");
+    });
+}
+
+/// Killed while the old maps were given back.
+#[test]
+#[ignore = "needs root and BPF"]
+fn old_maps_that_were_half_given_back_are_no_obstacle() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut old = site.open();
+        attach(&mut old, &one(), AttachMode::Native).unwrap();
+        drop(old);
+        let pins = Pins::new(&site.pin_dir);
+        let mut larger = site.options();
+        larger.upgrade = true;
+        larger.sizes.flows4 *= 2;
+        drop(Datapath::open(&larger).unwrap());
+        std::fs::remove_file(pins.setup().dir().join(names::FLOWS4)).unwrap();
+        let new = Datapath::open(&larger).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        drop(new);
+        assert!(pins.setup().dir().join(names::FLOWS4).exists(), "it has begun anew");
     });
 }
