@@ -73,7 +73,7 @@ impl History {
             shelf: Shelf::new(usize::try_from(bytes / 2).unwrap_or(usize::MAX)),
             recorder: None,
             run: 1,
-            next: 1,
+            next: first_number(now),
             offset: None,
             found: None,
             held: None,
@@ -83,7 +83,7 @@ impl History {
         match file::load(path, bytes) {
             Ok(loaded) => {
                 history.run = loaded.entries.last().map_or(0, |entry| entry.run) + 1;
-                history.next = loaded.entries.last().map_or(0, |entry| entry.number) + 1;
+                history.next = loaded.entries.last().map_or(first_number(now), |entry| entry.number + 1);
                 if loaded.skipped > 0 {
                     history.found = Some(format!(
                         "{} lines of {} could not be read and were left out of the decision log",
@@ -220,6 +220,12 @@ impl History {
         }
         self.shelf.put(entry, now.up_millis(), now.wall);
     }
+}
+
+/// The number of the first entry of a log that begins anew: above those of the log before it, or whoever follows the log would
+/// take new entries for known ones.
+fn first_number(now: Stamp) -> u64 {
+    u64::try_from(now.wall).unwrap_or(0).max(1)
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ pub(super) async fn run(args: &Args, context: &mut Context<'_>) -> Result<(), Fa
             Ok(log) => {
                 away = false;
                 print(context, &log.entries, &zone)?;
-                // An agent that keeps no file counts from the beginning again.
+                // A log that begins anew counts from the wall clock, which may have been set back.
                 last = if log.newest < last { 0 } else { log.newest };
             }
             Err(error) if error.may_pass() => {

@@ -1,6 +1,6 @@
 //! Looking things up in the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -129,7 +129,8 @@ impl History {
             return Err(format!("{asked} is still to come; it is {}", rfc3339(now.wall)));
         }
         let items = self.shelf.items();
-        let Some(index) = items.iter().rposition(|item| item.wall <= wall) else {
+        let holding = holding(items, wall);
+        let Some(index) = holding.or_else(|| items.iter().rposition(|item| item.wall <= wall)) else {
             let begins = self.begins().unwrap_or_else(|| rfc3339(now.wall));
             return Err(format!(
                 "nothing is known of {asked}: the decision log begins at {begins}; agent.history and \
@@ -160,7 +161,7 @@ impl History {
                 items[index].entry.time, next.entry.time
             ));
         }
-        past.notes.extend(items.iter().filter_map(|item| clock_note(item, wall)));
+        past.notes.extend(items.iter().filter_map(|item| clock_note(item, wall, holding.is_some())));
         Ok(past)
     }
 }
@@ -269,8 +270,23 @@ fn moves_ring_of(entry: &LogEntry, service: &str) -> bool {
     (moves && entry.service.as_deref() == Some(service)) || renames(entry, service)
 }
 
-/// What a wall clock that was set means for a question about `wall`.
-fn clock_note(item: &Item, wall: i64) -> Option<String> {
+/// The last entry that held while the wall clock said `wall`; none when it never did. A clock that begins in the past at each
+/// boot says earlier times after later ones.
+fn holding(items: &VecDeque<Item>, wall: i64) -> Option<usize> {
+    let held_until = |index: usize| {
+        let Some(next) = items.get(index + 1) else { return i64::MAX };
+        if let LogEvent::Clock { by_seconds } = next.entry.event {
+            return next.wall - (by_seconds * 1e3) as i64;
+        }
+        let is_start = matches!(next.entry.event, LogEvent::Started { .. });
+        // How long ago the agent before it ended is not known then.
+        if is_start && next.wall < items[index].wall { i64::MAX } else { next.wall }
+    };
+    (0..items.len()).rev().find(|index| (items[*index].wall..held_until(*index)).contains(&wall))
+}
+
+/// What a wall clock that was set means for a question about `wall`, which it may have said before or after.
+fn clock_note(item: &Item, wall: i64, came: bool) -> Option<String> {
     let LogEvent::Clock { by_seconds } = item.entry.event else { return None };
     let by = (by_seconds * 1e3) as i64;
     if by < 0 && (item.wall..item.wall - by).contains(&wall) {
@@ -281,7 +297,7 @@ fn clock_note(item: &Item, wall: i64) -> Option<String> {
             item.entry.time
         ));
     }
-    (by > 0 && (item.wall - by..item.wall).contains(&wall)).then(|| {
+    (!came && by > 0 && (item.wall - by..item.wall).contains(&wall)).then(|| {
         format!(
             "{} never came, because the wall clock was set forward by {by_seconds:.1} s, to {}: this is what held then",
             rfc3339(wall),

@@ -103,7 +103,7 @@ fn lists_select_by_service_backend_time_and_number() {
     assert_eq!(count(LogFilter { service: Some("amqp".to_owned()), ..everything() }), 0);
     assert_eq!(count(LogFilter { backend: Some("b2".to_owned()), ..everything() }), 2, "not b1's state");
     assert_eq!(count(LogFilter { since: Some(Duration::from_secs(15)), ..everything() }), 2);
-    assert_eq!(count(LogFilter { after: Some(2), ..everything() }), 1);
+    assert_eq!(count(LogFilter { after: Some(first_number(at(0)) + 1), ..everything() }), 1);
     let limited = history.list(&LogFilter { limit: 1, ..everything() }, at(20));
     assert!(limited.truncated && limited.entries[0].text.contains("ring"), "the newest is left: {limited:?}");
 }
@@ -121,7 +121,8 @@ fn the_log_outlives_the_agent() {
     second.started(true, Stamp { up: Duration::ZERO, wall: NOON + 60_000 });
     let log = second.list(&everything(), Stamp { up: Duration::ZERO, wall: NOON + 60_000 });
     let told: Vec<_> = log.entries.iter().map(|entry| (entry.number, entry.run)).collect();
-    assert_eq!(told, [(1, 1), (2, 1), (3, 1), (4, 2)]);
+    let number = first_number(at(0));
+    assert_eq!(told, [(number, 1), (number + 1, 1), (number + 2, 1), (number + 3, 2)]);
     assert_eq!(log.begins.as_deref(), Some("2026-09-21T14:13:20.000Z"));
     assert!(matches!(log.entries[3].event, LogEvent::Started { orderly: true, .. }), "{log:?}");
     // Told by the wall clock, 58 s after the stop.
@@ -136,6 +137,46 @@ fn the_log_outlives_the_agent() {
         last.text.ends_with("ended without a word, last heard of at 2026-09-21T14:14:20.000Z"),
         "{last:?}"
     );
+}
+
+#[test]
+fn whoever_follows_a_log_without_a_file_misses_nothing_of_the_next_agent() {
+    let mut first = History::open(None, 1 << 20, at(0));
+    first.started(false, at(0));
+    first.observed(vec![state(None, BackendState::Up, "x"), ring()], at(1));
+    let newest = first.list(&everything(), at(2)).newest;
+    let again = |up| Stamp { up: Duration::from_secs(up), wall: at(60 + up).wall };
+    let mut second = History::open(None, 1 << 20, again(0));
+    second.started(true, again(0));
+    second.observed(vec![state(None, BackendState::Up, "x"), ring()], again(1));
+    let added = second.list(&LogFilter { after: Some(newest), ..everything() }, again(2));
+    assert_eq!(added.entries.len(), 3);
+}
+
+/// As a machine without a battery for its clock does.
+#[test]
+fn a_clock_that_begins_in_the_past_at_each_boot_hides_no_day() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.history.jsonl");
+    let mut first = open(&path, at(0));
+    first.started(false, at(0));
+    first.observed(vec![state(None, BackendState::Down, "x")], at(100));
+    first.observed(vec![state(Some(BackendState::Down), BackendState::Up, "y")], at(200));
+    first.stop(at(300));
+    let boot = |up: u64| Stamp { up: Duration::from_secs(up), wall: 1000 * up as i64 };
+    let set = |up: u64| Stamp { wall: at(80_000 + up).wall, ..boot(up) };
+    let mut second = open(&path, boot(10));
+    second.started(false, boot(10));
+    second.observed(vec![state(None, BackendState::Draining, "z")], boot(11));
+    second.settle(set(20));
+    let past = second.at("mqtt", at(150).wall, set(30)).unwrap();
+    assert_eq!((past.backends["b1"].state.as_str(), past.notes.as_slice()), ("down", &[][..]));
+    let past = second.at("mqtt", at(250).wall, set(30)).unwrap();
+    assert_eq!((past.backends["b1"].state.as_str(), past.notes.as_slice()), ("up", &[][..]));
+    let past = second.at("mqtt", at(400).wall, set(30)).unwrap();
+    assert!(past.notes[0].contains("no agent ran"), "{past:?}");
+    let past = second.at("mqtt", boot(15).wall, set(30)).unwrap();
+    assert_eq!(past.backends["b1"].state, "draining");
 }
 
 #[test]

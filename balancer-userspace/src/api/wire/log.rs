@@ -21,7 +21,8 @@ pub struct Log {
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogEntry {
-    /// Grows by one with each entry. Where one is missing, it was dropped for its age or for want of room.
+    /// Grows by one with each entry, from the wall clock in milliseconds since 1970 where a log begins. Where one is missing, it
+    /// was dropped for its age or for want of room.
     pub number: u64,
     /// What the wall clock said: RFC 3339, UTC, milliseconds. May go back when somebody sets the clock.
     pub time: String,
