@@ -45,7 +45,8 @@ impl Agent {
     ) -> Result<wire::Runs, ApiError> {
         let result = self.rebalance(request);
         if !request.dry_run {
-            let action = format!("rebalance --to {}%", request.to * 100.0);
+            // A tenth of a percent is as fine as it is shown anywhere.
+            let action = format!("rebalance --to {}%", (request.to * 1e3).round() / 10.0);
             self.note_operator(Some(peer), (request.service.clone(), None), &action, result.as_ref().err());
         }
         result

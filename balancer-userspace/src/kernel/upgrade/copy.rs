@@ -169,11 +169,15 @@ impl Copies {
         let (Some(pace), Some(refuse)) = (field("pace"), field("refuse")) else { return Ok(pause) };
         for index in 0..info.max_entries() {
             let read = bytes::lookup(self.paces.fd(), &index.to_ne_bytes(), self.pace.size);
-            let Some(before) = read.map_err(Error::call(names::SERVICE_PACES, "read"))? else { continue };
+            let Some(mut before) = read.map_err(Error::call(names::SERVICE_PACES, "read"))? else { continue };
             let mut paused = before.clone();
             paused[pace.at..pace.at + 8].copy_from_slice(&HOURS.to_ne_bytes());
             paused[pace.at + 8..pace.at + 16].fill(0);
             paused[refuse.at..refuse.at + refuse.size].fill(0);
+            if before == paused {
+                // Left by an upgrade that was killed. What was there is not known, and must not be a pause for good.
+                before[pace.at..pace.at + 16].fill(0);
+            }
             pause.before.push((index, before));
             bytes::update(self.paces.fd(), &index.to_ne_bytes(), &paused, ANY)
                 .map_err(Error::call(names::SERVICE_PACES, "write"))?;
