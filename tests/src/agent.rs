@@ -20,7 +20,7 @@ pub use control::Control;
 use control::is_settled;
 use disk::Disk;
 pub use refusal::Refusal;
-pub use unprivileged::capabilities;
+pub use unprivileged::{USER, capabilities, preparations};
 
 use crate::{
     lab::Lab,
@@ -162,7 +162,7 @@ impl<'a> Agent<'a> {
         // Anybody can start a copy, wherever the build directory is.
         let copy = directory.join("balancer");
         fs::copy(&self.control.binary, &copy).context("failed to copy the binary")?;
-        unprivileged::command(&self.lab.gateway, &copy, directory, (&self.pins(), &self.config()))
+        unprivileged::command(&self.lab.gateway, &copy, directory, &self.config())
     }
 
     /// Ends the agent with SIGKILL.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-
 use tracing::{info, warn};
 
 use super::core::Agent;
@@ -34,13 +34,24 @@ pub(super) struct Override {
 
 impl Overrides {
     /// Reads the overrides that an earlier agent with this socket has left; none when there is no file.
-    pub(super) fn load(socket: &Path) -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or understood: to go on without would end drains that nobody has ended.
+    pub(super) fn load(socket: &Path) -> anyhow::Result<Self> {
         let path = socket.with_extension("overrides.json");
         let entries = match files::read(&path, MAX_BYTES) {
-            Ok(bytes) => serde_json::from_slice(&bytes)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::from),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(error),
         };
+        let entries = entries.with_context(|| {
+            format!(
+                "failed to read {}, which has the drains and weights that the operator asked for; make it readable for \
+                 the agent's user, or remove it and ask for them again",
+                path.display()
+            )
+        })?;
         Ok(Self { path, entries })
     }
 
@@ -155,6 +166,7 @@ mod tests {
     fn a_damaged_file_is_an_error_and_not_forgotten() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("api.overrides.json"), "{").unwrap();
-        assert!(Overrides::load(&directory.path().join("api.sock")).is_err());
+        let error = Overrides::load(&directory.path().join("api.sock")).unwrap_err().to_string();
+        assert!(error.contains("api.overrides.json") && error.contains("remove it"), "{error}");
     }
 }

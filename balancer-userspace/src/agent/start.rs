@@ -100,9 +100,7 @@ pub(super) async fn start(options: Options, checked: Checked) -> Result<(Agent, 
     let drawing = drawing(&steering, &registry, &services).context("failed to read how services draw")?;
     let mut counters = opened.maps.counters;
     blocking(|| counters.clear(&services, &backends)).context("failed to clear counters")?;
-    let overrides = Overrides::load(&config.agent.socket).with_context(|| {
-        format!("failed to read what the operator asked for, beside {}", config.agent.socket.display())
-    })?;
+    let overrides = Overrides::load(&config.agent.socket)?;
     let mut agent = Agent {
         options,
         configured_at: clock::now(),
