@@ -102,6 +102,15 @@ fn the_unit_is_no_more_exposed_than_it_was() {
     assert!(tenths <= EXPOSURE, "{level}\n{text}");
 }
 
+/// systemd makes a `ConfigurationDirectory` writable for its service, whatever `ProtectSystem` says.
+#[test]
+fn the_unit_cannot_write_its_configuration() {
+    let unit = include_str!("../../balancer-userspace/dist/balancer.service");
+    assert!(unit.lines().any(|line| line == "ProtectSystem=strict"));
+    let opens = |line: &&str| line.starts_with("ConfigurationDirectory=") || line.contains("/etc");
+    assert_eq!(unit.lines().find(opens), None);
+}
+
 /// systemd gives a directory to the unit's user together with all that is in it, but only when the directory itself is
 /// somebody else's: an agent that root has run in it since leaves files that are root's.
 #[test]
