@@ -22,9 +22,9 @@ use crate::kernel::net::{Link, Net};
 #[must_use]
 pub fn run(config: Option<&Config>) -> Report {
     let mut report = Report::default();
-    host::examine(config, &mut report);
+    let sees_programs = host::examine(config, &mut report);
     match Net::open().and_then(|mut net| Ok((net.links()?, net))) {
-        Ok((links, mut net)) => examine_network(config, &links, &mut net, &mut report),
+        Ok((links, mut net)) => examine_network(config, &links, &mut net, sees_programs, &mut report),
         Err(error) => report.add(
             Finding::fail("netlink", format!("{error}"))
                 .because("interfaces, routes and neighbours are read by netlink"),
@@ -33,7 +33,13 @@ pub fn run(config: Option<&Config>) -> Report {
     report
 }
 
-fn examine_network(config: Option<&Config>, links: &[Link], net: &mut Net, report: &mut Report) {
+fn examine_network(
+    config: Option<&Config>,
+    links: &[Link],
+    net: &mut Net,
+    sees_programs: bool,
+    report: &mut Report,
+) {
     let Some(config) = config else {
         report.add(
             Finding::warn(
@@ -45,6 +51,6 @@ fn examine_network(config: Option<&Config>, links: &[Link], net: &mut Net, repor
         return;
     };
     let chosen = network::interfaces(config, links, net, report);
-    interfaces::examine(config, links, &chosen, report);
+    interfaces::examine(config, links, &chosen, sees_programs, report);
     network::examine(config, links, &chosen, net, report);
 }

@@ -24,7 +24,8 @@ const CAPABILITIES: [(Capability, &str); 3] = [
 /// deletes flows with the state they had (5.14).
 const OLDEST: (u8, u8) = (5, 15);
 
-pub(super) fn examine(config: Option<&Config>, report: &mut Report) {
+/// Examines the machine. Returns whether this user can tell whose a program is: only who may use BPF and look at the pins.
+pub(super) fn examine(config: Option<&Config>, report: &mut Report) -> bool {
     privileges(report);
     kernel(report);
     jit(report);
@@ -35,7 +36,7 @@ pub(super) fn examine(config: Option<&Config>, report: &mut Report) {
     let default = PathBuf::from("/sys/fs/bpf/balancer/pins");
     let pins = config.map_or(default, |config| config.agent.pins.clone());
     bpffs(&pins, report);
-    pinned(&pins, report);
+    pinned(&pins, report) && usable
 }
 
 /// Why the kernel may have refused something: the privileges that are missing, and what this kernel is too old for.
@@ -158,9 +159,12 @@ fn bpffs(pins: &Path, report: &mut Report) {
     });
 }
 
-fn pinned(pins: &Path, report: &mut Report) {
+/// Says what is pinned. Returns whether that could be told.
+fn pinned(pins: &Path, report: &mut Report) -> bool {
     let check = "pins";
-    report.add(match pin_state(pins) {
+    let state = pin_state(pins);
+    let told = state.is_ok();
+    report.add(match state {
         Ok(PinState::Nothing) => Finding::ok(check, format!("nothing is pinned under {}", pins.display())),
         Ok(PinState::Ours { interfaces }) => Finding::ok(
             check,
@@ -179,6 +183,7 @@ fn pinned(pins: &Path, report: &mut Report) {
         ),
         Err(error) => Finding::fail(check, chain(&error)).because("the agent refuses to start on them"),
     });
+    told
 }
 
 pub(super) fn read(path: impl AsRef<Path>) -> Option<String> {

@@ -5,13 +5,19 @@ use super::{Finding, Report, placement};
 use crate::config::{AttachMode, Config};
 use crate::kernel::device::{Features, XdpFeatures};
 use crate::kernel::net::Link;
-use crate::kernel::stranger;
+use crate::kernel::{Error, stranger};
 
 /// The largest MTU whose packets fit one page together with XDP's headroom. Above it drivers refuse native mode to
 /// programs that take packets in one piece only, as ours does (`BPF_F_XDP_HAS_FRAGS`, Linux 5.18, is not asked for).
 const LARGEST_MTU: u32 = 3498;
 
-pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], report: &mut Report) {
+pub(super) fn examine(
+    config: &Config,
+    links: &[Link],
+    chosen: &[&Link],
+    sees_programs: bool,
+    report: &mut Report,
+) {
     let asked: Vec<_> = chosen.iter().map(|link| (*link, XdpFeatures::usable(link))).collect();
     let unable = asked.iter().find(|(_, xdp)| is_unable(xdp)).map(|(link, _)| link.name.clone());
     let mode = Mode { configured: config.datapath.mode, unable };
@@ -21,7 +27,7 @@ pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], report:
         state(link, &features, report);
         native(&mode, link, &features, xdp, report);
         if let Some(occupied) = stranger(link, &config.agent.pins) {
-            report.add(Finding::fail(format!("program {}", link.name), occupied.to_string()));
+            report.add(occupier(link, &occupied, sees_programs));
         }
         offloads(link, links, &features, report);
         merging(link, &features, generic).into_iter().for_each(|finding| report.add(finding));
@@ -33,6 +39,17 @@ pub(super) fn examine(config: &Config, links: &[Link], chosen: &[&Link], report:
         }
     }
     mtus(chosen, report);
+}
+
+/// A program that does not seem to be ours. It may be, for who cannot see programs: nobody is to take that off.
+fn occupier(link: &Link, occupied: &Error, sees_programs: bool) -> Finding {
+    let check = format!("program {}", link.name);
+    if sees_programs {
+        return Finding::fail(check, occupied.to_string());
+    }
+    Finding::warn(check, "an XDP program runs there, and this user cannot tell whose")
+        .because("it may be the balancer's own, and the agent refuses an interface with any other")
+        .fix("run it as root")
 }
 
 fn state(link: &Link, features: &Features, report: &mut Report) {
@@ -268,9 +285,21 @@ fn mtus(chosen: &[&Link], report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::Level;
 
     fn link(mtu: u32) -> Link {
         Link { name: "lan0".to_owned(), mtu, ..Link::default() }
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_seen_is_nobodys_to_take_off() {
+        let (interface, name) = ("lan0".to_owned(), "unknown".to_owned());
+        let occupied = Error::Occupied { interface, id: 7, name, kind: "xdpdrv" };
+        let seen = occupier(&link(1500), &occupied, true);
+        assert!(seen.level == Level::Fail && seen.what.contains("detach it first"), "{seen:?}");
+        let unseen = occupier(&link(1500), &occupied, false);
+        assert_eq!((unseen.level, unseen.fix.as_deref()), (Level::Warn, Some("run it as root")));
+        assert!(!unseen.what.contains("somebody else"), "{unseen:?}");
     }
 
     #[test]
