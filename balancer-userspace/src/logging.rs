@@ -8,7 +8,10 @@
 //! Never logged: passwords, tokens, the hash key.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
@@ -29,7 +32,8 @@ static FILTER: OnceLock<reload::Handle<Targets, tracing_subscriber::Registry>> =
 /// Starts the log of this process. A second call in one process changes nothing.
 pub fn start(level: LogLevel) {
     let (filter, handle) = reload::Layer::new(targets(level));
-    let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let journal = std::env::var("JOURNAL_STREAM").ok();
+    let in_journal = journal.is_some_and(|stream| is_stream(&stream, &io::stderr()).unwrap_or(false));
     let coloured =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines =
@@ -45,6 +49,13 @@ pub fn start(level: LogLevel) {
         // A log is started once, so there is no other handle.
         let _ = FILTER.set(handle);
     }
+}
+
+/// Whether `output` is what `stream` names, as `DEVICE:INODE`. The variable that names the journal's is inherited by programs
+/// whose output goes to a terminal or a file (systemd.exec(5)).
+fn is_stream(stream: &str, output: &impl AsFd) -> io::Result<bool> {
+    let found = File::from(output.as_fd().try_clone_to_owned()?).metadata()?;
+    Ok(stream == format!("{}:{}", found.dev(), found.ino()))
 }
 
 /// Lines that begin with their priority, by which the journal selects (sd-daemon(3)).
@@ -94,4 +105,19 @@ fn targets(level: LogLevel) -> Targets {
     };
     let libraries = if level == LogLevel::Trace { LevelFilter::TRACE } else { filter.min(LevelFilter::WARN) };
     Targets::new().with_default(libraries).with_target("balancer", filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_stream_that_is_named_is_the_journals() {
+        let output = tempfile::tempfile().unwrap();
+        let found = output.metadata().unwrap();
+        assert!(is_stream(&format!("{}:{}", found.dev(), found.ino()), &output).unwrap());
+        for other in ["", "1:1", ":", &format!("{}:{}", found.ino(), found.dev())] {
+            assert!(!is_stream(other, &output).unwrap(), "{other}");
+        }
+    }
 }
