@@ -154,11 +154,7 @@ fn show(context: &mut Context<'_>, runs: &Runs, none: &str) -> io::Result<()> {
         if index > 0 {
             writeln!(context.out)?;
         }
-        let age = if run.state == RunState::Planned {
-            String::new()
-        } else {
-            format!(" for {}", ago(run.age_seconds))
-        };
+        let age = age(run.state, run.age_seconds);
         writeln!(context.out, "{}: {}{age}", title(run), run.state.word())?;
         if !run.reason.is_empty() {
             writeln!(context.out, "{}", run.reason)?;
@@ -166,6 +162,15 @@ fn show(context: &mut Context<'_>, runs: &Runs, none: &str) -> io::Result<()> {
         print(context.out, &table(run))?;
     }
     Ok(())
+}
+
+/// How long it has gone on, or went on until it ended.
+fn age(state: RunState, seconds: f64) -> String {
+    match state {
+        RunState::Planned => String::new(),
+        RunState::Running | RunState::Waiting => format!(" for {}", ago(seconds)),
+        RunState::Ended => format!(" after {}", ago(seconds)),
+    }
 }
 
 fn table(run: &Run) -> Table {
@@ -225,6 +230,16 @@ fn most(text: &str) -> Result<Most, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_ended_tells_how_long_it_took_and_not_how_long_ago() {
+        let text = |state| format!("{}{}", RunState::word(state), age(state, 3.0));
+        assert_eq!(
+            (text(RunState::Running), text(RunState::Planned)),
+            ("running for 3.0s".into(), "planned".into())
+        );
+        assert_eq!(text(RunState::Ended), "ended after 3.0s");
+    }
 
     #[test]
     fn numbers_are_read_with_their_units() {

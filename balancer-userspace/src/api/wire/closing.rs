@@ -96,7 +96,7 @@ pub struct Run {
     pub reason: String,
     /// Whether it has ended because there was nothing left to do.
     pub done: bool,
-    /// Since it began.
+    /// From its beginning until now, or until it ended.
     pub age_seconds: f64,
     /// Flows that are to be closed at their next packet with data.
     pub listed: u64,
