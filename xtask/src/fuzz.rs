@@ -22,8 +22,8 @@ pub(crate) struct Args {
     /// Runs this target alone; may be given several times.
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
-    /// How long each target runs, in minutes.
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    /// How long each target runs, in minutes, up to a week; libFuzzer takes none for no end.
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_080))]
     minutes: u64,
     /// Lists the targets and what they read.
     #[arg(long)]

@@ -52,10 +52,27 @@ impl Workspace {
         }
     }
 
-    /// The cargo that runs this task, set to build in this workspace.
+    /// The cargo that runs this task, set to build in this workspace, and for this machine: what was built for a target that the
+    /// variable names would lie in a folder of its own, and an older program in its place would be run.
     pub(crate) fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).env_remove("CARGO_BUILD_TARGET");
         cargo
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn what_is_built_lies_where_it_is_looked_for() {
+        let workspace = Workspace { root: "/root".into(), target: "/a target".into() };
+        let cargo = workspace.cargo();
+        let set = |name: &str| cargo.get_envs().find(|(key, _)| *key == OsStr::new(name));
+        assert_eq!(set("CARGO_TARGET_DIR").unwrap().1, Some(OsStr::new("/a target")));
+        assert_eq!(set("CARGO_BUILD_TARGET"), Some((OsStr::new("CARGO_BUILD_TARGET"), None)));
     }
 }
