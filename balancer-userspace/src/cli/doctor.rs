@@ -1,9 +1,9 @@
 //! `balancer doctor`
 
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::PathBuf;
 
-use crate::config::{Config, load};
+use crate::config::{Config, LoadError, load};
 use crate::doctor::{self, Level};
 
 use super::output::json;
@@ -30,10 +30,15 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), Failure>
 /// The configuration named, or the one at the usual place if there is one.
 fn configuration(args: &Args) -> Result<Option<Config>, Failure> {
     let usual = PathBuf::from(CONFIG);
-    let Some(path) = args.config.as_ref().or_else(|| usual.exists().then_some(&usual)) else {
-        return Ok(None);
+    let path = args.config.as_ref().unwrap_or(&usual);
+    let checked = match load(path) {
+        Err(LoadError::Read { source, .. })
+            if args.config.is_none() && source.kind() == ErrorKind::NotFound =>
+        {
+            return Ok(None);
+        }
+        checked => checked?,
     };
-    let checked = load(path)?;
     for warning in &checked.warnings {
         let _ = writeln!(io::stderr(), "{}: warning: {warning}", path.display());
     }

@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 8 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("failed to read {}: {source}; write its path after --config", path.display())]
+    #[error("failed to read {}: {source}; {}", path.display(), remedy(source.kind()))]
     Read {
         /// The file.
         path: PathBuf,
@@ -34,6 +34,15 @@ pub enum LoadError {
         /// Everything that is wrong with it.
         problems: Vec<Problem>,
     },
+}
+
+/// What to do about a file that cannot be read, by a command or, at a reload, by the agent.
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::PermissionDenied {
+        "make it readable for the user who reads it, which for a reload is the agent's"
+    } else {
+        "put a configuration file there, or start with another one by --config"
+    }
 }
 
 /// Reads and checks a configuration file.

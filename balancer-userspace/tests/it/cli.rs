@@ -299,7 +299,23 @@ fn completions_and_pages_name_every_verb() {
     ] {
         let text = std::fs::read_to_string(directory.join(format!("{page}.8"))).unwrap();
         assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+        let version = concat!("\"balancer ", env!("CARGO_PKG_VERSION"), "\"");
+        assert!(
+            text.lines().any(|line| line.starts_with(".TH ") && line.contains(version)),
+            "{page}: {text}"
+        );
     }
+}
+
+#[test]
+fn pages_that_cannot_be_written_are_named() {
+    let fake = Fake::start();
+    let err = refused(balancer(&fake, &["man", "/proc/pages"]), 1);
+    assert!(err.contains("failed to write /proc/pages: ") && err.contains("name a directory"), "{err}");
+    let taken = fake.directory().join("balancer.8");
+    std::fs::create_dir(&taken).unwrap();
+    let err = refused(balancer(&fake, &["man", fake.directory().to_str().unwrap()]), 1);
+    assert!(err.contains(&format!("failed to write {}: ", taken.display())), "{err}");
 }
 
 #[test]

@@ -157,6 +157,9 @@ fn exit_77_without_the_privilege() {
     std::fs::write(&file, format!("[agent]\nsocket = {socket:?}\n[[service]]{service}")).unwrap();
     let err = nobody(&["run", "--config", file.to_str().unwrap()]);
     assert!(err.contains("agent.socket: failed to listen"), "{err}");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let err = nobody(&["check", "--config", file.to_str().unwrap()]);
+    assert!(err.contains("make it readable for the user who reads it"), "{err}");
 }
 
 /// Whether this process is root, to whom modes of files mean nothing.
