@@ -13,7 +13,7 @@ use crate::config::AttachMode;
 use crate::kernel::pins::Pins;
 use crate::kernel::records::{Field, Records};
 use crate::kernel::upgrade::{LAYOUT, Plan, Upgrade, write_text};
-use crate::kernel::{Datapath, FlowKey, Notice, Opened, PinState, Steering, pin_state, plan, sys};
+use crate::kernel::{Datapath, FlowKey, Notice, Opened, Options, PinState, Steering, pin_state, plan, sys};
 
 fn one() -> Vec<String> {
     vec!["one".to_owned()]
@@ -298,20 +298,32 @@ fn a_version_whose_entries_mean_something_else_is_refused() {
     });
 }
 
+/// Options that ask for a larger table.
+fn larger(site: &Site) -> Options {
+    let mut options = site.options();
+    options.upgrade = true;
+    options.sizes.flows4 *= 2;
+    options
+}
+
+/// A program that runs, with a flow, and an upgrade of it that was killed before the directories changed places.
+fn interrupted() -> (Site, Options) {
+    let site = Site::new();
+    let mut old = site.open();
+    attach(&mut old, &one(), AttachMode::Native).unwrap();
+    old.maps.flows.v4.insert(&key(1), &flow(3)).unwrap();
+    drop(old);
+    let options = larger(&site);
+    drop(Datapath::open(&options).unwrap());
+    (site, options)
+}
+
 /// Killed before the directories changed places, and after.
 #[test]
 #[ignore = "needs root and BPF"]
 fn an_interrupted_upgrade_is_begun_anew_or_completed() {
     in_namespace(|| {
-        let site = Site::new();
-        let mut old = site.open();
-        attach(&mut old, &one(), AttachMode::Native).unwrap();
-        old.maps.flows.v4.insert(&key(1), &flow(3)).unwrap();
-        drop(old);
-        let mut options = site.options();
-        options.upgrade = true;
-        options.sizes.flows4 *= 2;
-        drop(Datapath::open(&options).unwrap());
+        let (site, options) = interrupted();
         let pins = Pins::new(&site.pin_dir);
         assert!(pins.setup().dir().exists());
 
@@ -333,16 +345,8 @@ fn an_interrupted_upgrade_is_begun_anew_or_completed() {
 #[ignore = "needs root and BPF"]
 fn who_goes_back_after_an_interrupted_upgrade_has_the_flows_of_now() {
     in_namespace(|| {
-        let site = Site::new();
-        let mut old = site.open();
-        attach(&mut old, &one(), AttachMode::Native).unwrap();
-        old.maps.flows.v4.insert(&key(1), &flow(3)).unwrap();
-        drop(old);
-        let mut larger = site.options();
-        larger.upgrade = true;
-        larger.sizes.flows4 *= 2;
+        let (site, _) = interrupted();
         // The program that runs on sees the flow end, and it is swept.
-        drop(Datapath::open(&larger).unwrap());
         let all: Vec<u32> = (0..28_000).collect();
         let writer = crate::kernel::Flows::open(&site.pin_dir).unwrap();
         writer.v4.remove(&all, |_| Some(()), |_, ()| ()).unwrap();
@@ -359,15 +363,8 @@ fn who_goes_back_after_an_interrupted_upgrade_has_the_flows_of_now() {
 #[ignore = "needs root and BPF"]
 fn old_maps_that_were_half_given_back_are_no_obstacle() {
     in_namespace(|| {
-        let site = Site::new();
-        let mut old = site.open();
-        attach(&mut old, &one(), AttachMode::Native).unwrap();
-        drop(old);
+        let (site, larger) = interrupted();
         let pins = Pins::new(&site.pin_dir);
-        let mut larger = site.options();
-        larger.upgrade = true;
-        larger.sizes.flows4 *= 2;
-        drop(Datapath::open(&larger).unwrap());
         std::fs::remove_file(pins.setup().dir().join(names::FLOWS4)).unwrap();
         let new = Datapath::open(&larger).unwrap_or_else(|error| panic!("{}", chain(&error)));
         drop(new);
@@ -381,10 +378,7 @@ fn a_pause_that_was_killed_ends_with_the_next() {
     in_namespace(|| {
         let site = Site::new();
         drop(site.open());
-        let mut larger = site.options();
-        larger.upgrade = true;
-        larger.sizes.flows4 *= 2;
-        let _new = Datapath::open(&larger).unwrap();
+        let _new = Datapath::open(&larger(&site)).unwrap();
         let pins = Pins::new(&site.pin_dir);
         let again = || Upgrade::resume((pins.dir(), &Records::ours()), pins.setup().dir()).unwrap();
         let pace = || Steering::open(pins.dir()).unwrap().service_pace(ServiceId(0)).unwrap().pace;
