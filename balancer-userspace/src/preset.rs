@@ -17,10 +17,10 @@ mod file;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod meaning;
+mod reads;
 mod reference;
 mod registry;
 mod selector;
-mod wanted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,6 @@ pub use meaning::{
 pub use reference::reference;
 pub use registry::{PresetError, Presets};
 pub use selector::{LabelRule, Selector, SelectorError};
-pub(crate) use wanted::Wanted;
 
 /// A broker or exporter whose telemetry is known.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -15,7 +15,7 @@ use super::labels::Labels;
 use super::page::{Page, Row};
 use super::reading::{check, merge};
 use crate::fuzz::{Pieces, check_message, now};
-use crate::preset::{Meaning, Preset, Presets, SourceKind, Wanted};
+use crate::preset::{Meaning, Preset, Presets, SourceKind};
 
 /// Wall-clock time of every reading.
 const WALL_MS: i64 = 1_700_000_000_000;
@@ -25,7 +25,6 @@ pub(crate) fn prometheus(data: &[u8]) {
     let Some((&first, pages)) = data.split_first() else { return };
     let is_read = |source: &SourceKind| matches!(source, SourceKind::Prometheus { .. });
     let Some(preset) = preset(first, is_read) else { return };
-    let wanted = Wanted::of(&preset.meaning);
     let answers: Vec<Answer> = pages.splitn(2, |byte| *byte == 0).map(answer).collect();
     let mut found = Vec::new();
     for answer in &answers {
@@ -33,7 +32,7 @@ pub(crate) fn prometheus(data: &[u8]) {
             Ok(text) => text,
             Err(error) => return check_message(&error.to_string()),
         };
-        match exposition::parse(text, Times::of(&answer.content_type), |name| wanted.has(name)) {
+        match exposition::parse(text, Times::of(&answer.content_type), |name| preset.meaning.reads(name)) {
             Ok(rows) => found.push(Page { rows, text, ..Page::default() }),
             Err(bad) => {
                 assert_eq!(text.lines().nth(bad.line - 1).map(str::trim), Some(bad.text.trim()));

@@ -12,7 +12,7 @@ use super::{SourceError, Target, named};
 use crate::config;
 use crate::preset::{
     AlarmScope, AlarmWhen, Condition, Cores, Cpu, CpuUnit, Limit, Meaning, Metric, Quantity, ResourceKind,
-    ResourceRule, TimeUnit, Unknown, Wanted,
+    ResourceRule, TimeUnit, Unknown,
 };
 
 pub use survey::Found;
@@ -89,9 +89,9 @@ impl Interpreter {
         })
     }
 
-    /// What it looks at.
-    pub(crate) fn wanted(&self) -> Wanted<'_> {
-        Wanted::of(&self.meaning)
+    /// Whether it looks at series of this name.
+    pub(crate) fn reads(&self, name: &str) -> bool {
+        self.meaning.reads(name)
     }
 
     /// Notes from here on what of the meaning is on each page.

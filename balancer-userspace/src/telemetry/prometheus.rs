@@ -66,9 +66,8 @@ impl PrometheusSource {
 
     fn read(&mut self, answer: &Answer, now: Moment, wall_ms: i64) -> Result<Reading, SourceError> {
         let text = body::text(answer, &self.name, Format::Prometheus)?;
-        let wanted = self.interpreter.wanted();
         let times = Times::of(&answer.content_type);
-        let rows = exposition::parse(text, times, |name| wanted.has(name)).map_err(|bad| {
+        let rows = exposition::parse(text, times, |name| self.interpreter.reads(name)).map_err(|bad| {
             SourceError::Malformed { at: self.name.clone(), line: bad.line, text: excerpt(bad.text, 80) }
         })?;
         let page = Page { at: &self.name, rows, text, texts: Vec::new(), wall_ms };

@@ -6,7 +6,7 @@ use balancer_control::{Moment, Resource, Sample, Scope};
 
 use super::Interpreter;
 use crate::config::MetricNames;
-use crate::preset::{self, Wanted};
+use crate::preset;
 use crate::telemetry::exposition::{self, Times};
 use crate::telemetry::page::Page;
 use crate::telemetry::{Reading, named};
@@ -21,8 +21,7 @@ fn interpreter(name: &str) -> Interpreter {
 }
 
 fn read_at(interpreter: &mut Interpreter, text: &str, seconds: f64, own: u64) -> Result<Reading, String> {
-    let wanted = Wanted::of(&interpreter.meaning);
-    let rows = exposition::parse(text, Times::Milliseconds, |name| wanted.has(name)).unwrap();
+    let rows = exposition::parse(text, Times::Milliseconds, |name| interpreter.reads(name)).unwrap();
     let page = Page { at: "http://broker1/metrics", rows, text, texts: Vec::new(), wall_ms: WALL_MS };
     let now = Moment(Duration::from_secs_f64(seconds));
     interpreter.read(&page, now, own).map_err(|e| e.to_string())

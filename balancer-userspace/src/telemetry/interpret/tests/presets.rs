@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use balancer_control::{Moment, Resource, Scope};
 
-use crate::preset::{self, Preset, Presets, SourceKind, Wanted};
+use crate::preset::{self, Preset, Presets, SourceKind};
 use crate::telemetry::exposition::{self, Times};
 use crate::telemetry::interpret::Interpreter;
 use crate::telemetry::labels::Labels;
@@ -238,8 +238,8 @@ const ELSEWHERE: &str = "balancer-report";
 fn page<'a>(preset: &Preset, text: &'a str) -> Page<'a> {
     let (rows, text) = match &preset.source {
         SourceKind::Prometheus { .. } => {
-            let wanted = Wanted::of(&preset.meaning);
-            (exposition::parse(text, Times::Milliseconds, |name| wanted.has(name)).unwrap(), text)
+            let wanted = |name: &str| preset.meaning.reads(name);
+            (exposition::parse(text, Times::Milliseconds, wanted).unwrap(), text)
         }
         SourceKind::Json { .. } => (document::parse(text, "").unwrap().rows, ""),
         SourceKind::MqttSys { .. } => (topics(text), ""),
