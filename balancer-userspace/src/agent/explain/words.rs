@@ -92,13 +92,16 @@ fn state(service: &str, facts: &BackendFacts) -> String {
 
 fn takes(answer: &Explanation, facts: &BackendFacts) -> String {
     let live = format!("it has {} live connections", facts.live);
+    let own = || closing(&facts.conditions);
+    // That there is no backend is what follows, and no reason.
+    let of_service = closing(&answer.conditions).filter(|word| *word != "no-backend");
+    let of_service = of_service.map(|word| format!("{word} of the service"));
     if !facts.open {
-        let mut why: Vec<&str> = Vec::new();
-        if facts.state != "up" {
-            why.push(&facts.state);
-        }
-        why.extend(facts.conditions.iter().filter(|c| c.closes).map(|c| c.condition.as_str()));
-        return format!("it takes no new flows, because it is {}; {live}, which go on", why.join(" and "));
+        let state = (facts.state != "up").then_some(facts.state.as_str());
+        let it_is: Vec<&str> = state.into_iter().chain(own()).collect();
+        let it_is = (!it_is.is_empty()).then(|| format!("it is {}", it_is.join(" and ")));
+        let why: Vec<String> = it_is.into_iter().chain(of_service.map(|word| format!("of {word}"))).collect();
+        return format!("it takes no new flows, because {}; {live}, which go on", why.join(" and "));
     }
     if facts.conditions.iter().any(|condition| condition.condition == "waiting") {
         return format!(
@@ -110,8 +113,7 @@ fn takes(answer: &Explanation, facts: &BackendFacts) -> String {
         let when = if needed { "as no backend of the ring does" } else { "but is not asked while others do" };
         return format!("it takes new flows, {when}; {live}");
     }
-    let passing: Vec<&str> =
-        facts.conditions.iter().filter(|c| c.closes).map(|c| c.condition.as_str()).collect();
+    let passing: Vec<String> = own().map(str::to_owned).chain(of_service).collect();
     if !passing.is_empty() {
         return format!(
             "it takes new flows, but none for the moment, because of {}; {live}",
@@ -119,6 +121,11 @@ fn takes(answer: &Explanation, facts: &BackendFacts) -> String {
         );
     }
     format!("it takes new flows; {live}")
+}
+
+/// What keeps new flows away, of what holds.
+fn closing(conditions: &[Condition]) -> impl Iterator<Item = &str> {
+    conditions.iter().filter(|condition| condition.closes).map(|condition| condition.condition.as_str())
 }
 
 /// Flows that are being closed on an order, whose clients come again.

@@ -91,6 +91,29 @@ fn every_reason_that_keeps_flows_away_is_named() {
 }
 
 #[test]
+fn what_keeps_flows_from_the_whole_service_keeps_them_from_each_backend() {
+    let told = |open: bool, state: &str, conditions: Vec<Condition>| {
+        let backend = BackendFacts { open, state: state.to_owned(), ..facts("b1", 0.2) };
+        of_backend(&Explanation { conditions, ..answer(Policy::Adaptive, 3, vec![backend]) }, "b1").remove(1)
+    };
+    let few = || vec![held("no-backend", "refused", true), held("too-few-ready", "1 of the 2", true)];
+    assert_eq!(
+        told(false, "up", few()),
+        "it takes no new flows, because of too-few-ready of the service; it has 55 live connections, which go on"
+    );
+    assert_eq!(
+        told(false, "down", few()),
+        "it takes no new flows, because it is down and of too-few-ready of the service; it has 55 live connections, \
+         which go on"
+    );
+    assert_eq!(
+        told(true, "up", vec![held("service-capped", "900 live connections", true)]),
+        "it takes new flows, but none for the moment, because of service-capped of the service; it has 55 live \
+         connections"
+    );
+}
+
+#[test]
 fn scores_are_told_in_the_policys_own_terms() {
     let told = |policy, facts: BackendFacts| score(&answer(policy, 2, vec![]), &facts).unwrap_or_default();
     let counted =
