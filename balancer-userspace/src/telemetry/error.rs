@@ -195,14 +195,14 @@ pub enum SourceError {
         why: String,
     },
     /// The broker answers but has not published what telemetry needs.
-    #[error("{at}: connected, but {topic} has not been published for {:.0} s{hint}", silent.as_secs_f64())]
+    #[error("{at}: connected, but {topic} has not been published for more than {:.0} s{hint}", limit.as_secs_f64())]
     Silent {
         /// Where.
         at: String,
         /// The heartbeat.
         topic: String,
-        /// For how long.
-        silent: Duration,
+        /// For longer than this. How long exactly is not told: each poll would give another reason, and each is logged.
+        limit: Duration,
         /// What to do about it.
         hint: &'static str,
     },

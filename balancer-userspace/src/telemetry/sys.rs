@@ -110,10 +110,10 @@ impl SysSource {
         match state.burst {
             Some(burst) if now.since(burst.at) <= too_old => self.reading(&burst),
             _ if now.since(since) <= too_old => Err(self.waiting("heartbeat")),
-            burst => Err(SourceError::Silent {
+            _ => Err(SourceError::Silent {
                 at: self.name.clone(),
                 topic: self.heartbeat.clone(),
-                silent: now.since(burst.map_or(since, |burst| burst.at.max(since))),
+                limit: too_old,
                 hint: SILENT_HINT,
             }),
         }
