@@ -167,7 +167,10 @@ impl Backend {
                 self.refused = None;
                 self.drain.set_telemetry(sample.draining, now);
                 self.exhaustion.observe(&sample, now);
-                self.load.offer(&sample);
+                // What one reading says of the load counts once.
+                if previous != Some(sample.taken) {
+                    self.load.offer(&sample);
+                }
                 self.sample = Some(sample);
             }
             Err(refusal) => self.refused = Some(refusal.to_string()),

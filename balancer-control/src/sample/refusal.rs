@@ -44,12 +44,9 @@ pub enum Refusal {
         "{0} use {1:.3} is far above its limit; the source must divide by the limit, and by 100 where it reports per cent"
     )]
     ResourceUnit(Resource, f64),
-    /// The reading is not later than the one before.
-    #[error(
-        "the reading is {} the one before it; the source must report each reading once and in order",
-        not_later(*.0)
-    )]
-    NotLater(Duration),
+    /// The reading is older than the one before, by so much.
+    #[error("the reading is {0:?} older than the one before it; the source must report readings in order")]
+    Older(Duration),
     /// The reading is from the future.
     #[error(
         "the reading is from {0:?} in the future; the source's clock must be the gateway's monotonic clock"
@@ -67,11 +64,6 @@ pub enum Refusal {
     },
 }
 
-/// How a reading that is not later than the one before compares with it.
-fn not_later(by: Duration) -> String {
-    if by.is_zero() { "of the same time as".to_owned() } else { format!("{by:?} older than") }
-}
-
 /// Whether a number can be a number of cores.
 pub(crate) fn is_cores(cores: f64) -> bool {
     CORES.contains(&cores)
@@ -80,7 +72,9 @@ pub(crate) fn is_cores(cores: f64) -> bool {
 impl Sample {
     /// Checks a reading and brings values that are above their end by mere jitter back to it.
     ///
-    /// `previous` is when the last accepted reading was taken.
+    /// `previous` is when the last accepted reading was taken. One of the same time is that reading again, however old it
+    /// is by now: a source that is asked more often than its broker reports repeats it, and another of the same backend may
+    /// have more to say beside it.
     ///
     /// # Errors
     ///
@@ -126,8 +120,11 @@ impl Sample {
         if ahead > FUTURE_TOLERANCE {
             return Err(Refusal::Future(ahead));
         }
-        if let Some(previous) = previous.filter(|previous| self.taken <= *previous) {
-            return Err(Refusal::NotLater(previous.since(self.taken)));
+        if let Some(previous) = previous.filter(|previous| self.taken < *previous) {
+            return Err(Refusal::Older(previous.since(self.taken)));
+        }
+        if previous == Some(self.taken) {
+            return Ok(());
         }
         let age = now.since(self.taken);
         if age > stale_after {
@@ -195,15 +192,14 @@ mod tests {
     #[test]
     fn time_must_go_on_and_not_ahead() {
         let taken = |seconds| Sample { taken: at(seconds), ..sample() };
-        assert_eq!(accept(taken(98)), Err(Refusal::NotLater(Duration::ZERO)));
-        let texts = [taken(98), taken(90)].map(|sample| accept(sample).unwrap_err().to_string());
+        assert_eq!(accept(taken(98)), Ok(taken(98)), "the same reading, with what others say beside it");
+        assert_eq!(taken(98).accept(Some(at(98)), STALE, at(200)), Ok(taken(98)), "which was fresh once");
+        let refusal = accept(taken(90)).unwrap_err();
+        assert_eq!(refusal, Refusal::Older(Duration::from_secs(8)));
         assert!(
-            texts[0].starts_with("the reading is of the same time as the one before it;"),
-            "{}",
-            texts[0]
+            refusal.to_string().starts_with("the reading is 8s older than the one before it;"),
+            "{refusal}"
         );
-        assert!(texts[1].starts_with("the reading is 8s older than the one before it;"), "{}", texts[1]);
-        assert_eq!(accept(taken(90)), Err(Refusal::NotLater(Duration::from_secs(8))));
         assert_eq!(accept(taken(101)), Ok(taken(101)));
         assert_eq!(accept(taken(102)), Err(Refusal::Future(Duration::from_secs(2))));
         let old = taken(80).accept(None, STALE, at(100));

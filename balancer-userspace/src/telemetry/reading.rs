@@ -50,15 +50,18 @@ fn put(resources: &mut Vec<ResourceUse>, used: ResourceUse) {
 }
 
 /// One sample of several readings, in the order of the configuration: where two tell the same thing, the later one is
-/// believed. The time is that of the reading that tells utilisation, or else of the last. Also returned: what had to be
+/// believed. The time is that of the reading that tells utilisation, or else of the latest. Also returned: what had to be
 /// left out, for people.
 pub(crate) fn merge(readings: Vec<Reading>) -> (Sample, Vec<String>) {
     let mut merged = Reading::default();
     for reading in readings {
         let Reading { sample, max_connections } = reading;
         let into = &mut merged.sample;
-        if sample.utilisation.is_some() || into.utilisation.is_none() {
-            into.taken = sample.taken;
+        match (sample.utilisation, into.utilisation) {
+            (Some(_), _) => into.taken = sample.taken,
+            // One that repeats what it said before leads back behind no other.
+            (None, None) => into.taken = into.taken.max(sample.taken),
+            (None, Some(_)) => {}
         }
         into.utilisation = sample.utilisation.or(into.utilisation);
         into.cores = sample.cores.or(into.cores);
@@ -157,6 +160,18 @@ mod tests {
             assert_eq!((sample.connections, sample.messages), (Some(7), Some(9)));
             assert_eq!(sample.cluster_members, Some(3));
             assert!(problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn without_utilisation_the_latest_reading_decides_the_time() {
+        let topics = at(3, Sample { connections: Some(7), ..Sample::default() });
+        let local = at(5, Sample { utilisation: Some(0.5), cores: Some(1.0), ..Sample::default() });
+        let (before, _) = merge(vec![topics.clone(), local.clone()]);
+        // The process is not found any more, and the topics are those of before.
+        for readings in [vec![local.warnings(), topics.clone()], vec![topics, local.warnings()]] {
+            let (sample, _) = merge(readings);
+            assert_eq!((sample.utilisation, sample.taken), (None, before.taken), "time does not go back");
         }
     }
 

@@ -8,7 +8,7 @@ fn telemetry_that_goes_back_in_time_is_refused_and_the_rest_goes_on() {
     bench.count(&[100, 100], 10);
     bench.sample(0, 10, utilisation(0.4));
     let before = bench.score(0);
-    for taken in [10, 9, 0] {
+    for taken in [9, 0] {
         let sample = Sample { taken: at(taken), ..utilisation(0.9) };
         assert_eq!(bench.give(Input::Sample { backend: BackendId(0), sample }, 12), "", "taken at {taken} s");
         assert_eq!(bench.score(0), before);
@@ -33,6 +33,30 @@ fn the_same_reading_given_again_is_no_fault_and_ages_as_it_should() {
     }
     let seen = bench.seen(0, 30);
     assert_eq!((seen.basis, seen.conditions[0].word), (Basis::Count, "stale"), "{:?}", seen.conditions);
+}
+
+/// A broker that tells its load every minute has an agent beside it that is asked every other second.
+#[test]
+fn the_same_reading_with_more_beside_it_is_heard_and_counts_once() {
+    let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
+    bench.count(&[100, 100], 10);
+    let told = |second: u64| {
+        let used = vec![ResourceUse { resource: Resource::Memory, used: 0.5 + second as f64 / 100.0 }];
+        Sample { taken: at(10), messages: Some(500), resources: used, ..utilisation(0.4) }
+    };
+    bench.give(Input::Sample { backend: BackendId(0), sample: told(10) }, 10);
+    let before = bench.score(0);
+    for second in [12, 14, 30] {
+        bench.give(Input::Sample { backend: BackendId(0), sample: told(second) }, second);
+        let seen = bench.seen(0, second);
+        assert_eq!((seen.refused, seen.state), (None, BackendState::Up), "at {second} s");
+        assert_eq!(bench.score(0).base == before.base, second <= 22, "the load ages as it should");
+    }
+    let leaves = Sample { draining: true, ..told(30) };
+    bench.give(Input::Sample { backend: BackendId(0), sample: leaves }, 32);
+    assert_eq!(bench.seen(0, 32).state, BackendState::Draining);
+    bench.give(Input::Sample { backend: BackendId(0), sample: told(46) }, 34);
+    assert_eq!(bench.seen(0, 34).state, BackendState::Exhausted);
 }
 
 #[test]
