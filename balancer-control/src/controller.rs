@@ -71,6 +71,9 @@ impl Controller {
             Input::NoTelemetry { backend } => {
                 self.with(backend, |backend, _| backend.forget_telemetry(now));
             }
+            Input::OtherTelemetry { backend } => {
+                self.with(backend, |backend, _| backend.load.forget());
+            }
             Input::Counts(counts) => {
                 for (id, counts) in counts {
                     self.with(id, |backend, _| backend.counted(counts, now));

@@ -40,6 +40,12 @@ pub enum Input {
         /// The backend.
         backend: BackendId,
     },
+    /// A backend's load is read from another place, or by other rules, from here on. What was learnt by the earlier ones is
+    /// not compared with what comes: counters go on from other numbers.
+    OtherTelemetry {
+        /// The backend.
+        backend: BackendId,
+    },
     /// The program's own counters were read just now. Best before every tick: what a sample is compared with is the
     /// number of connections when the sample was taken, interpolated between readings.
     Counts(Vec<(BackendId, Counts)>),

@@ -147,8 +147,13 @@ impl Load {
             self.observe(&sample, history, gateways, cost, stale_after);
         }
         if self.taken.is_some_and(|taken| now.since(taken) > FORGET_AFTER.max(stale_after)) {
-            *self = Self { usual_rate: self.usual_rate, watched: self.watched, ..Self::default() };
+            self.forget();
         }
+    }
+
+    /// Gives up everything that readings taught.
+    pub(crate) fn forget(&mut self) {
+        *self = Self { usual_rate: self.usual_rate, watched: self.watched, ..Self::default() };
     }
 
     /// The broker started anew: what it carried is gone, what it is capable of is not.

@@ -148,6 +148,7 @@ impl Steer for Rival {
             | Input::Drain { .. }
             | Input::Missing { .. }
             | Input::NoTelemetry { .. }
+            | Input::OtherTelemetry { .. }
             | Input::Weight { .. } => {}
         }
     }

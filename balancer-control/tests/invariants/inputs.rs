@@ -185,6 +185,7 @@ fn input() -> impl Strategy<Value = Input> {
         6 => (any_backend(), result).prop_map(|(backend, result)| Input::Probe { backend, result }),
         8 => (any_backend(), sample()).prop_map(|(backend, sample)| Input::Sample { backend, sample }),
         1 => any_backend().prop_map(|backend| Input::NoTelemetry { backend }),
+        1 => any_backend().prop_map(|backend| Input::OtherTelemetry { backend }),
         4 => counts().prop_map(Input::Counts),
         2 => (any_backend(), any::<bool>()).prop_map(|(backend, drain)| Input::Drain { backend, drain }),
         1 => (any_backend(), any::<bool>()).prop_map(|(backend, missing)| Input::Missing { backend, missing }),

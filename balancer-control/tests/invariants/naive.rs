@@ -42,6 +42,7 @@ impl Naive {
             Input::Adopt { .. }
             | Input::Sample { .. }
             | Input::NoTelemetry { .. }
+            | Input::OtherTelemetry { .. }
             | Input::Counts(_)
             | Input::Weight { .. } => {}
         }

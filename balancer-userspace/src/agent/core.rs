@@ -23,7 +23,7 @@ use super::registry::Registry;
 use super::shield::Segments;
 use super::spells::Spells;
 use super::sweeping::Order;
-use super::watchers::{Watched, Watchers};
+use super::watchers::{Followed, Watched, Watchers};
 use super::{Options, blocking, clock};
 use crate::api::BackendName;
 use crate::api::wire::Work;
@@ -260,7 +260,10 @@ impl Agent {
             addresses.insert(id, address.ip());
         }
         self.hops.retain(|id| addresses.contains_key(&id));
-        let goes_on = self.watchers.follow(wanted);
+        let Followed { goes_on, reads_otherwise } = self.watchers.follow(wanted);
+        for backend in reads_otherwise {
+            self.controller.handle(Input::OtherTelemetry { backend }, clock::now());
+        }
         self.silent.retain(|id, _| goes_on.contains(id));
         self.notes.retain(|id, _| goes_on.contains(id));
         self.targets.send_replace(Targets { backends: addresses, devices: self.datapath.redirect_targets() });

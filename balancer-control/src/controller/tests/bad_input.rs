@@ -92,6 +92,23 @@ fn message_counters_that_jump_teach_no_capacity_beyond_its_range() {
 }
 
 #[test]
+fn a_counter_that_is_another_one_teaches_no_capacity() {
+    let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
+    bench.count(&[100, 100], 2);
+    for second in (2..300).step_by(2) {
+        if second == 200 {
+            bench.give(Input::OtherTelemetry { backend: BackendId(0) }, second);
+        }
+        let other = if second < 200 { 0 } else { 40_000_000 };
+        bench.sample(0, second, Sample { messages: Some(other + 100 * second), ..utilisation(0.5) });
+        bench.sample(1, second, Sample { messages: Some(100 * second), ..utilisation(0.5) });
+        let (capacity, slots) = (bench.seen(0, second).capacity, bench.slots());
+        assert!((0.9..1.1).contains(&capacity), "{capacity} at {second} s");
+        assert!((30_000..36_000).contains(&slots[&0]), "{slots:?} at {second} s");
+    }
+}
+
+#[test]
 fn telemetry_that_stops_everywhere_leaves_the_counts() {
     let mut bench = Bench::new(Policy::Adaptive, (0..3).map(backend).collect());
     bench.count(&[100, 200, 300], 2);
