@@ -97,11 +97,9 @@ pub(super) async fn wait(context: &mut Context<'_>, mut runs: Runs) -> Result<()
         writeln!(io::stderr())?;
     }
     show(context, &runs, "the agent was started again meanwhile")?;
-    if runs.runs.len() == ids.len() && runs.runs.iter().all(|run| run.done) {
-        Ok(())
-    } else {
-        Err(Failure::Told(Exit::Failed))
-    }
+    // Where the one that was begun is not known any more, nobody knows what became of it.
+    let all_known = !ids.is_empty() && runs.runs.len() == ids.len();
+    if all_known && runs.runs.iter().all(|run| run.done) { Ok(()) } else { Err(Failure::Told(Exit::Failed)) }
 }
 
 /// One line, written over on a terminal; elsewhere a line whenever it differs.

@@ -41,6 +41,14 @@ fn exit_1_for_what_the_agent_refuses() {
 }
 
 #[test]
+fn exit_1_for_a_run_that_the_agent_knows_nothing_of_any_more() {
+    let fake = Fake::start();
+    let output = balancer(&fake, &["backend", "drain", "mqtt/b1", "--rate", "5/s", "--wait"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "the agent was started again meanwhile\n");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn exit_2_for_usage() {
     let fake = Fake::start();
     let rows: [&[&str]; 25] = [
