@@ -207,11 +207,15 @@ impl Backend {
     pub(crate) fn settle(&mut self, past: &Past, service: &ServiceSpec, cost: f64, now: Moment) {
         let each = cost / self.capacity * f64::from(service.gateways.max(1));
         self.load.settle(self.history(past), service.gateways, each, service.stale_after, now);
-        let last = self.sample.as_ref().map(|sample| sample.taken);
-        if last.is_some_and(|taken| now.since(taken) > FORGET_AFTER.max(service.stale_after)) {
+        if self.heard().is_some_and(|heard| now.since(heard) > FORGET_AFTER.max(service.stale_after)) {
             // A source that has fallen silent closes nobody for ever.
             self.let_telemetry_go(now);
         }
+    }
+
+    /// When telemetry last said something: in a reading, or else to an earlier agent.
+    fn heard(&self) -> Option<Moment> {
+        self.sample.as_ref().map(|sample| sample.taken).or_else(|| self.exhaustion.since())
     }
 
     /// Whether probes and drains leave it in rotation.
@@ -252,7 +256,7 @@ impl Backend {
         let taken = self.sample.as_ref().map(|sample| sample.taken);
         let own = [
             taken.map(|taken| outlived(taken, stale_after)),
-            taken.map(|taken| outlived(taken, FORGET_AFTER.max(stale_after))),
+            self.heard().map(|heard| outlived(heard, FORGET_AFTER.max(stale_after))),
             self.hint.map(|(_, at)| at.plus(HINT_LASTS)),
             (!self.health.is_up()).then(|| self.health.since().plus(HOLD)),
             self.drain.since().map(|since| since.plus(HOLD)),

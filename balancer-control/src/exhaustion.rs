@@ -55,6 +55,12 @@ impl Exhaustion {
         self.closed = Some(Closed { since, reason });
     }
 
+    /// Goes on from what an earlier agent left: the next reading says what is used up, and with how much of it the backend
+    /// opens again.
+    pub(crate) fn adopt(&mut self, now: Moment) {
+        self.closed = Some(Closed { since: now, reason: "as an earlier agent left it".to_owned() });
+    }
+
     /// Forgets what telemetry said.
     pub(crate) fn forget(&mut self) {
         self.closed = None;

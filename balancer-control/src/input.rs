@@ -10,8 +10,9 @@ pub enum Input {
     /// The desired state changed. Backends keep what was learnt about them by id.
     Model(Model),
     /// The maps were found filled by an earlier agent. Given once, after the first [`Input::Model`] and before the
-    /// first tick: backends that were in rotation stay in rotation until their probes fail, and rings stay as they
-    /// are as long as they fit the model, so that a restart of the agent refuses no flow and moves none.
+    /// first tick: backends that were in rotation stay in rotation until their probes fail, those that were out
+    /// of a resource stay closed until telemetry speaks, and rings stay as they are as long as they fit the model, so that
+    /// a restart of the agent refuses no flow and moves none.
     ///
     /// Drains and weights of the operator are not in the maps; the agent repeats them as [`Input::Drain`] and
     /// [`Input::Weight`].

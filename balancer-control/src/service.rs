@@ -88,6 +88,9 @@ impl Service {
                 backend.ramp.adopt();
                 self.ramp.adopt();
             }
+            if flags & ScoreFlags::EXHAUSTED != 0 {
+                backend.exhaustion.adopt(now);
+            }
             if let Some(spec) =
                 self.spec.protection.ejection.as_ref().filter(|_| flags & ScoreFlags::EJECTED != 0)
             {

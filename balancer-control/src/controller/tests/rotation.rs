@@ -215,6 +215,36 @@ fn a_backend_that_leaves_keeps_its_slots_while_it_has_flows() {
 }
 
 #[test]
+fn who_is_out_of_a_resource_is_so_for_the_next_agent_until_telemetry_speaks_or_falls_silent() {
+    let both = || (0..2).map(backend).collect();
+    let mut old = Bench::new(Policy::Adaptive, both());
+    old.sample(0, 1, memory(0.97));
+    let next = || {
+        let mut bench = Bench::default();
+        bench.controller.handle(model(service(Policy::Adaptive, both())), at(10));
+        bench.give(Input::Adopt { scores: old.scores.clone().unwrap(), rings: Vec::new() }, 10);
+        assert_eq!((bench.open(0), bench.open(1)), (false, true), "nobody has been heard yet");
+        assert_eq!(bench.seen(0, 10).state, BackendState::Exhausted);
+        bench
+    };
+    let mut told = next();
+    for (second, used, open) in [(11, 0.90, false), (13, 0.80, true), (15, 0.90, true)] {
+        told.sample(0, second, memory(used));
+        assert_eq!(told.open(0), open, "{used} used at {second} s");
+    }
+    let mut silent = next();
+    silent.tick(190);
+    assert!(!silent.open(0));
+    let due = silent.controller.next_deadline(at(190)).expect("it is not closed for ever");
+    assert!((at(190)..=at(191)).contains(&due), "{due:?}");
+    silent.tick(191);
+    assert!(silent.open(0));
+    let mut unread = next();
+    unread.give(Input::NoTelemetry { backend: BackendId(0) }, 11);
+    assert!(unread.open(0));
+}
+
+#[test]
 fn what_telemetry_said_holds_no_longer_when_nothing_reads_it() {
     let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
     let full = ResourceUse { resource: Resource::Memory, used: 0.99 };
