@@ -22,7 +22,7 @@ use self::held::Held;
 use self::links::AfterRefusal;
 use self::load::{adopt, create, program};
 use self::removal::remove;
-use self::upgrading::{begin, exchange, remove_all, remove_upgraded, resume};
+use self::upgrading::{begin, exchange, remove_all, remove_upgraded, resume, undo};
 use super::lock::Lock;
 use super::pins::{Difference, Found, Pins};
 use super::records::Records;
@@ -107,6 +107,9 @@ impl Datapath {
         if !setup.entries()?.is_empty() {
             remove_all(&setup)?;
             notices.push(Notice::LeftoverRemoved { path: setup.dir().to_owned() });
+        }
+        if undo(&pins, options)? {
+            notices.push(Notice::UpgradeUndone { path: pins.dir().to_owned() });
         }
         let found = pins.examine()?;
         let next = pins.next();

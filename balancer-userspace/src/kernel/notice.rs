@@ -16,6 +16,12 @@ pub enum Notice {
         /// Where it was.
         path: PathBuf,
     },
+    /// An upgrade had been cut short before any link had changed over to its maps: those that packets are steered by are in
+    /// their place again.
+    UpgradeUndone {
+        /// Where they are pinned.
+        path: PathBuf,
+    },
     /// New maps were made.
     Created {
         /// Where they are pinned.
@@ -86,6 +92,7 @@ impl Notice {
             | Self::PinnedAgain { .. } => true,
             Self::Mounted { .. }
             | Self::LeftoverRemoved { .. }
+            | Self::UpgradeUndone { .. }
             | Self::Created { .. }
             | Self::Adopted { .. }
             | Self::Attached { .. }
@@ -109,6 +116,11 @@ impl fmt::Display for Notice {
             Self::LeftoverRemoved { path } => {
                 write!(f, "removed {}, left behind by an interrupted start", path.display())
             }
+            Self::UpgradeUndone { path } => write!(
+                f,
+                "undid an upgrade that was cut short: the maps that packets are steered by are pinned under {} again",
+                path.display()
+            ),
             Self::Created { path } => write!(f, "made new maps, pinned under {}", path.display()),
             Self::Adopted { path } => write!(f, "adopted the maps pinned under {}", path.display()),
             Self::Attached { interface, native } => {

@@ -11,7 +11,8 @@
 //! ended meanwhile is copied at last.
 //!
 //! What flows are to be completed from is told by the names of the directories at any moment. What is in DIR-setup is given back
-//! by the next start, of whatever version, which begins anew; an upgrade that has got as far as DIR-next is completed.
+//! by the next start, of whatever version, which begins anew; an upgrade that has got as far as DIR-next is completed, or undone by a version that wants other maps, as long
+//! as no link has changed over.
 
 mod copy;
 mod flows;

@@ -71,6 +71,21 @@ pub(super) fn running(
     Ok(links.iter().filter_map(attachment).collect())
 }
 
+/// Whether all links that are pinned in one directory run the program that is pinned in another. Those of interfaces that are
+/// gone run none.
+pub(super) fn all_run(program: &Pins, links: &Pins) -> Result<bool, Error> {
+    let program = ProgramInfo::from_pin(program.program()).map_err(Error::program)?.id();
+    for ifindex in links.links()? {
+        let path = links.link(ifindex);
+        let fd = links.open_kind(&path, "bpf_link")?;
+        let info = sys::xdp_link_info(fd.as_fd()).map_err(Error::pin("examine", &path))?;
+        if info.is_some_and(|info| info.ifindex != 0 && info.program != program) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Whether the program can be put on `interfaces` as far as that can be told without touching them.
 pub(super) fn check(
     pins: &Pins,

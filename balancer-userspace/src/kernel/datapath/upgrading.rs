@@ -1,11 +1,10 @@
 //! From maps of another layout or size to ours, under live flows.
 
 use aya::Ebpf;
-use balancer_common::abi::ABI_VERSION;
 use tracing::{info, warn};
 
-use super::Options;
 use super::load::create;
+use super::{Options, links};
 use crate::kernel::pins::{Found, Pins};
 use crate::kernel::records::Records;
 use crate::kernel::upgrade::{Plan, Upgrade, read_records};
@@ -17,18 +16,56 @@ use crate::kernel::{Error, Sizes, Wanted, sys};
 ///
 /// When what is pinned is not ours or is not described, or cannot be examined.
 pub fn plan(options: &Options) -> Result<Option<Plan>, Error> {
-    let pins = Pins::new(&options.pin_dir);
-    let (records, services) = match pins.examine()? {
+    let mut pins = Pins::new(&options.pin_dir);
+    if is_undone(&pins, options)? {
+        pins = pins.next();
+    }
+    let found = pins.examine()?;
+    if is_as_wanted(&pins, &found, options)? {
+        return Ok(None);
+    }
+    let (records, services) = match found {
         Found::Nothing => return Ok(None),
         Found::Ours(settings) => (Records::ours(), settings.services),
         Found::Other(records) => (records, 0),
     };
-    // Room for more services than are asked for does no harm, unless maps are made anew anyway.
     let wanted = Wanted::all(&options.object, with_room(options.sizes, services))?;
-    let is_as_wanted = records.version == ABI_VERSION
-        && options.sizes.services <= services
-        && pins.differences(&wanted)?.is_empty();
-    if is_as_wanted { Ok(None) } else { Plan::new(&pins, &records, &wanted).map(Some) }
+    Plan::new(&pins, &records, &wanted).map(Some)
+}
+
+/// Whether the maps in a directory are used as they are.
+fn is_as_wanted(pins: &Pins, found: &Found, options: &Options) -> Result<bool, Error> {
+    let Found::Ours(settings) = found else { return Ok(false) };
+    // Room for more services than are asked for does no harm.
+    let wanted = Wanted::all(&options.object, with_room(options.sizes, settings.services))?;
+    Ok(options.sizes.services <= settings.services && pins.differences(&wanted)?.is_empty())
+}
+
+/// Whether an upgrade that was cut short is undone and not completed: this version would make other maps than those that have
+/// taken their place, and as no link has changed over, the flows of now are in the old ones.
+fn is_undone(pins: &Pins, options: &Options) -> Result<bool, Error> {
+    let next = pins.next();
+    if !next.program().exists() || !links::all_run(&next, pins)? || !links::all_run(&next, &next)? {
+        return Ok(false);
+    }
+    match pins.examine() {
+        Ok(found) => is_as_wanted(pins, &found, options).map(|wanted| !wanted),
+        Err(Error::Mismatch(_)) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts the old maps of an upgrade back where no link has changed over to the new ones, and this version does not want these.
+/// Says whether it did.
+pub(super) fn undo(pins: &Pins, options: &Options) -> Result<bool, Error> {
+    if !is_undone(pins, options)? {
+        return Ok(false);
+    }
+    // Links are where their maps are before those are where the next start looks for them.
+    pins.next().take_links(pins)?;
+    swap(pins)?;
+    remove_upgraded(pins)?;
+    Ok(true)
 }
 
 fn with_room(sizes: Sizes, services: u32) -> Sizes {
@@ -83,7 +120,11 @@ pub(super) fn exchange(pins: &Pins) -> Result<(), Error> {
     if setup.dir().exists() {
         std::fs::rename(setup.dir(), next.dir()).map_err(Error::pin("create", next.dir()))?;
     }
-    sys::bytes::exchange(next.dir(), pins.dir()).map_err(Error::pin("replace", pins.dir()))
+    swap(pins)
+}
+
+fn swap(pins: &Pins) -> Result<(), Error> {
+    sys::bytes::exchange(pins.next().dir(), pins.dir()).map_err(Error::pin("replace", pins.dir()))
 }
 
 /// Gives back the old maps of an upgrade. Whoever is killed meanwhile leaves nothing that looks like a set with flows.
