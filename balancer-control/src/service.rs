@@ -1,8 +1,9 @@
 //! One service: its backends, and what is asked of the maps for it.
 
 use core::mem;
+use std::collections::BTreeMap;
 
-use balancer_common::abi::{Draw, MAX_DRAWS, MAX_STANDBY, Ring, Score, ScoreFlags, ScoreTable};
+use balancer_common::abi::{BackendId, Draw, MAX_DRAWS, MAX_STANDBY, Ring, Score, ScoreFlags, ScoreTable};
 
 use crate::admission::Ramp;
 use crate::alarm::{self, Alarm};
@@ -39,6 +40,8 @@ pub(crate) struct Service {
     /// Brokers that do not count as many nodes of their cluster as others.
     pub(crate) disagreement: Option<Disagreement>,
     pub(crate) ring: RingKeeper,
+    /// Names of all that the last change of the ring is about: who left it may be gone.
+    pub(crate) ring_names: BTreeMap<BackendId, String>,
     /// Whether enough backends have been ready at once. Stays set.
     pub(crate) opened: bool,
     /// As last asked for.
@@ -59,6 +62,7 @@ impl Service {
             alarm: None,
             disagreement: None,
             ring: RingKeeper::default(),
+            ring_names: BTreeMap::new(),
             opened: false,
             steering: None,
             ramp: Ramp::default(),
@@ -150,11 +154,26 @@ impl Service {
             backend.basis = basis;
         }
         score::doubt(&mut self.backends, self.spec.policy);
+        let told = self.ring.last_change().1;
         let ring_changed = self.ring.update(&self.wish(now), now);
+        if self.ring.last_change().1 != told {
+            self.name_ring();
+        }
         let steering = Some(self.wanted_steering());
         let steering_changed = self.steering != steering;
         self.steering = steering;
         (ring_changed, steering_changed)
+    }
+
+    /// Notes the names of those that the ring's change is about, of which some may be in the model no more.
+    fn name_ring(&mut self) {
+        let before = mem::take(&mut self.ring_names);
+        let Some(change) = self.ring.last_change().0 else { return };
+        let here = self.backends.iter().map(|backend| (backend.id(), &backend.spec.name));
+        let known: BTreeMap<BackendId, &String> =
+            before.iter().map(|(id, name)| (*id, name)).chain(here).collect();
+        let names = change.shares.keys().filter_map(|id| Some((*id, (*known.get(id)?).clone())));
+        self.ring_names = names.collect();
     }
 
     /// Backends that probes and drains leave in rotation, without standbys.

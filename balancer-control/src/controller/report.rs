@@ -106,8 +106,10 @@ fn backend_outline<'a>(backend: &'a Backend, service: &'a Service, now: Moment) 
 
 /// A change of the ring with the names of its backends.
 fn told(change: &RingChange, service: &Service) -> snapshot::RingChange {
-    let known: BTreeMap<BackendId, &str> =
-        service.backends.iter().map(|backend| (backend.id(), backend.spec.name.as_str())).collect();
+    let then = service.ring_names.iter().map(|(id, name)| (*id, name.as_str()));
+    let now = service.backends.iter().map(|backend| (backend.id(), backend.spec.name.as_str()));
+    let known: BTreeMap<BackendId, &str> = then.chain(now).collect();
+    // Of a ring that an earlier agent built somebody may be gone whom this one never knew.
     let name = |id: &BackendId| known.get(id).map_or_else(|| format!("#{}", id.0), |name| (*name).to_owned());
     let names = |ids: &BTreeSet<BackendId>| ids.iter().map(&name).collect::<Vec<_>>().join(", ");
     let why = match &change.cause {

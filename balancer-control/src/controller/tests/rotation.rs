@@ -75,6 +75,22 @@ fn a_drained_backend_loses_its_slots_a_minute_after_the_drain_began() {
 }
 
 #[test]
+fn who_has_left_the_ring_and_is_gone_has_its_name_still() {
+    let mut bench = Bench::new(Policy::Maglev, vec![backend(0), backend(1)]);
+    let name = bench.seen(1, 0).name;
+    assert_eq!(bench.give(model(service(Policy::Maglev, vec![backend(0)])), 1), "scores ring");
+    let told = |bench: &Bench, second| {
+        let change = bench.controller.snapshot(at(second)).services[0].ring_change.clone().unwrap();
+        let gone = change.shares.into_iter().filter(|(_, _, after)| *after == 0.0).map(|(name, ..)| name);
+        (change.why, gone.collect::<Vec<_>>())
+    };
+    let expected = (format!("{name} left"), vec![name]);
+    assert_eq!(told(&bench, 1), expected);
+    bench.tick(500);
+    assert_eq!(told(&bench, 500), expected);
+}
+
+#[test]
 fn a_leaving_backend_is_drained_and_then_forgotten() {
     let mut bench = Bench::new(Policy::Adaptive, vec![backend(0), backend(1)]);
     bench.count(&[1, 1], 1);
