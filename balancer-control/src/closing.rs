@@ -251,6 +251,9 @@ impl Run {
         if seats.iter().filter(is_peer).any(|seat| seat.down && !self.down.contains(&seat.id)) {
             return Err("a backend went down".to_owned());
         }
+        if target.is_none() && self.mean > 0.0 && !seats.iter().any(|seat| seat.balanced) {
+            return Err("no backend has a part in the balance any more".to_owned());
+        }
         match target.map(|target| seats.iter().find(|seat| seat.id == target)) {
             Some(None) => Err("the backend is not there any more".to_owned()),
             Some(Some(seat)) if !seat.draining => Err("the drain was ended".to_owned()),

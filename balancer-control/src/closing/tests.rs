@@ -57,6 +57,22 @@ fn carry_out(run: &mut Run, seats: &mut [Seat], steps: usize) -> BTreeMap<Backen
 }
 
 #[test]
+fn a_service_that_nobody_is_left_of_is_not_balanced() {
+    let seats = [seat(1, 1000, 1.0), seat(2, 0, 1.0)];
+    let drained = |seat: &Seat| Seat { open: false, balanced: false, draining: true, ..seat.clone() };
+    for left in [Vec::new(), seats.iter().map(drained).collect()] {
+        let mut run = Run::new(level(10.0, 100), &seats, at(0.0));
+        let nothing = BTreeMap::new();
+        run.step(&left, &nothing, &nothing, u64::MAX, at(1.0));
+        let expected = "no backend has a part in the balance any more".to_owned();
+        assert_eq!(run.progress(), &Progress::Stopped(expected));
+    }
+    let mut run = Run::new(level(10.0, 100), &[], at(0.0));
+    run.step(&[], &BTreeMap::new(), &BTreeMap::new(), u64::MAX, at(1.0));
+    assert!(matches!(run.progress(), Progress::Done(_)), "there was nothing to do");
+}
+
+#[test]
 fn a_fresh_backend_gets_its_share() {
     let mut seats = [seat(0, 600, 1.0), seat(1, 600, 1.0), seat(2, 0, 1.0)];
     let mut run = Run::new(level(50.0, 10_000), &seats, at(0.0));
