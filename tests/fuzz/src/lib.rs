@@ -1,6 +1,5 @@
 //! Fuzz targets under libFuzzer: what `tests/fuzz/targets` are made of. `cargo xtask fuzz` builds and runs them.
 #![cfg(feature = "libfuzzer")]
-#![expect(missing_docs, reason = "one macro")]
 
 pub use balancer_tests::fuzz as packets;
 pub use balancer_userspace::fuzz as inputs;
