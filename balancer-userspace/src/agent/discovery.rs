@@ -2,7 +2,7 @@
 //!
 //! What was found is kept beside the socket, so that an agent that starts while the registry is away drains nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -252,7 +252,7 @@ impl Agent {
         Some(Grounds {
             vip: own.vip.ip(),
             vips: self.config.services.iter().map(|one| one.vip.ip()).collect(),
-            own: configured.map(|backend| backend.address).collect::<BTreeSet<SocketAddr>>(),
+            own: configured.map(|backend| (backend.address, backend.name.clone())).collect(),
             others: addresses.chain(leaving).collect(),
         })
     }

@@ -1,6 +1,6 @@
 //! Which of the backends that were found can be backends of the service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::Entry;
@@ -13,8 +13,8 @@ pub struct Grounds {
     pub vip: IpAddr,
     /// The VIPs of all services.
     pub vips: BTreeSet<IpAddr>,
-    /// Backends that the file gives the service.
-    pub own: BTreeSet<SocketAddr>,
+    /// Backends that the file gives the service, and their names.
+    pub own: BTreeMap<SocketAddr, String>,
     /// Backends of other services.
     pub others: BTreeSet<SocketAddr>,
 }
@@ -26,10 +26,10 @@ pub fn admit(entries: Vec<Entry>, grounds: &Grounds) -> (Vec<Entry>, Vec<String>
     for entry in entries {
         let address = entry.address;
         // Who is named twice is there once, and what the file says of a backend stands.
-        if !seen.insert(address) || grounds.own.contains(&address) {
+        if !seen.insert(address) || grounds.own.contains_key(&address) {
             continue;
         }
-        match objection(address, grounds) {
+        match objection(&entry, grounds) {
             Some(why) => refused.push(why),
             None => admitted.push(entry),
         }
@@ -37,7 +37,8 @@ pub fn admit(entries: Vec<Entry>, grounds: &Grounds) -> (Vec<Entry>, Vec<String>
     (admitted, refused)
 }
 
-fn objection(address: SocketAddr, grounds: &Grounds) -> Option<String> {
+fn objection(entry: &Entry, grounds: &Grounds) -> Option<String> {
+    let address = entry.address;
     if let Err(why) = Endpoint::read(&address.to_string()) {
         return Some(why);
     }
@@ -47,9 +48,17 @@ fn objection(address: SocketAddr, grounds: &Grounds) -> Option<String> {
     if grounds.vips.contains(&address.ip()) {
         return Some(format!("{address} is on a VIP, and its flows would come back to this host for ever"));
     }
-    grounds.others.contains(&address).then(|| {
-        format!("{address} is a backend of another service too, or has flows of one, and its replies could not be told apart")
-    })
+    if grounds.others.contains(&address) {
+        return Some(format!(
+            "{address} is a backend of another service too, or has flows of one, and its replies could not be told apart"
+        ));
+    }
+    let name = entry.name.as_ref()?;
+    let (other, _) = grounds.own.iter().find(|(_, own)| *own == name)?;
+    Some(format!(
+        "{address} has the name {name:?}, which is that of {other} in the file; give one of them another name, or, where \
+         both are one broker, the file its new address"
+    ))
 }
 
 #[cfg(test)]
@@ -61,7 +70,7 @@ mod tests {
         let grounds = Grounds {
             vip: "192.0.2.10".parse().unwrap(),
             vips: ["192.0.2.10", "192.0.2.11"].map(|ip| ip.parse().unwrap()).into(),
-            own: BTreeSet::from(["10.0.0.1:1883".parse().unwrap()]),
+            own: BTreeMap::from([("10.0.0.1:1883".parse().unwrap(), "own".to_owned())]),
             others: BTreeSet::from(["10.0.0.9:1883".parse().unwrap()]),
         };
         let found = [
@@ -84,5 +93,21 @@ mod tests {
         for (refused, why) in refused.iter().zip(whys) {
             assert!(refused.contains(why), "{refused}");
         }
+
+        let named = |address: &str, name: &str| Entry {
+            name: Some(name.to_owned()),
+            ..Entry::new(address.parse().unwrap())
+        };
+        let found = vec![
+            named("10.0.0.1:1883", "own"),
+            named("10.0.0.2:1883", "own"),
+            named("10.0.0.3:1883", "other"),
+        ];
+        let (admitted, refused) = admit(found, &grounds);
+        assert_eq!(admitted, [named("10.0.0.3:1883", "other")], "the rest of the answer is good");
+        assert!(
+            refused[0].contains("10.0.0.2:1883 has the name \"own\", which is that of 10.0.0.1:1883"),
+            "{refused:?}"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What registries say of a service's backends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::parse;
 use super::{Grounds, admit};
@@ -23,7 +23,7 @@ pub(crate) fn answer(data: &[u8]) {
         assert!(entry.priority.is_none_or(|priority| priority <= 15), "{entry:?}");
     }
     let vip = [192, 0, 2, 10].into();
-    let grounds = Grounds { vip, vips: BTreeSet::from([vip]), own: BTreeSet::new(), others: BTreeSet::new() };
+    let grounds = Grounds { vip, vips: BTreeSet::from([vip]), own: BTreeMap::new(), others: BTreeSet::new() };
     let found = entries.len();
     let (admitted, refused) = admit(entries, &grounds);
     assert!(admitted.len() + refused.len() <= found);

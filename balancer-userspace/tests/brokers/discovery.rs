@@ -1,6 +1,6 @@
 //! Registries of toys: files, pages and name servers, good and bad.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -268,7 +268,7 @@ async fn addresses_that_no_broker_can_have_are_refused_one_by_one() {
     .await;
     let entries = first(dns(server, "brokers.example.", ADDRESSES)).await.unwrap();
     let vip = "192.0.2.10".parse().unwrap();
-    let grounds = Grounds { vip, vips: [vip].into(), own: BTreeSet::new(), others: BTreeSet::new() };
+    let grounds = Grounds { vip, vips: [vip].into(), own: BTreeMap::new(), others: BTreeSet::new() };
     let (admitted, refused) = admit(entries, &grounds);
     assert_eq!(addresses(&admitted), ["10.0.0.1:1883"]);
     for why in [

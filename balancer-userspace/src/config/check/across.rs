@@ -72,7 +72,7 @@ fn unique_names(backends: &[BackendConfig], place: &Place, findings: &mut Findin
         {
             findings.error(
                 &place.index(i).key("name"),
-                format!("{:?} is the name of another backend too; give each its own", backend.name),
+                format!("{:?} is the name of {first} too; give each backend its own", backend.name),
             );
         }
     }

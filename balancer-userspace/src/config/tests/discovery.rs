@@ -118,7 +118,7 @@ fn what_is_found_is_checked_as_what_is_written() {
         (Entry { preset: Some("rabitmq".to_owned()), ..entry("10.0.0.4:1883") }, "rabitmq"),
         (
             Entry { name: Some("own".to_owned()), ..entry("10.0.0.4:1883") },
-            "\"own\" is the name of another backend too",
+            "\"own\" is the name of 10.0.0.1:1883 too; give each backend its own",
         ),
     ] {
         let problems = lines(&check_with(&text, &found(vec![(entry, false)])).expect_err(expected));

@@ -74,7 +74,7 @@ fn backends_are_compared() {
     refused(
         "\"b2\"",
         "\"b1\"",
-        "line 13: service[mqtt].backend[b1].name: \"b1\" is the name of another backend too; give each its own",
+        "line 13: service[mqtt].backend[b1].name: \"b1\" is the name of 10.0.0.11:1883 too; give each backend its own",
     );
     let standbys = BASE.replace("address", "standby = true\naddress");
     assert_eq!(
