@@ -316,7 +316,7 @@ impl IntoResponse for ApiError {
             ErrorCode::Conflict => StatusCode::CONFLICT,
             ErrorCode::BadConfiguration => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorCode::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorCode::Failed | ErrorCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, Json(self)).into_response()
     }

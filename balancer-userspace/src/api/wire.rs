@@ -240,4 +240,19 @@ pub enum ErrorCode {
     Busy,
     /// The agent could not do it. HTTP 500.
     Failed,
+    /// What a newer agent says and this version does not know; the message holds all the same. None is sent as this.
+    #[serde(other)]
+    Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_of_a_newer_agent_hides_no_message() {
+        let error: ApiError =
+            serde_json::from_str(r#"{"code":"too-early","message":"wait a second"}"#).unwrap();
+        assert_eq!((error.code, error.to_string().as_str()), (ErrorCode::Unknown, "wait a second"));
+    }
 }

@@ -140,7 +140,8 @@ const fn client(error: &ClientError) -> Exit {
             | ErrorCode::NotFound
             | ErrorCode::Conflict
             | ErrorCode::Busy
-            | ErrorCode::Failed => Exit::Failed,
+            | ErrorCode::Failed
+            | ErrorCode::Unknown => Exit::Failed,
         },
         ClientError::Version { .. }
         | ClientError::TimedOut
