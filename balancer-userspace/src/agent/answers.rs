@@ -24,7 +24,10 @@ impl Agent {
         match call {
             Call::Status(reply) => drop(reply.send(self.status().map_err(failed))),
             Call::Drain { peer, backend, drain, pace, reply } => {
-                let rate = pace.as_ref().map(|pace| format!(" at {}/s", pace.rate)).unwrap_or_default();
+                let rate = pace
+                    .as_ref()
+                    .map(|pace| format!(" at {}", wire::per_second(pace.rate)))
+                    .unwrap_or_default();
                 let action = format!("{} {backend}{rate}", if drain { "drain" } else { "undrain" });
                 let done = self.for_operator(peer, &backend, &action, |agent| match &pace {
                     Some(pace) => agent.drain_at(&backend, pace),

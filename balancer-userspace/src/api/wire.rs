@@ -27,6 +27,7 @@ pub use flow::{Flow, FlowState, Flows, MAX_FLOWS};
 pub use log::{Log, LogEntry, LogEvent, Share, SummaryRow};
 pub use service::{Budget, Discovery, Policy, Service};
 pub use shield::{Cookies, Shield};
+pub use words::per_second;
 
 /// Version of this interface: the `1` of `/v1/`.
 pub const API_VERSION: u32 = 1;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::Table;
 
 use crate::api::BackendName;
-use crate::api::wire::{Backend, BackendState, Budget, DrainRequest};
+use crate::api::wire::{Backend, BackendState, Budget, DrainRequest, per_second};
 
 use super::output::{self, ago, json, or_dash, percent, print};
 use super::{Context, Failure, rebalance, service};
@@ -83,9 +83,11 @@ pub(super) async fn run(verb: Verb, context: &mut Context<'_>) -> Result<(), Fai
             changed(context, &after, |out| {
                 writeln!(
                     out,
-                    "{backend} takes no new flows; the {} it has are closed at {rate} per second; follow it with: \
+                    "{backend} takes no new flows; the {} it has are closed at {}; follow it with: \
                      balancer rebalance status; end it with: balancer rebalance {} --stop",
-                    after.live, backend.service
+                    after.live,
+                    per_second(rate),
+                    backend.service
                 )
             })?;
         }
@@ -165,7 +167,6 @@ fn weight(backend: &Backend) -> String {
 
 /// A budget in words: `20/s of 200/s` while it rises.
 pub(super) fn rate(budget: Budget) -> String {
-    let per_second = |rate: f64| if rate < 10.0 { format!("{rate:.1}/s") } else { format!("{rate:.0}/s") };
     if budget.per_second < budget.full {
         return format!("{} of {}", per_second(budget.per_second), per_second(budget.full));
     }

@@ -7,7 +7,7 @@ use comfy_table::Table;
 
 use super::output::{self, ago, json, percent, print};
 use super::{Context, Exit, Failure};
-use crate::api::wire::{Most, RebalanceRequest, Run, RunState, Runs};
+use crate::api::wire::{Most, RebalanceRequest, Run, RunState, Runs, per_second};
 
 /// Time between two looks at a run that is waited for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -134,9 +134,10 @@ pub(super) fn line(run: &Run) -> String {
 
 fn title(run: &Run) -> String {
     match (&run.backend, run.to) {
-        (Some(backend), _) => format!("drain of {}/{backend} at {}/s", run.service, run.rate),
+        (Some(backend), _) => format!("drain of {}/{backend} at {}", run.service, per_second(run.rate)),
         (None, to) => {
-            format!("rebalancing of {} to {} at {}/s", run.service, percent(to.unwrap_or(0.0)), run.rate)
+            let to = percent(to.unwrap_or(0.0));
+            format!("rebalancing of {} to {to} at {}", run.service, per_second(run.rate))
         }
     }
 }

@@ -152,9 +152,9 @@ mqtt/b1   100  50.0%  0.400            9       4       5
     assert_eq!(answer(&fake, &["rebalance", "mqtt", "--stop"]), "nothing was going on\n");
     let nothing = "nothing has been rebalanced or drained at a pace since the agent started\n";
     assert_eq!(answer(&fake, &["rebalance", "status"]), nothing);
-    let drained = answer(&fake, &["backend", "drain", "mqtt/b1", "--rate", "50/s"]);
+    let drained = answer(&fake, &["backend", "drain", "mqtt/b1", "--rate", "100/m"]);
     assert!(
-        drained.starts_with("mqtt/b1 takes no new flows; the 7 it has are closed at 50 per second"),
+        drained.starts_with("mqtt/b1 takes no new flows; the 7 it has are closed at 1.67/s"),
         "{drained}"
     );
 }

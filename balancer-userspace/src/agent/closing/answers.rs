@@ -136,7 +136,8 @@ impl Agent {
             job.id = self.closing.next;
             self.closing.next += 1;
             let planned: u64 = job.run.planned().values().sum();
-            info!("{}: {planned} flows are too many; {} per second", job.title(), job.run.order().rate);
+            let rate = wire::per_second(job.run.order().rate);
+            info!("{}: {planned} flows are too many; {rate}", job.title());
             ids.push(job.id);
             self.closing.jobs.push(job);
         }

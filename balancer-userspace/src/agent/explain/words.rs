@@ -1,6 +1,6 @@
 //! Facts as sentences. Each number has its unit.
 
-use crate::api::wire::{BackendFacts, Basis, Condition, Explanation, Policy, Run, Steering};
+use crate::api::wire::{BackendFacts, Basis, Condition, Explanation, Policy, Run, Steering, per_second};
 
 /// A service: how it draws, whom it prefers, and what stands in the way.
 pub(super) fn of_service(answer: &Explanation) -> Vec<String> {
@@ -136,8 +136,8 @@ pub(super) fn run(run: &Run) -> String {
     };
     let why = if run.reason.is_empty() { String::new() } else { format!(" ({})", run.reason) };
     format!(
-        "{what} at {}/s is under way for {}{why}: {} flows closed, {} listed to be; their clients come again as new flows",
-        run.rate,
+        "{what} at {} is under way for {}{why}: {} flows closed, {} listed to be; their clients come again as new flows",
+        per_second(run.rate),
         span(run.age_seconds),
         run.closed,
         run.listed

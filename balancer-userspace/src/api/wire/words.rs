@@ -4,6 +4,14 @@ use balancer_control::{Policy as ControlPolicy, snapshot};
 
 use super::{BackendState, Basis, FlowState, Policy, XdpMode};
 
+/// A rate with its unit, in three digits: `50/s`, `1.67/s`, `0.0167/s`.
+#[must_use]
+pub fn per_second(rate: f64) -> String {
+    let digits = (2.0 - rate.abs().log10().floor()).clamp(0.0, 9.0);
+    let unit = 10_f64.powf(digits);
+    format!("{}/s", (rate * unit).round() / unit)
+}
+
 impl BackendState {
     /// All of them.
     pub const ALL: [Self; 7] =
@@ -115,5 +123,17 @@ impl From<snapshot::Basis> for Basis {
             snapshot::Basis::Count => Self::Count,
             snapshot::Basis::Fixed => Self::Fixed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::per_second;
+
+    #[test]
+    fn rates_have_three_digits() {
+        let rates = [0.0, 1.0 / 60.0, 100.0 / 60.0, 9.5, 10.0, 16.0 + 2.0 / 3.0, 200.4, 1e6];
+        let told = ["0/s", "0.0167/s", "1.67/s", "9.5/s", "10/s", "16.7/s", "200/s", "1000000/s"];
+        assert_eq!(rates.map(per_second), told);
     }
 }
