@@ -9,15 +9,18 @@ use crate::config::{BackendConfig, Config, ServiceConfig};
 type Identity = (SocketAddr, Option<SocketAddr>);
 
 /// What is said of one.
-struct Told {
-    /// `service` or `backend`.
-    kind: &'static str,
+struct Told<'a> {
     /// Its own name.
-    name: String,
+    name: &'a str,
     /// The name with that of its service, as people write it.
     full: String,
-    /// Everything but names, as text that differs when it does.
-    rest: String,
+    what: What<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum What<'a> {
+    Service(&'a ServiceConfig),
+    Backend(&'a BackendConfig),
 }
 
 /// What differs, in sentences.
@@ -30,66 +33,100 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
         changes.push("data path settings changed".to_owned());
     }
     let (before, after) = (by_identity(old), by_identity(new));
-    // One that has its name still, and another address: to the data path it is another.
-    let moved = |told: &Told, others: &BTreeMap<Identity, Told>, here: &BTreeMap<Identity, Told>| {
-        let same = |other: &Told| other.kind == told.kind && other.full == told.full;
-        let found = others.iter().find(|(identity, other)| !here.contains_key(identity) && same(other));
-        found.map(|(identity, _)| address(identity))
-    };
     for (identity, now) in &after {
-        let Told { kind, full, .. } = now;
-        match before.get(identity) {
-            None => match (moved(now, &before, &after), address(identity)) {
-                (None, _) => changes.push(format!("{kind} {full} added")),
-                // Its service has moved, and that is said.
-                (Some(from), to) if from == to => {}
-                (Some(from), to) => changes.push(format!(
-                    "{kind} {full} moved from {from} to {to}; flows to {from} go on until they end"
-                )),
-            },
+        let full = now.whole();
+        let then = match before.get(identity) {
             Some(then) => {
                 if then.name != now.name {
-                    changes.push(format!("{kind} {} is called {full} from now on", then.full));
+                    changes.push(format!("{} is called {} from now on", then.whole(), now.full));
                 }
-                if then.rest != now.rest {
-                    changes.push(format!("{kind} {full} changed"));
-                }
+                Some(then)
             }
+            None => moved(now, &before, &after).map(|(was, then)| {
+                let (from, to) = (address(was), address(identity));
+                // Otherwise its service has moved, and that is said.
+                if from != to {
+                    changes.push(format!(
+                        "{full} moved from {from} to {to}; flows to {from} go on until they end"
+                    ));
+                }
+                then
+            }),
+        };
+        match then {
+            None => changes.push(format!("{full} added")),
+            Some(then) if now.differs(then) => changes.push(format!("{full} changed")),
+            Some(_) => {}
         }
     }
     let gone = before.iter().filter(|(identity, _)| !after.contains_key(identity));
     let gone = gone.filter(|(_, then)| moved(then, &after, &before).is_none());
-    changes.extend(
-        gone.map(|(_, then)| format!("{} {} removed; its flows go on until they end", then.kind, then.full)),
-    );
+    changes.extend(gone.map(|(_, then)| format!("{} removed; its flows go on until they end", then.whole())));
     changes
+}
+
+/// One that has its name still, and another address: to the data path it is another.
+fn moved<'a>(
+    told: &Told<'_>,
+    others: &'a BTreeMap<Identity, Told<'a>>,
+    here: &BTreeMap<Identity, Told<'_>>,
+) -> Option<(&'a Identity, &'a Told<'a>)> {
+    others.iter().find(|(identity, other)| !here.contains_key(identity) && other.whole() == told.whole())
 }
 
 fn address((vip, backend): &Identity) -> SocketAddr {
     backend.unwrap_or(*vip)
 }
 
-fn by_identity(config: &Config) -> BTreeMap<Identity, Told> {
+fn by_identity(config: &Config) -> BTreeMap<Identity, Told<'_>> {
     let mut all = BTreeMap::new();
     for service in &config.services {
-        all.insert((service.vip, None), of_service(service));
+        let name = service.name.as_str();
+        all.insert((service.vip, None), Told { name, full: name.to_owned(), what: What::Service(service) });
         for backend in &service.backends {
-            all.insert((service.vip, Some(backend.address)), of_backend(service, backend));
+            let full = format!("{}/{}", service.name, backend.name);
+            let told = Told { name: &backend.name, full, what: What::Backend(backend) };
+            all.insert((service.vip, Some(backend.address)), told);
         }
     }
     all
 }
 
-fn of_service(service: &ServiceConfig) -> Told {
-    let alone = ServiceConfig { name: String::new(), backends: Vec::new(), ..service.clone() };
-    let name = service.name.clone();
-    Told { kind: "service", full: name.clone(), name, rest: format!("{alone:?}") }
-}
+impl Told<'_> {
+    /// What it is, and its full name.
+    fn whole(&self) -> String {
+        let kind = match self.what {
+            What::Service(_) => "service",
+            What::Backend(_) => "backend",
+        };
+        format!("{kind} {}", self.full)
+    }
 
-fn of_backend(service: &ServiceConfig, backend: &BackendConfig) -> Told {
-    let nameless = BackendConfig { name: String::new(), ..backend.clone() };
-    let full = format!("{}/{}", service.name, backend.name);
-    Told { kind: "backend", name: backend.name.clone(), full, rest: format!("{nameless:?}") }
+    /// Whether something differs besides names and addresses.
+    fn differs(&self, then: &Self) -> bool {
+        match (self.what, then.what) {
+            (What::Service(now), What::Service(then)) => {
+                let alone = |service: &ServiceConfig| ServiceConfig {
+                    name: String::new(),
+                    vip: now.vip,
+                    backends: Vec::new(),
+                    ..service.clone()
+                };
+                alone(now) != alone(then)
+            }
+            (What::Backend(now), What::Backend(then)) => {
+                let mut then = BackendConfig { name: now.name.clone(), ..then.clone() };
+                if then.address != now.address {
+                    // Where it is probed and read goes by its address, unless the file says otherwise.
+                    then.address = now.address;
+                    then.health.clone_from(&now.health);
+                    then.telemetry.clone_from(&now.telemetry);
+                }
+                *now != then
+            }
+            (What::Service(_), What::Backend(_)) | (What::Backend(_), What::Service(_)) => true,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +188,23 @@ mod tests {
             [
                 "service mqtt moved from 192.0.2.1:1883 to 192.0.2.2:1883; flows to 192.0.2.1:1883 go on until they end"
             ]
+        );
+        assert_eq!(
+            told(&[("10.0.0.1:1883\"", "10.0.0.2:1883\"\nweight = 7")]),
+            [
+                "backend mqtt/a moved from 10.0.0.1:1883 to 10.0.0.2:1883; flows to 10.0.0.1:1883 go on until they end",
+                "backend mqtt/a changed"
+            ]
+        );
+        let moved = told(&[("192.0.2.1", "192.0.2.2"), ("10.0.0.1:1883\"", "10.0.0.1:1883\"\nweight = 7")]);
+        assert!(
+            moved[0].starts_with("service mqtt moved") && moved[1..] == ["backend mqtt/a changed"],
+            "{moved:?}"
+        );
+        let moved = told(&[("192.0.2.1\"", "192.0.2.2\"\npolicy = \"random\"")]);
+        assert!(
+            moved[0].starts_with("service mqtt moved") && moved[1..] == ["service mqtt changed"],
+            "{moved:?}"
         );
         let swapped = told(&[("\"a\"", "\"x\""), ("\"z\"", "\"a\""), ("\"x\"", "\"z\"")]);
         assert_eq!(
