@@ -65,6 +65,19 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     changes
 }
 
+/// Backends that are called otherwise than before, or whose service is: their full names before and after.
+pub(super) fn renamed(old: &Config, new: &Config) -> BTreeMap<String, String> {
+    let (before, after) = (by_identity(old), by_identity(new));
+    let has_name = |full: &str| after.values().any(|now| now.full == full);
+    let pair = |(identity, then): (Identity, Told<'_>)| {
+        let (address, now) = (identity.1?, after.get(&identity)?);
+        // A broker that was started anew elsewhere has taken its name, and goes on as the one that people mean.
+        let gave_up = now.name == address.to_string() && has_name(&then.full);
+        (then.full != now.full && !gave_up).then(|| (then.full, now.full.clone()))
+    };
+    before.into_iter().filter_map(pair).collect()
+}
+
 /// One that has its name still, and another address: to the data path it is another.
 fn moved<'a>(
     told: &Told<'_>,
@@ -173,6 +186,23 @@ mod tests {
             told(&[("\"a\"", "\"b\"\nweight = 7")]),
             ["backend mqtt/a is called mqtt/b from now on", "backend mqtt/b changed"]
         );
+    }
+
+    #[test]
+    fn names_are_followed_through_renames_of_backends_and_services() {
+        let config = |text: &str| config::check(text).unwrap().config;
+        let new = FILE.replace("\"a\"", "\"x\"").replace("\"z\"", "\"a\"").replace("\"x\"", "\"z\"");
+        let names = renamed(&config(FILE), &config(&new));
+        let pair = |then: &str, now: &str| (then.to_owned(), now.to_owned());
+        assert_eq!(names, [pair("mqtt/a", "mqtt/z"), pair("mqtt/z", "mqtt/a")].into());
+        let names = renamed(&config(FILE), &config(&FILE.replace("\"mqtt\"", "\"iot\"")));
+        assert_eq!(names, [pair("mqtt/a", "iot/a"), pair("mqtt/z", "iot/z")].into());
+        // As a discovery has it when an answer gives the name to another address.
+        let anew = FILE
+            .replace("\"a\"", "\"10.0.0.1:1883\"")
+            .replace("\"z\"", "\"a\"")
+            .replace("10.0.0.9:", "10.0.0.8:");
+        assert_eq!(renamed(&config(FILE), &config(&anew)), BTreeMap::new());
     }
 
     #[test]

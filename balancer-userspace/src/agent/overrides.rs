@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::core::Agent;
 use super::keep;
@@ -77,6 +77,15 @@ impl Overrides {
         self.store(entries)
     }
 
+    /// Follows backends that have other names, by their names before.
+    fn rename(&mut self, names: &BTreeMap<String, String>) -> std::io::Result<()> {
+        if !self.entries.keys().any(|name| names.contains_key(name)) {
+            return Ok(());
+        }
+        let now = |name: &String| names.get(name).unwrap_or(name).clone();
+        self.store(self.entries.iter().map(|(name, entry)| (now(name), *entry)).collect())
+    }
+
     /// Ends the overrides of all backends but those that are known, so that one that comes back later under an old name is as the
     /// configuration says. Returns whose overrides ended.
     fn retain(&mut self, is_known: impl Fn(&str) -> bool) -> std::io::Result<Vec<String>> {
@@ -96,9 +105,18 @@ impl Overrides {
 }
 
 impl Agent {
-    /// Ends what the operator asked for of backends that are not configured any more. Those of a discovery are known with its
-    /// first answer.
-    pub(super) fn end_overrides(&mut self) {
+    /// Has what the operator asked for of backends follow them to other names.
+    pub(super) fn rename_overrides(&mut self, names: &BTreeMap<String, String>) {
+        if let Err(error) = self.overrides.rename(names) {
+            warn!(
+                "what the operator asked for of backends that were renamed could not be written down, and ends: {error}"
+            );
+        }
+    }
+
+    /// Ends what the operator asked for of backends that are not configured any more, and says so. Those of a discovery are
+    /// known with its first answer.
+    pub(super) fn end_overrides(&mut self) -> Vec<String> {
         let (services, discoveries) = (&self.config.services, &self.discoveries);
         let is_known = |name: &str| {
             let Some((service, backend)) = name.split_once('/') else { return false };
@@ -108,10 +126,16 @@ impl Agent {
             })
         };
         match self.overrides.retain(is_known) {
-            Ok(ended) => ended.iter().for_each(|name| {
-                info!("the drain or weight that the operator gave {name} ended with its configuration");
-            }),
-            Err(error) => warn!("what the operator asked for could not be written down: {error}"),
+            Ok(ended) => ended
+                .iter()
+                .map(|name| {
+                    format!("the drain or weight that the operator gave {name} ended with its configuration")
+                })
+                .collect(),
+            Err(error) => {
+                warn!("what the operator asked for could not be written down: {error}");
+                Vec::new()
+            }
         }
     }
 }
@@ -160,6 +184,23 @@ mod tests {
         let ended = overrides.retain(|name| name == "mqtt/b").unwrap();
         assert_eq!(ended, ["mqtt/a"]);
         assert_eq!(Overrides::load(&socket).unwrap().entries.into_keys().collect::<Vec<_>>(), ["mqtt/b"]);
+    }
+
+    #[test]
+    fn overrides_follow_their_backends_to_other_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("api.sock");
+        let name = |backend: &str| BackendName { service: "mqtt".to_owned(), backend: backend.to_owned() };
+        let mut overrides = Overrides::load(&socket).unwrap();
+        overrides.change(&name("a"), |entry| entry.drain = Some(true)).unwrap();
+        overrides.change(&name("b"), |entry| entry.weight = Some(7)).unwrap();
+        // What was a is b now, and b is c.
+        let names = [("a", "b"), ("b", "c")].map(|(then, now)| (key(&name(then)), key(&name(now))));
+        overrides.rename(&names.into()).unwrap();
+        let kept = Overrides::load(&socket).unwrap();
+        assert_eq!(kept.get(&name("a")), Override::default());
+        assert_eq!(kept.get(&name("b")), Override { drain: Some(true), weight: None });
+        assert_eq!(kept.get(&name("c")), Override { drain: None, weight: Some(7) });
     }
 
     #[test]

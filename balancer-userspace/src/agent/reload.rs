@@ -7,7 +7,7 @@ use tracing::warn;
 use balancer_common::abi::{BackendId, Hop};
 use balancer_control::Input;
 
-use super::changes::changes;
+use super::changes::{changes, renamed};
 use super::core::{Agent, timeouts};
 use super::sweeping::Order;
 use super::{blocking, clock};
@@ -85,7 +85,8 @@ impl Agent {
             self.warnings = before;
             return Err(refused(&format!("{error:#}; nothing was changed")));
         }
-        let changes = changes(&self.config, &config);
+        let mut changes = changes(&self.config, &config);
+        self.rename_overrides(&renamed(&self.config, &config));
         let (services, backends) = registry.added(&self.registry);
         self.registry = registry;
         self.forget_drawing();
@@ -97,7 +98,7 @@ impl Agent {
         self.discoveries.follow(&self.config);
         logging::set(self.config.agent.log);
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
-        self.end_overrides();
+        changes.extend(self.end_overrides());
         self.repeat_overrides();
         self.end_runs_of_removed_services();
         self.count();

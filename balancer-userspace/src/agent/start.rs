@@ -221,7 +221,7 @@ impl Agent {
             let found = self.found_in_maps().context("failed to read what an earlier agent left")?;
             self.controller.handle(found, clock::now());
         }
-        self.end_overrides();
+        self.end_overrides().iter().for_each(|ended| info!("{ended}"));
         self.repeat_overrides();
         self.count();
         blocking(|| self.keep_all_flows()).context("failed to write what is to be closed")?;
