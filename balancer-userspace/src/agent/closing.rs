@@ -12,7 +12,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use balancer_common::abi::{Backend, BackendId};
+use balancer_common::abi::{Backend, BackendId, ServiceId};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
@@ -35,7 +35,7 @@ pub(super) struct Closing {
     jobs: Vec<Job>,
     ended: VecDeque<wire::Run>,
     next: u64,
-    /// Flows closed since the agent started, by service, backend and reason.
+    /// Flows closed since the agent started, by service, backend and reason, of those that are there.
     closed: BTreeMap<(String, String, RunKind), u64>,
     /// Backends whose flows are all closed, because they are down.
     dead: BTreeSet<BackendId>,
@@ -106,12 +106,24 @@ impl Agent {
         self.write_closing()
     }
 
-    /// Ends runs whose service is not configured any more.
-    pub(super) fn end_runs_of_removed_services(&mut self) {
+    /// Has runs follow the names of their services and backends, and ends those whose service is not configured any more.
+    pub(super) fn follow_runs(&mut self) {
+        let names = self.names();
         let services = self.config.services.iter();
-        let known: BTreeSet<String> = services.map(|service| service.name.clone()).collect();
-        self.stop_runs("the service was removed from the configuration", |job| {
-            !known.contains(&job.service_name)
+        let known: BTreeSet<ServiceId> =
+            services.filter_map(|service| self.registry.service_id(service.vip)).collect();
+        let stay = self.closing.jobs.iter_mut().filter(|job| known.contains(&job.service));
+        stay.for_each(|job| job.follow_names(&names));
+        self.stop_runs("the service was removed from the configuration, or has another VIP", |job| {
+            !known.contains(&job.service)
+        });
+    }
+
+    /// Forgets what was closed of whom nobody is called by that name any more, as other counts end with who they are of.
+    pub(super) fn forget_closed(&mut self) {
+        let names = self.names();
+        self.closing.closed.retain(|(service, backend, _), _| {
+            names.service_id(service).is_ok_and(|id| names.backend_ids(Some(id), backend).is_ok())
         });
     }
 
@@ -149,8 +161,11 @@ impl Agent {
     /// Counts what a run has closed and was not counted yet, under the names of now: what was counted stays with the name
     /// that it was counted under.
     fn count_closed(&mut self, job: &mut Job) {
-        for (backend, flows) in std::mem::take(&mut job.uncounted) {
-            let key = (job.service_name.clone(), self.short_name(backend), job.kind());
+        for (id, flows) in std::mem::take(&mut job.uncounted) {
+            let found = self.registry.backends().find(|(_, _, other, ..)| *other == id);
+            // Counts of who is gone have ended.
+            let Some((_, _, _, backend, _)) = found else { continue };
+            let key = (job.service_name.clone(), backend.to_owned(), job.kind());
             *self.closing.closed.entry(key).or_default() += flows;
         }
     }

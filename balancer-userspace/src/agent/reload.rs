@@ -100,7 +100,8 @@ impl Agent {
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
         changes.extend(self.end_overrides());
         self.repeat_overrides();
-        self.end_runs_of_removed_services();
+        self.follow_runs();
+        self.forget_closed();
         self.count();
         self.fill_maps();
         self.watch();

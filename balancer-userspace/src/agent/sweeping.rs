@@ -220,6 +220,7 @@ impl Agent {
             warn!("packets of backends that are gone are not counted any more: {error}");
         }
         self.registry.forget(&gone);
+        self.forget_closed();
         self.forget_drawing();
         self.hops.retain(|id| !gone.contains(&id));
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());

@@ -108,7 +108,9 @@ pub fn reference() -> String {
 
 `GET /metrics` on `agent.metrics` (by default `http://127.0.0.1:9464/metrics`), in OpenMetrics text. Values are read when
 they are scraped. Counters start when the maps are made; they outlive a restart of the agent, except those of the
-agent itself. This page is generated from the table that the metrics are made from (`cargo xtask docs`).
+agent itself. Samples of a service or a backend are there for as long as one has that name, those of one that was
+removed from the configuration until its last flow has ended. This page is generated from the table that the metrics are
+made from (`cargo xtask docs`).
 
 | Name | Kind | Labels | Meaning |
 |---|---|---|---|

@@ -10,6 +10,7 @@ use balancer_control::closing::{Aim, Candidate, Run, Seat};
 use super::walk::{Found, Search};
 use crate::agent::clock;
 use crate::agent::core::Agent;
+use crate::agent::names::Names;
 use crate::api::wire::RunKind;
 use crate::kernel::{ClosingList, Error, FlowKey, Flows};
 
@@ -89,6 +90,14 @@ impl Job {
     pub(super) fn take_for_listed(&mut self, keys: impl Iterator<Item = FlowKey>, backend: BackendId) {
         let state = FlowState::open(backend, 0);
         self.listed.extend(keys.map(|key| Listed { key, state }));
+    }
+
+    /// Goes by the names that its service and backend have by now.
+    pub(super) fn follow_names(&mut self, names: &Names) {
+        self.service_name = names.service(self.service);
+        if let Aim::Empty { backend, .. } = self.run.order().aim {
+            self.target = Some(names.backend(backend));
+        }
     }
 
     /// What it does, for people.

@@ -173,7 +173,7 @@ impl RunState {
     }
 }
 
-/// Flows that were closed on purpose, since the agent started.
+/// Flows that were closed on purpose, since the agent started, of a service and backend that are there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closed {
     /// The service.
