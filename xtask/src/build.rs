@@ -147,6 +147,8 @@ fn flags(workspace: &Workspace, toolchain: &Toolchain) -> OsString {
         OsString::from(format!("-Ctarget-cpu={BPF_CPU}")),
         linker,
         OsString::from("-Clink-arg=--btf"),
+        // The linker's default has memory cleared by a function that loops over bytes.
+        OsString::from("-Clink-arg=--disable-expand-memcpy-in-order"),
         remap,
     ];
     flags.join(&OsString::from("\x1f"))
