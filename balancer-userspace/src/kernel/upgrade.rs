@@ -10,9 +10,9 @@
 //! discarded and come again. So nothing is in flight that only one of the two programs knows, and what became a flow or
 //! ended meanwhile is copied at last.
 //!
-//! What flows are to be completed from is told by the names of the directories at any moment. What is in DIR-setup is given back
-//! by the next start, of whatever version, which begins anew; an upgrade that has got as far as DIR-next is completed, or undone by a version that wants other maps, as long
-//! as no link has changed over.
+//! What flows are to be completed from is told by the names of the directories at any moment. What is in DIR-setup is given
+//! back by the next start, of whatever version, which begins anew; an upgrade that has got as far as DIR-next is completed, or
+//! undone by a version that wants other maps, as long as no link has changed over.
 
 mod copy;
 mod flows;
