@@ -6,6 +6,9 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+#[expect(dead_code, reason = "one of its functions is enough here")]
+mod atomic;
+#[cfg(target_arch = "bpf")]
 mod frame;
 
 #[cfg(target_arch = "bpf")]
@@ -15,7 +18,7 @@ mod yardstick;
 #[cfg(target_arch = "bpf")]
 #[expect(unsafe_code, reason = "map values and packets are reached by pointer")]
 mod programs {
-    use core::arch::asm;
+    use core::{arch::asm, cell::Cell};
 
     use aya_ebpf::{
         EbpfContext as _,
@@ -28,7 +31,7 @@ mod programs {
     use balancer_common::packet::{Family, Link, Segment, V4, V6, Wanted, link};
     use balancer_ebpf::{CURSORS, FRAME_WORDS, Load, Target};
 
-    use crate::frame::XdpFrame;
+    use crate::{atomic, frame::XdpFrame};
 
     /// What each CPU has sent.
     #[repr(C)]
@@ -36,6 +39,8 @@ mod programs {
     struct Cursor {
         packets: u32,
         flow: u32,
+        /// What is swapped to wait for writes; see [`settle`].
+        settled: u64,
     }
 
     /// What stands for headers that cannot be read.
@@ -150,7 +155,16 @@ mod programs {
         store32(field(context, load.client_at, 4)?, client.to_be());
         store16(field(context, load.port_at, 2)?, Load::port(flow).to_be());
         store32(field(context, load.ack_at, 4)?, cursor.packets);
+        settle(cursor);
         Some(())
+    }
+
+    /// Waits until what was written is in memory, as a packet is that a card has written. Out of the writes that a CPU has
+    /// under way it gets only what was written as wide as it is read, and waits for the rest: whoever reads single fields
+    /// would be faster for that alone. On x86 an atomic operation is through when all writes before it are.
+    #[inline(always)]
+    fn settle(cursor: &mut Cursor) {
+        let _same = atomic::compare_and_swap(Cell::from_mut(&mut cursor.settled), 0, 0);
     }
 
     /// Takes away what an encapsulation has put in front, or gives back what an answer has cut off.
