@@ -23,7 +23,7 @@ mod shielded;
 
 pub use backend::{Backend, BackendId};
 pub use counters::{BackendCounts, CpuState, Rate, Removed, TableUse, Traffic};
-pub use endpoint::{Endpoint, Endpoint4, Endpoint6, PortRoles, Role, octets};
+pub use endpoint::{Endpoint, Endpoint4, Endpoint6, PortRoles, PortServices, Role, octets};
 pub use flow::{Flow, FlowCell, FlowKey4, FlowKey6, FlowState};
 pub use flow_table::{Entered, EntryCell, FlowEntry};
 pub use half_open::{HalfOpen, HalfOpenCell};
@@ -43,7 +43,7 @@ pub use shielded::{COOKIE_LIFE, Shielded};
 pub const ABI_VERSION: u32 = if cfg!(feature = "trial-layout") { LAYOUT | TRIAL } else { LAYOUT };
 
 /// The version without what is only tried.
-const LAYOUT: u32 = 1 << 16 | 9;
+const LAYOUT: u32 = 1 << 16 | 10;
 
 /// What the entries of a version mean.
 ///
@@ -107,6 +107,8 @@ pub mod names {
     pub const SETTINGS: &str = "SETTINGS";
     /// `Array<PortRoles>`, one entry. Written by the agent.
     pub const PORTS: &str = "PORTS";
+    /// `Array<PortServices>`: entry 0 for IPv4, 1 for IPv6. Written by the agent.
+    pub const PORT_SERVICES: &str = "PORT_SERVICES";
     /// `Hash<Endpoint4, Endpoint>`. Written by the agent.
     pub const ENDPOINTS4: &str = "ENDPOINTS4";
     /// `Hash<Endpoint6, Endpoint>`. Written by the agent.

@@ -1,27 +1,33 @@
 //! One packet, from the wire to its outcome.
 //!
 //! ```text
-//! run ── Link::parse ── Family::parse ── Segment::parse ── whose is it?
-//!         │                                │ to a service          │ from a backend        │ neither
-//!         ▼ cut short, not IP …            ▼                       ▼                       ▼
-//!        Pass, untouched                  request                 reply                   Pass, untouched
+//! fast ── data of an established flow, or not ours? ── its end
+//!   │ anything else
+//!   ▼
+//! full ── Link::parse ── Family::parse ── Segment::parse ── whose is it?
+//!           │                                │ to a service          │ from a backend        │ neither
+//!           ▼ cut short, not IP …            ▼                       ▼                       ▼
+//!          Pass, untouched                  request                 reply                   Pass, untouched
 //! ```
 //!
 //! Where `Family::parse` meets ICMP, `too_big` looks for errors about packets of ours.
 
 mod closing;
 mod egress;
+mod fast;
 mod reply;
 mod request;
 mod shield;
 mod too_big;
+mod whose;
 
 use crate::{
-    abi::{BackendId, Endpoint, PortRoles, ServiceId},
+    abi::{BackendId, ServiceId},
     outcome::{Class, Outcome},
     packet::{Family, Frame, Ip, Link, Segment, Unwanted, V4, V6, Wanted, link, reset},
     tables::{Direction, FamilyTables, Tables},
 };
+pub use fast::fast;
 use request::Decision;
 use too_big::Parked;
 
@@ -48,13 +54,13 @@ pub enum Action {
     Redirect(u32),
 }
 
-/// Handles one received frame: rewrites it in place, updates the tables, counts it once.
+/// Handles one received frame, whatever it is: rewrites it in place, updates the tables, counts it once.
+///
+/// It ends every packet as [`fast`] does, which is to be asked first.
 #[inline(always)]
-pub fn run<P: Frame, T: FamilyTables<V4> + FamilyTables<V6>>(frame: &mut P, tables: &T) -> Verdict {
+pub fn full<P: Frame, T: FamilyTables<V4> + FamilyTables<V6>>(frame: &mut P, tables: &T) -> Verdict {
     let bytes = frame.len();
-    let end = handle(frame, tables);
-    end.count(tables, bytes);
-    Verdict { outcome: end.outcome, action: end.action(frame.ingress()) }
+    handle(frame, tables).verdict(frame, tables, bytes)
 }
 
 /// A parsed TCP packet of ours.
@@ -264,23 +270,15 @@ fn classify<F: Family, P: Frame, T: FamilyTables<F>>(
         return other(Outcome::PassMalformed);
     };
     let Some(roles) = tables.roles() else { return other(Outcome::PassNotOurs) };
-    let ours = |kind, endpoint: &Endpoint| {
-        let Endpoint { service, backend, .. } = *endpoint;
-        let packet = Packet { link, ip, segment, service, backend, ingress: frame.ingress() };
-        tables.park(&packet);
+    let ours = |kind, service, backend| {
+        tables.park(&Packet { link, ip, segment, service, backend, ingress: frame.ingress() });
         Found { outcome: Outcome::PassNotOurs, kind }
     };
-    if roles.has(segment.destination, PortRoles::SERVICE)
-        && let Some(endpoint) = tables.endpoint(ip.destination, segment.destination)
-        && endpoint.is_service()
-    {
-        return ours(request, endpoint);
+    if let Some(service) = whose::service(tables, roles, (ip.destination, segment.destination)) {
+        return ours(request, service, BackendId::NONE);
     }
-    if roles.has(segment.source, PortRoles::BACKEND)
-        && let Some(endpoint) = tables.endpoint(ip.source, segment.source)
-        && !endpoint.is_service()
-    {
-        return ours(reply, endpoint);
+    if let Some(endpoint) = whose::backend(tables, roles, (ip.source, segment.source)) {
+        return ours(reply, endpoint.service, endpoint.backend);
     }
     other(Outcome::PassNotOurs)
 }
@@ -299,6 +297,9 @@ struct End {
     egress: u32,
 }
 
+/// A packet that is left as it is to the steps behind.
+const OTHER: End = End::of(Outcome::PassDirect);
+
 impl End {
     /// A packet of no service.
     #[inline(always)]
@@ -310,6 +311,13 @@ impl End {
     #[inline(always)]
     const fn at(service: ServiceId, outcome: Outcome) -> Self {
         Self { outcome, direction: Direction::Request, service, backend: BackendId::NONE, egress: 0 }
+    }
+
+    /// What is done with the packet, which had so many bytes; it is counted.
+    #[inline(always)]
+    fn verdict<P: Frame, T: Tables>(&self, frame: &P, tables: &T, bytes: usize) -> Verdict {
+        self.count(tables, bytes);
+        Verdict { outcome: self.outcome, action: self.action(frame.ingress()) }
     }
 
     #[inline(always)]

@@ -141,14 +141,17 @@ pub trait FamilyTables<F: Family>: Tables {
     /// Does something with the packet parked last, of which the verifier knows nothing by then; see [`Tables::blur`].
     fn with_parked<R>(&self, f: impl FnOnce(&Packet<F>) -> R) -> Option<R>;
 
+    /// The only service that listens on a port; `None` when there are several, or none.
+    fn port_service(&self, port: [u8; 2]) -> Option<ServiceId>;
+
     /// What an address and port are to us.
     fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint>;
 
-    /// An established flow.
+    /// An established flow. Fast where there is none.
     fn flow(&self, key: &F::Key) -> Option<&FlowCell>;
 
-    /// The established flow that a SYN asks to follow. As [`FamilyTables::flow`], but fast where there is none.
-    fn predecessor(&self, key: &F::Key) -> Option<&FlowCell> {
+    /// An established flow. Fast where there is one; a part of what calls it, and large.
+    fn likely_flow(&self, key: &F::Key) -> Option<&FlowCell> {
         self.flow(key)
     }
 

@@ -6,7 +6,7 @@
 use core::cell::Cell;
 
 use balancer_common::abi::{
-    Entered, EntryCell, Flow,
+    Entered, EntryCell, Flow, Settings,
     flow_table::{self, Claimed, FlowMaps, FlowOwner, FlowTags, Probes, Swap, capacity},
 };
 
@@ -56,12 +56,9 @@ impl<const N: u32> Table<N> {
     }
 
     #[inline(always)]
-    fn find(self, hash: u64, owner: &FlowOwner) -> Option<u32> {
-        let preferred = Probes::of(hash, Self::sets()?).preferred();
-        if self.entry(preferred)?.holds(owner) {
-            return Some(preferred);
-        }
-        Some(Self::search_by(hash, owner))
+    fn likely(self, sets: u32, hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
+        let preferred = self.entry(Probes::of(hash, sets).preferred())?;
+        if preferred.holds(owner) { Some(preferred) } else { self.entry(Self::search_by(hash, owner)) }
     }
 
     #[inline(always)]
@@ -185,15 +182,8 @@ impl Desk {
 
 /// The functions of a family.
 macro_rules! table {
-    ($table:literal, $find:ident, $search:ident, $rival:ident, $enter:ident) => {
-        /// The entry of a flow by its hash and the words of its owner; [`NONE`] when it is not there. Fast where it is there.
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $find(hash: u64, a: u64, b: u64, rest: u64) -> u32 {
-            Table::<$table>.find(hash, &FlowOwner { client: [a, b], rest }).unwrap_or(NONE)
-        }
-
-        /// As the other. Fast where there is none.
+    ($table:literal, $search:ident, $rival:ident, $enter:ident) => {
+        /// The entry of a flow by its hash and the words of its owner; [`NONE`] when it is not there.
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $search(hash: u64, a: u64, b: u64, rest: u64) -> u32 {
@@ -216,14 +206,14 @@ macro_rules! table {
     };
 }
 
-table!(0, flow4_find, flow4_search, flow4_rival, flow4_enter);
-table!(1, flow6_find, flow6_search, flow6_rival, flow6_enter);
+table!(0, flow4_search, flow4_rival, flow4_enter);
+table!(1, flow6_search, flow6_rival, flow6_enter);
 
 /// The functions as the packet path calls them, for a family's `table`.
 pub(crate) mod call {
     use super::*;
 
-    /// The entry of a flow that is unlikely to be there.
+    /// The entry of a flow, by the tags: fast where there is none.
     #[inline(always)]
     pub(crate) fn search(table: u32, hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
         if table == 0 {
@@ -233,14 +223,18 @@ pub(crate) mod call {
         }
     }
 
-    /// The entry of a flow that is likely to be there.
+    /// The entry of a flow, by the tags unless it is the one that the flow prefers: fast where there is one.
     #[inline(always)]
-    pub(crate) fn find(table: u32, hash: u64, owner: &FlowOwner) -> Option<&'static EntryCell> {
-        let ([a, b], rest) = (owner.client, owner.rest);
+    pub(crate) fn likely(
+        table: u32,
+        settings: &Settings,
+        hash: u64,
+        owner: &FlowOwner,
+    ) -> Option<&'static EntryCell> {
         if table == 0 {
-            Table::<0>.entry(flow4_find(hash, a, b, rest))
+            Table::<0>.likely(settings.flows4_sets, hash, owner)
         } else {
-            Table::<1>.entry(flow6_find(hash, a, b, rest))
+            Table::<1>.likely(settings.flows6_sets, hash, owner)
         }
     }
 

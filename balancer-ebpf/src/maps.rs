@@ -10,8 +10,8 @@ use balancer_common::{
     abi::{
         Backend, BackendCounts, BackendPace, CLOSING, CpuState, DEFAULT_FLOWS4, DEFAULT_FLOWS6,
         DEFAULT_SERVICES, Endpoint, Endpoint4, Endpoint6, FlowEntry, FlowKey4, FlowKey6, HALF_OPEN,
-        HalfOpenEntry, HalfOpenTags, MAX_BACKENDS, PortRoles, Removed, Ring, ScoreTable, Service,
-        ServiceCounts, ServicePace, Settings, Shielded, TableUse, Traffic,
+        HalfOpenEntry, HalfOpenTags, MAX_BACKENDS, PortRoles, PortServices, Removed, Ring, ScoreTable,
+        Service, ServiceCounts, ServicePace, Settings, Shielded, TableUse, Traffic,
         flow_table::{entries, sets},
         half_open_set::SETS,
     },
@@ -28,6 +28,8 @@ const ROWS: u32 = 1 + DEFAULT_SERVICES;
 pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static PORTS: Array<PortRoles> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static PORT_SERVICES: Array<PortServices> = Array::with_max_entries(2, 0);
 #[map]
 pub(crate) static ENDPOINTS4: HashMap<Endpoint4, Endpoint> = HashMap::with_max_entries(ENDPOINTS_LEN, 0);
 #[map]

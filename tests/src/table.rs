@@ -16,7 +16,7 @@ mod talk;
 mod world;
 
 pub use cases::all;
-pub use host::Host;
+pub use host::{Host, Way};
 pub(crate) use host::{client4, client6};
 pub use image::Image;
 pub use play::{Dataplane, Flood, Observed, State, run};

@@ -127,15 +127,15 @@ fn kept_inputs_end_as_on_the_host() {
 }
 
 /// Instructions that the verifier may look at before it is satisfied; the kernel gives up at a million. The program
-/// takes about 290,000 (Linux 6.1: 350,000): a jump means that a loop or a branch is walked for every path that leads to it.
+/// takes about 290,000 (Linux 6.1: 360,000): a jump means that a loop or a branch is walked for every path that leads to it.
 const VERIFIED: u32 = 380_000;
 
-/// Bytes of the program after the kernel's passes. It takes some 242,000, a third of them for shielded flows in either
+/// Bytes of the program after the kernel's passes. It takes some 260,000, a third of them for shielded flows in either
 /// address family; what grows it is inlined code.
-const TRANSLATED: u32 = 245_000;
+const TRANSLATED: u32 = 265_000;
 
 /// Bytes of stack of the deepest chain of calls, frames rounded up as older kernels do. Those refuse a program that takes
-/// more than these; it takes 480.
+/// more than these, and it takes them all.
 const STACK: u32 = 512;
 
 /// Told that there are no helpers for SYN cookies, the kernel does not look at what calls them: it removes that code.
@@ -167,7 +167,9 @@ fn the_verifier_has_room_left() {
         let translated = info.size_translated().expect("root sees the size");
         let object = fs::read(env::var(OBJECT_VARIABLE).expect("the object is named")).expect("it is there");
         let Chain { bytes, functions } = stack::deepest(&object).expect("it is a BPF object");
-        println!("{verified} instructions verified, {translated} bytes translated, {bytes} bytes of stack");
+        println!(
+            "{verified} instructions verified, {translated} bytes translated, {bytes} bytes of stack {functions:?}"
+        );
         assert!(bytes <= STACK, "{bytes} bytes of stack, over the budget of {STACK}: {functions:#?}");
         assert!(verified <= VERIFIED, "{verified} instructions verified, over the budget of {VERIFIED}");
         assert!(translated <= TRANSLATED, "{translated} bytes translated, over the budget of {TRANSLATED}");

@@ -96,7 +96,7 @@ pub const fn octets(addr: SocketAddr) -> [u8; 16] {
     }
 }
 
-/// Roles by TCP port, so that traffic that is not ours costs two byte loads and no look-up.
+/// Roles by TCP port, so that traffic that is not ours needs no look-up of its endpoints.
 ///
 /// The index is the port as it is on the wire, read low byte first: the verifier of kernels before 6.13 loses the
 /// bounds of a number whose bytes are swapped.
@@ -126,10 +126,107 @@ impl PortRoles {
 
     /// Keeps only the roles that `other` has too.
     pub fn keep(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(role, other)| *role &= other);
+        self.0.iter_mut().zip(&other.0).for_each(|(role, other)| *role &= other);
+    }
+}
+
+/// The service that listens on each TCP port of an address family, where there is one only. Whether a packet is for it
+/// is then seen in its [`super::Service`], which costs less than a look-up of the endpoint. All zero names nobody.
+///
+/// Indexed as [`PortRoles`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortServices([u16; 65_536]);
+
+impl PortServices {
+    /// Nobody listens.
+    pub const EMPTY: Self = Self([Self::NOBODY; 65_536]);
+    /// No service, or none that is told.
+    const NOBODY: u16 = 0;
+    /// Several services, with different addresses. No service has the id that would be this number.
+    const SEVERAL: u16 = u16::MAX;
+
+    /// The only service that listens on a port, network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(&self, port: [u8; 2]) -> Option<ServiceId> {
+        match self.0[u16::from_le_bytes(port) as usize] {
+            Self::NOBODY | Self::SEVERAL => None,
+            number => Some(ServiceId(number - 1)),
+        }
+    }
+
+    /// Notes that a service listens on a port, host order.
+    pub const fn add(&mut self, port: u16, service: ServiceId) {
+        let entry = &mut self.0[u16::from_le_bytes(port.to_be_bytes()) as usize];
+        *entry = if *entry == Self::NOBODY { service.0.saturating_add(1) } else { Self::SEVERAL };
+    }
+
+    /// Index of the map's entry for the family of an address.
+    #[must_use]
+    pub const fn index(addr: &SocketAddr) -> u32 {
+        addr.is_ipv6() as u32
+    }
+
+    /// Keeps only what `other` says too, of services that stay where they are: what is true all through a change.
+    pub fn keep(&mut self, other: &Self, stays: impl Fn(ServiceId) -> bool) {
+        for (number, other) in self.0.iter_mut().zip(&other.0) {
+            let is_gone = |number: u16| {
+                !matches!(number, Self::NOBODY | Self::SEVERAL) && !stays(ServiceId(number - 1))
+            };
+            if number != other || is_gone(*number) {
+                *number = Self::NOBODY;
+            }
+        }
     }
 }
 
 const _: () = assert!(size_of::<Endpoint4>() == 8);
 const _: () = assert!(size_of::<Endpoint6>() == 24);
 const _: () = assert!(size_of::<Endpoint>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORT: [u8; 2] = 1883_u16.to_be_bytes();
+
+    fn services(services: &[u16]) -> PortServices {
+        let mut all = PortServices::EMPTY;
+        services.iter().for_each(|id| all.add(1883, ServiceId(*id)));
+        all
+    }
+
+    #[test]
+    fn a_port_names_the_service_that_listens_there_alone() {
+        assert_eq!(services(&[]).of(PORT), None);
+        assert_eq!(services(&[0]).of(PORT), Some(ServiceId(0)));
+        assert_eq!(services(&[7]).of(PORT), Some(ServiceId(7)));
+        assert_eq!(services(&[7]).of(8883_u16.to_be_bytes()), None);
+    }
+
+    #[test]
+    fn a_port_of_several_services_names_none() {
+        assert_eq!(services(&[7, 8]).of(PORT), None);
+        assert_eq!(services(&[7, 8, 9]).of(PORT), None);
+        // Its number would be that of several.
+        assert_eq!(services(&[u16::MAX - 1]).of(PORT), None);
+        assert_eq!(services(&[u16::MAX]).of(PORT), None);
+    }
+
+    #[test]
+    fn what_changes_names_nobody_meanwhile() {
+        let during = |before: &[u16], after: &[u16]| {
+            let mut kept = services(after);
+            kept.keep(&services(before), |service| service != ServiceId(6));
+            kept.of(PORT)
+        };
+        assert_eq!(during(&[7], &[7]), Some(ServiceId(7)));
+        assert_eq!(during(&[6], &[6]), None, "it gets another address");
+        for (before, after) in
+            [(&[7][..], &[8][..]), (&[], &[7]), (&[7], &[]), (&[7], &[7, 8]), (&[7, 8], &[7])]
+        {
+            assert_eq!(during(before, after), None, "{before:?} {after:?}");
+        }
+    }
+}

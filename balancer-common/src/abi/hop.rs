@@ -1,5 +1,8 @@
 //! The next hop of a packet: interface, MAC addresses and VLAN tags.
-#![expect(unsafe_code, reason = "a hop that others may write is read in place, and written by words")]
+#![expect(
+    unsafe_code,
+    reason = "a hop that others may write is read in place, and read and written by words"
+)]
 
 use core::{cell::Cell, mem, ptr};
 
@@ -51,6 +54,13 @@ impl VlanTags {
         Some(self)
     }
 
+    /// The tags as the last two of [`Hop::words`], of which `reserved` is a part.
+    #[inline(always)]
+    pub(crate) const fn words(self) -> [u32; 2] {
+        let [[a, b], [c, d]] = [self.tci[0].to_ne_bytes(), self.tci[1].to_ne_bytes()];
+        [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([self.count, self.service, 0, 0])]
+    }
+
     /// Number of tags.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -100,6 +110,15 @@ impl Hop {
     /// A hop that is not known: the packet's way is asked of the kernel.
     pub const UNKNOWN: Self =
         Self { ifindex: 0, neighbour: [0; 6], own: [0; 6], vlan: VlanTags::NONE, reserved: 0 };
+
+    /// The hop in words: interface, neighbour and own address, tags. What is done with it for every packet is done by
+    /// words, see [`crate::packet::Frame::words`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u32; 6] {
+        // SAFETY: a hop has the size of the words, a larger alignment, and no padding.
+        unsafe { *ptr::from_ref(self).cast::<[u32; 6]>() }
+    }
 
     /// Whether the hop can be used.
     #[must_use]

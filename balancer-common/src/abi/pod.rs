@@ -5,8 +5,8 @@ use aya::Pod;
 
 use super::{
     Backend, BackendCounts, BackendId, BackendPace, CpuState, Endpoint, Endpoint4, Endpoint6, Flow,
-    FlowEntry, FlowKey4, FlowKey6, HalfOpen, HalfOpenEntry, HalfOpenTags, PortRoles, Removed, Ring,
-    ScoreTable, Service, ServiceCounts, ServicePace, Settings, Shielded, TableUse, Traffic,
+    FlowEntry, FlowKey4, FlowKey6, HalfOpen, HalfOpenEntry, HalfOpenTags, PortRoles, PortServices, Removed,
+    Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings, Shielded, TableUse, Traffic,
 };
 
 macro_rules! pod {
@@ -35,6 +35,7 @@ pod!(
     HalfOpenEntry<FlowKey6>,
     HalfOpenTags,
     PortRoles,
+    PortServices,
     Removed,
     Ring,
     ScoreTable,

@@ -41,8 +41,8 @@ impl ServiceFlags {
     pub const ADOPT: u8 = 1 << 0;
 }
 
-/// What steers the new flows of a service.
-#[repr(C)]
+/// What steers the new flows of a service. Aligned, so that its address is compared by words.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Service {
     /// IPv4 in the first four bytes, or IPv6: the VIP, which replies are sent from.
@@ -59,7 +59,7 @@ pub struct Service {
     pub n_standby: u8,
     /// Standby backends, in the order of the configuration.
     pub standby: [BackendId; MAX_STANDBY],
-    /// Keeps the size a multiple of four.
+    /// Keeps the size a multiple of eight.
     pub reserved: [u8; 2],
 }
 

@@ -112,6 +112,9 @@ pub trait Family: Copy + 'static {
     /// The family's part of an address field.
     fn narrow(octets: &[u8; 16]) -> Self::Addr;
 
+    /// Whether an address field has this address. By words, where arrays would be compared byte by byte.
+    fn is_in(octets: [u8; 16], addr: Self::Addr) -> bool;
+
     /// Exchanges one address, takes `hops` hops off, one at most, and mends the header's checksum.
     fn rewrite<P: Frame>(
         frame: &mut P,

@@ -36,9 +36,7 @@ impl Link {
     /// The reason to pass the frame on untouched.
     #[inline(always)]
     pub fn parse<P: Frame>(frame: &P) -> Result<Self, Outcome> {
-        let Some(ethertype) = frame.half(ETHERTYPE) else { return Err(Outcome::PassTruncated) };
-        let Some(addresses) = frame.words(0) else { return Err(Outcome::PassTruncated) };
-        let mut link = Self { ethertype: u16::from_be(ethertype), vlan: VlanTags::NONE, addresses };
+        let Some(mut link) = Self::untagged(frame) else { return Err(Outcome::PassTruncated) };
         for _ in 0..VlanTags::MAX {
             if !link.is_tagged() {
                 return Ok(link);
@@ -52,6 +50,17 @@ impl Link {
             link.ethertype = u16::from_be_bytes([*t0, *t1]);
         }
         if link.is_tagged() { Err(Outcome::PassVlanDepth) } else { Ok(link) }
+    }
+
+    /// Offset of the network header behind a link header without tags.
+    pub const L3_UNTAGGED: usize = EthHdr::LEN;
+
+    /// Reads a link header as if it had no tags. `None` when it is cut short.
+    #[inline(always)]
+    #[must_use]
+    pub fn untagged<P: Frame>(frame: &P) -> Option<Self> {
+        let ethertype = frame.half(ETHERTYPE).map(u16::from_be)?;
+        Some(Self { ethertype, vlan: VlanTags::NONE, addresses: frame.words(0)? })
     }
 
     /// Offset of the network header.
@@ -83,21 +92,21 @@ impl Link {
     #[inline(always)]
     #[must_use]
     pub fn is_answered_by(&self, hop: &Hop, ingress: u32) -> bool {
-        let [n0, n1, n2, n3, n4, n5] = hop.neighbour;
-        let [_, _, s0, s1] = self.addresses[1].to_ne_bytes();
-        hop.ifindex == ingress
-            && u16::from_ne_bytes([n0, n1]) == u16::from_ne_bytes([s0, s1])
-            && u32::from_ne_bytes([n2, n3, n4, n5]) == self.addresses[2]
-            && hop.vlan == self.vlan
+        let [_, [_, _, s0, s1], [s2, s3, s4, s5]] = self.addresses.map(u32::to_ne_bytes);
+        let [ifindex, first, second, _, tci, tags] = hop.words();
+        let [n4, n5, ..] = second.to_ne_bytes();
+        ifindex == ingress
+            && first == u32::from_ne_bytes([s0, s1, s2, s3])
+            && u16::from_ne_bytes([n4, n5]) == u16::from_ne_bytes([s4, s5])
+            && [tci, tags] == self.vlan.words()
     }
 
     /// Gives the frame the addresses and tags of `hop`. `None` when it cannot grow.
     #[inline(always)]
     pub fn send<P: Frame>(&self, frame: &mut P, hop: &Hop) -> Option<()> {
         if self.vlan.is_empty() && hop.vlan.is_empty() {
-            let ([n0, n1, n2, n3, n4, n5], [o0, o1, o2, o3, o4, o5]) = (hop.neighbour, hop.own);
-            let addresses = [[n0, n1, n2, n3], [n4, n5, o0, o1], [o2, o3, o4, o5]];
-            return frame.put_words(0, addresses.map(u32::from_ne_bytes));
+            let [_, first, second, third, ..] = hop.words();
+            return frame.put_words(0, [first, second, third]);
         }
         self.send_tagged(frame, hop)
     }

@@ -114,6 +114,12 @@ impl Segment {
         self.flags & flags != 0
     }
 
+    /// Whether it opens or ends a connection, on one side at least.
+    #[must_use]
+    pub const fn is_control(&self) -> bool {
+        self.any(Self::SYN | Self::FIN | Self::RST)
+    }
+
     /// A SYN that asks for a connection.
     #[must_use]
     pub const fn is_syn(&self) -> bool {

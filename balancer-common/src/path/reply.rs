@@ -1,7 +1,7 @@
 //! Packets from backends.
 
 use super::{
-    End, Packet, closing,
+    End, OTHER, Packet, closing,
     egress::{cut_to_client, to_client},
 };
 use crate::{
@@ -22,7 +22,7 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     is_judged: bool,
 ) -> End {
     let Some(reply) = Reply::from_its_side(tables, packet) else { return End::of(Outcome::PassDirect) };
-    match tables.flow(&reply.key) {
+    match tables.likely_flow(&reply.key) {
         Some(flow) if flow.state().backend() == packet.backend => {
             if !is_judged && closing::concerns(flow.state(), reply.backend) {
                 return End::of(Outcome::ResetCut);
@@ -32,6 +32,27 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
         }
         _ => End::of(Outcome::PassDirect),
     }
+}
+
+/// Sends on a packet of an established flow that does nothing but carry data; [`Outcome::PassDirect`], and nothing done,
+/// for any other.
+#[inline(always)]
+pub(super) fn data<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+) -> End {
+    if packet.ip.hops <= 1 || packet.segment.is_control() {
+        return OTHER;
+    }
+    let Some(reply) = Reply::from_its_side(tables, packet) else { return OTHER };
+    let Some(flow) = tables.likely_flow(&reply.key) else { return OTHER };
+    let state = flow.state();
+    if state.is_none() || state.backend() != packet.backend || closing::concerns(state, reply.backend) {
+        return OTHER;
+    }
+    reply.known(flow);
+    to_client(frame, tables, packet, (reply.backend, flow.hop()), Outcome::ForwardReply)
 }
 
 /// What becomes of a packet that may be closed with its flow; [`Outcome::PassDirect`] when it goes on as any other.
@@ -176,7 +197,7 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
     #[inline(always)]
     fn known(&self, flow: &FlowCell) {
         let segment = &self.packet.segment;
-        if segment.any(Segment::SYN | Segment::FIN | Segment::RST) {
+        if segment.is_control() {
             self.note_control(flow);
         }
         if segment.any(Segment::ACK) && !segment.any(Segment::SYN) {

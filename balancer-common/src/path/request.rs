@@ -10,7 +10,7 @@ pub(super) use promotion::enter;
 pub(super) use shielded::bound;
 
 use super::{
-    End, Packet, closing,
+    End, OTHER, Packet, closing,
     egress::{cut_to_backend, to_backend, to_backend_by},
 };
 use crate::{
@@ -32,18 +32,17 @@ const RESETS: u32 = 20_000;
 ///
 /// It does not say whether the flow was there, although [`decide`] then looks it up again: a second answer would make
 /// the verifier follow everything behind it twice.
-#[inline(never)]
-pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
+#[inline(always)]
+pub(super) fn data<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
     tables: &T,
     packet: &Packet<F>,
 ) -> End {
-    const OTHER: End = End::of(Outcome::PassDirect);
-    if packet.ip.hops <= 1 || packet.segment.any(Segment::SYN | Segment::FIN | Segment::RST) {
+    if packet.ip.hops <= 1 || packet.segment.is_control() {
         return OTHER;
     }
     let key = F::key(packet.ip.source, packet.segment.source, packet.service);
-    let Some(flow) = tables.flow(&key) else { return OTHER };
+    let Some(flow) = tables.likely_flow(&key) else { return OTHER };
     let state = flow.state();
     if state.is_none() || state.has(FlowState::SYN_PENDING) {
         return OTHER;
@@ -61,6 +60,16 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     }
     flow.touch(tables.now());
     to_backend_by(frame, packet, (id, backend), &backend.hop, Outcome::ForwardRequest)
+}
+
+/// [`data`] as a step of its own.
+#[inline(never)]
+pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
+    frame: &mut P,
+    tables: &T,
+    packet: &Packet<F>,
+) -> End {
+    data(frame, tables, packet)
 }
 
 /// Decides what is to be done with a packet to a service, and updates the tables. What opens a connection needs a backend

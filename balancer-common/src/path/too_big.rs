@@ -7,9 +7,10 @@
 use super::{
     End, Packet,
     egress::{ask, end, send},
+    whose,
 };
 use crate::{
-    abi::{Backend, BackendId, Endpoint, FlowState, PortRoles, Service, ServiceId},
+    abi::{Backend, BackendId, FlowState, Service, ServiceId},
     outcome::Outcome,
     packet::{
         Family, Frame, Link, Segment, V4, V6,
@@ -65,8 +66,7 @@ pub(super) fn forward<F: Family, P: Frame, T: FamilyTables<F>>(
     if packet.ip.destination != quote.source.0 {
         return OTHER;
     }
-    let Some((side, endpoint)) = exchanged(tables, &quote) else { return OTHER };
-    let service = endpoint.service;
+    let Some((side, service, sender)) = exchanged(tables, &quote) else { return OTHER };
     let client = match side {
         Side::Source => quote.destination,
         Side::Destination => quote.source,
@@ -97,7 +97,7 @@ pub(super) fn forward<F: Family, P: Frame, T: FamilyTables<F>>(
             };
             (exchange, hop, Outcome::ForwardTooBig)
         }
-        Side::Destination if id == endpoint.backend => {
+        Side::Destination if id == sender => {
             let Some(service) = tables.service(service) else { return OTHER };
             (for_client(packet, backend, service), *flow.hop(), Outcome::ForwardTooBigReply)
         }
@@ -112,26 +112,18 @@ pub(super) fn forward<F: Family, P: Frame, T: FamilyTables<F>>(
     end(egress, service, id, direction, outcome)
 }
 
-/// Which end of the quoted packet is ours: the VIP of a reply, or the backend of a client's packet.
+/// Which end of the quoted packet is ours, with the service: the VIP of a reply, or the backend of a client's packet.
 #[inline(always)]
-fn exchanged<'a, F: Family, T: FamilyTables<F>>(
-    tables: &'a T,
+fn exchanged<F: Family, T: FamilyTables<F>>(
+    tables: &T,
     quote: &Quote<F>,
-) -> Option<(Side, &'a Endpoint)> {
+) -> Option<(Side, ServiceId, BackendId)> {
     let roles = tables.roles()?;
-    if roles.has(quote.source.1, PortRoles::SERVICE)
-        && let Some(endpoint) = tables.endpoint(quote.source.0, quote.source.1)
-        && endpoint.is_service()
-    {
-        return Some((Side::Source, endpoint));
+    if let Some(service) = whose::service(tables, roles, quote.source) {
+        return Some((Side::Source, service, BackendId::NONE));
     }
-    if roles.has(quote.destination.1, PortRoles::BACKEND)
-        && let Some(endpoint) = tables.endpoint(quote.destination.0, quote.destination.1)
-        && !endpoint.is_service()
-    {
-        return Some((Side::Destination, endpoint));
-    }
-    None
+    let endpoint = whose::backend(tables, roles, quote.destination)?;
+    Some((Side::Destination, endpoint.service, endpoint.backend))
 }
 
 /// What makes an error about a reply one that its backend understands.

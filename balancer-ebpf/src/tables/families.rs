@@ -10,7 +10,8 @@ use aya_ebpf::{
 use balancer_common::{
     abi::{
         COOKIE_LIFE, Endpoint, Endpoint4, Endpoint6, Entered, Flow, FlowCell, FlowKey4, FlowKey6, FlowState,
-        HalfOpen, HalfOpenCell, HalfOpenEntry, Hop, Settings, Shielded, VlanTags, flow_table::OwnerKey,
+        HalfOpen, HalfOpenCell, HalfOpenEntry, Hop, ServiceId, Settings, Shielded, VlanTags,
+        flow_table::OwnerKey,
     },
     packet::{Family, V4, V6},
     path::Packet,
@@ -23,8 +24,8 @@ use crate::{
     flow_table::{call as flow_table, in_use},
     half_open::call as half_open,
     maps::{
-        CLOSING4, CLOSING6, DEVICES, ENDPOINTS4, ENDPOINTS6, HALF_OPEN4, HALF_OPEN6, SCRATCH, SETTINGS,
-        SHIELDED4, SHIELDED6, Scratch, TABLE_USE,
+        CLOSING4, CLOSING6, DEVICES, ENDPOINTS4, ENDPOINTS6, HALF_OPEN4, HALF_OPEN6, PORT_SERVICES, SCRATCH,
+        SETTINGS, SHIELDED4, SHIELDED6, Scratch, TABLE_USE,
     },
 };
 
@@ -35,7 +36,7 @@ trait FamilyMaps: Family<Key: OwnerKey> {
     const HALF_OPEN: &'static Array<HalfOpenEntry<Self::Key>>;
     const CLOSING: &'static HashMap<Self::Key, u64>;
     const SHIELDED: &'static HashMap<Self::Key, Shielded>;
-    /// Index in `TABLE_USE`, and of the family's part of `HALF_OPEN_TAGS`.
+    /// Index in `TABLE_USE` and `PORT_SERVICES`, and of the family's part of `HALF_OPEN_TAGS`.
     const TABLE: u32;
 
     fn endpoint_key(addr: Self::Addr, port: [u8; 2]) -> Self::EndpointKey;
@@ -139,6 +140,11 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     }
 
     #[inline(always)]
+    fn port_service(&self, port: [u8; 2]) -> Option<ServiceId> {
+        PORT_SERVICES.get(F::TABLE)?.of(port)
+    }
+
+    #[inline(always)]
     fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint> {
         // SAFETY: the agent never reuses the slot of a removed endpoint while packets need it, and a torn entry
         // could at worst misdirect the one packet that races with its removal.
@@ -147,12 +153,13 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
 
     #[inline(always)]
     fn flow(&self, key: &F::Key) -> Option<&FlowCell> {
-        Some(&flow_table::find(F::TABLE, hash(key)?, &key.owner())?.flow)
+        Some(&flow_table::search(F::TABLE, hash(key)?, &key.owner())?.flow)
     }
 
     #[inline(always)]
-    fn predecessor(&self, key: &F::Key) -> Option<&FlowCell> {
-        Some(&flow_table::search(F::TABLE, hash(key)?, &key.owner())?.flow)
+    fn likely_flow(&self, key: &F::Key) -> Option<&FlowCell> {
+        let settings = SETTINGS.get(0)?;
+        Some(&flow_table::likely(F::TABLE, settings, key.hash_by(settings.flow_key), &key.owner())?.flow)
     }
 
     #[inline(always)]

@@ -12,6 +12,7 @@ mod flows;
 mod half_open;
 mod layout;
 mod paces;
+mod ports;
 mod source;
 mod steering;
 mod table;

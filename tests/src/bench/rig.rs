@@ -19,8 +19,8 @@ use aya::{
 use balancer_common::{
     abi::{
         Backend, BackendId, CpuState, Endpoint, Endpoint4, Endpoint6, Flow, FlowKey4, FlowKey6, FlowState,
-        Hop, MAX_BACKENDS, PortRoles, RING_SLOTS, Ring, Role, Score, ScoreFlags, ScoreTable, Service,
-        ServiceId, Settings, Traffic, clock_from_nanos, flow_table::sets, names, octets,
+        Hop, MAX_BACKENDS, PortRoles, PortServices, RING_SLOTS, Ring, Role, Score, ScoreFlags, ScoreTable,
+        Service, ServiceId, Settings, Traffic, clock_from_nanos, flow_table::sets, names, octets,
     },
     outcome::Outcome,
 };
@@ -121,6 +121,9 @@ impl Rig {
         let vip = self.family.vip();
         let mut roles = Box::new(PortRoles::EMPTY);
         roles.add(vip.port(), PortRoles::SERVICE);
+        let mut port_services = Box::new(PortServices::EMPTY);
+        port_services.add(vip.port(), SERVICE);
+        self.set(names::PORT_SERVICES, PortServices::index(&vip), *port_services)?;
         self.endpoint(vip, Endpoint::service(SERVICE))?;
         let mut scores = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
         for id in 0..self.backends {

@@ -9,8 +9,8 @@ use std::{
 
 use balancer_common::{
     abi::{
-        COOKIE_LIFE, Endpoint, Entered, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, Settings,
-        Shielded, TableUse,
+        COOKIE_LIFE, Endpoint, Entered, Flow, FlowCell, FlowState, HalfOpen, HalfOpenCell, ServiceId,
+        Settings, Shielded, TableUse,
     },
     packet::{Family, V4, V6},
     path::Packet,
@@ -55,12 +55,16 @@ where
 
 /// What differs between the families.
 trait Side: Family<Addr: Hash, Key: Eq + Hash> {
+    /// Index in `PORT_SERVICES`.
+    const INDEX: usize;
     fn of(memory: &Memory) -> &PerFamily<Self>;
     fn socket(addr: Self::Addr, port: [u8; 2]) -> SocketAddr;
     fn high(settings: &Settings) -> u32;
 }
 
 impl Side for V4 {
+    const INDEX: usize = 0;
+
     fn of(memory: &Memory) -> &PerFamily<Self> {
         &memory.v4
     }
@@ -75,6 +79,8 @@ impl Side for V4 {
 }
 
 impl Side for V6 {
+    const INDEX: usize = 1;
+
     fn of(memory: &Memory) -> &PerFamily<Self> {
         &memory.v6
     }
@@ -95,6 +101,10 @@ impl<F: Side> FamilyTables<F> for Memory {
 
     fn with_parked<R>(&self, f: impl FnOnce(&Packet<F>) -> R) -> Option<R> {
         F::of(self).parked.get().map(|packet| f(&packet))
+    }
+
+    fn port_service(&self, port: [u8; 2]) -> Option<ServiceId> {
+        self.image.port_services[F::INDEX].of(port)
     }
 
     fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint> {

@@ -1,12 +1,13 @@
 //! The packet path, compiled for the host.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use balancer_common::{
     abi::{
-        BackendCounts, BackendId, CpuState, Flow, FlowKey4, FlowKey6, FlowState, Rate, ServiceCounts,
-        ServiceId, Traffic,
+        BackendCounts, BackendId, CpuState, Flow, FlowKey4, FlowKey6, FlowState, PortServices, Rate,
+        ServiceCounts, ServiceId, Traffic,
     },
+    outcome::Outcome,
     packet::SliceFrame,
     path::{self, Action, Verdict},
     tables::Tables as _,
@@ -28,13 +29,39 @@ pub(super) const BACKENDS: u16 = 16;
 #[derive(Default)]
 pub struct Host {
     memory: Option<Memory>,
+    way: Way,
+    /// How many packets [`path::fast`] has ended, by their outcome.
+    pub fast: BTreeMap<Outcome, u64>,
+}
+
+/// Ways through the packet path, which end alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// As in the kernel: plain packets in one step.
+    #[default]
+    Usual,
+    /// All packets by steps.
+    Steps,
+    /// As usual, but services are found by their endpoints: nobody has told who listens on a port.
+    Endpoints,
 }
 
 impl Host {
     /// A host whose maps hold `image`.
     #[must_use]
     pub fn new(image: Image) -> Self {
-        Self { memory: Some(Memory::new(image)) }
+        Self { memory: Some(Memory::new(image)), ..Self::default() }
+    }
+
+    /// A host that takes this way.
+    #[must_use]
+    pub fn by(way: Way) -> Self {
+        Self { way, ..Self::default() }
+    }
+
+    /// Sends what comes by this way.
+    pub const fn take(&mut self, way: Way) {
+        self.way = way;
     }
 
     /// Its maps.
@@ -50,19 +77,30 @@ impl Host {
     /// # Panics
     /// Before [`Dataplane::configure`].
     pub fn handle(&mut self, frame: &[u8], ingress: u32, headroom: usize) -> (Verdict, Vec<u8>) {
+        let way = self.way;
         let memory = self.memory();
         memory.tidy();
         let mut buffer = vec![0xa5; headroom];
         buffer.extend(frame);
         buffer.extend([0x5a; TAILROOM]);
         let mut slice = SliceFrame::new(&mut buffer, headroom, frame.len(), ingress);
-        let verdict = path::run(&mut slice, memory);
-        (verdict, slice.bytes().to_vec())
+        let fast = if way == Way::Steps { None } else { path::fast(&mut slice, memory) };
+        let verdict = fast.unwrap_or_else(|| path::full(&mut slice, memory));
+        let bytes = slice.bytes().to_vec();
+        if fast.is_some() {
+            *self.fast.entry(verdict.outcome).or_default() += 1;
+        }
+        (verdict, bytes)
     }
 }
 
 impl Dataplane for Host {
-    fn configure(&mut self, image: Image) {
+    fn configure(&mut self, mut image: Image) {
+        if self.way == Way::Endpoints {
+            image.port_services.fill(Box::new(PortServices::EMPTY));
+        } else {
+            image.spare_endpoints();
+        }
         match &mut self.memory {
             Some(memory) => memory.configure(image),
             None => self.memory = Some(Memory::new(image)),

@@ -1,8 +1,8 @@
 //! What the agent writes into the maps.
 
 use balancer_common::abi::{
-    ABI_VERSION, Backend, BackendId, BackendPace, Endpoint, MAX_BACKENDS, MAX_STANDBY, PortRoles, RING_SLOTS,
-    Removed, Ring, Score, ScoreTable, Service, ServiceId, ServicePace, Settings,
+    ABI_VERSION, Backend, BackendId, BackendPace, Endpoint, MAX_BACKENDS, MAX_STANDBY, PortRoles,
+    PortServices, RING_SLOTS, Removed, Ring, Score, ScoreTable, Service, ServiceId, ServicePace, Settings,
 };
 
 use super::{SERVICES, World};
@@ -15,6 +15,8 @@ pub struct Image {
     pub settings: Settings,
     /// `PORTS`.
     pub roles: Box<PortRoles>,
+    /// `PORT_SERVICES`.
+    pub port_services: [Box<PortServices>; 2],
     /// `ENDPOINTS4` and `ENDPOINTS6`.
     pub endpoints: Endpoints,
     /// `SERVICES`.
@@ -44,6 +46,7 @@ impl Image {
         let mut image = Self {
             settings: Settings { abi_version: ABI_VERSION, services: SERVICES, ..world.settings },
             roles: Box::new(PortRoles::EMPTY),
+            port_services: [Box::new(PortServices::EMPTY), Box::new(PortServices::EMPTY)],
             endpoints: Endpoints::new(),
             services: vec![Service::default(); SERVICES as usize],
             backends: vec![Backend::default(); MAX_BACKENDS],
@@ -59,12 +62,23 @@ impl Image {
         image
     }
 
+    /// Takes away the endpoints of services that their ports name: who looked them up would find nobody.
+    pub fn spare_endpoints(&mut self) {
+        let Self { endpoints, port_services, .. } = self;
+        endpoints.retain(|addr, endpoint| {
+            let named = port_services[PortServices::index(addr) as usize].of(addr.port().to_be_bytes());
+            !(endpoint.is_service() && named == Some(endpoint.service))
+        });
+    }
+
     fn add_services(&mut self, world: &World) {
         let half = (world.generation & 1) as usize;
         for spec in &world.services {
             self.roles.add(spec.vip.port(), PortRoles::SERVICE);
             self.endpoints.insert(spec.vip, Endpoint::service(ServiceId(spec.id)));
             let Some(service) = self.services.get_mut(usize::from(spec.id)) else { continue };
+            self.port_services[PortServices::index(&spec.vip) as usize]
+                .add(spec.vip.port(), ServiceId(spec.id));
             *service = Service {
                 addr: balancer_common::abi::octets(spec.vip),
                 port: spec.vip.port().to_be_bytes(),

@@ -21,8 +21,8 @@ use aya::{
 use balancer_common::{
     abi::{
         Backend, BackendCounts, BackendPace, CLOCK_SHIFT, CpuState, Endpoint, Endpoint4, Endpoint6, FlowKey4,
-        FlowKey6, PortRoles, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace, Settings,
-        Shielded, TableUse, Traffic, clock_from_nanos, flow_table::sets, names,
+        FlowKey6, PortRoles, PortServices, Removed, Ring, ScoreTable, Service, ServiceCounts, ServicePace,
+        Settings, Shielded, TableUse, Traffic, clock_from_nanos, flow_table::sets, names,
     },
     outcome::Outcome,
     path::Action,
@@ -240,12 +240,16 @@ const ETHERNET: usize = 14;
 const GROWTH: usize = 8;
 
 impl Dataplane for Kernel {
-    fn configure(&mut self, image: Image) {
+    fn configure(&mut self, mut image: Image) {
+        image.spare_endpoints();
         self.set_endpoints(&image);
         let sets = sets(self.flows);
         let settings = Settings { flows4_sets: sets, flows6_sets: sets, ..image.settings };
         self.set::<Settings>(names::SETTINGS, 0, settings);
         self.set::<PortRoles>(names::PORTS, 0, *image.roles);
+        for (index, port_services) in (0..).zip(image.port_services) {
+            self.set::<PortServices>(names::PORT_SERVICES, index, *port_services);
+        }
         for (index, service) in (0..).zip(image.services) {
             self.set::<Service>(names::SERVICES, index, service);
             self.set::<ServicePace>(names::SERVICE_PACES, index, image.service_paces[index as usize]);

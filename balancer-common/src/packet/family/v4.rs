@@ -82,6 +82,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn is_in(octets: [u8; 16], addr: [u8; 4]) -> bool {
+        u32::from_ne_bytes(Self::narrow(&octets)) == u32::from_ne_bytes(addr)
+    }
+
+    #[inline(always)]
     fn rewrite<P: Frame>(
         frame: &mut P,
         l3: usize,

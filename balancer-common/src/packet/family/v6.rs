@@ -135,6 +135,11 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn is_in(octets: [u8; 16], addr: [u8; 16]) -> bool {
+        u128::from_ne_bytes(octets) == u128::from_ne_bytes(addr)
+    }
+
+    #[inline(always)]
     fn rewrite<P: Frame>(
         frame: &mut P,
         l3: usize,

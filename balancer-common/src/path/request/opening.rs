@@ -15,7 +15,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
     /// A request for a connection.
     #[inline(never)]
     pub(super) fn syn(&self) -> Decision {
-        let flow = self.tables.predecessor(&self.key);
+        let flow = self.tables.flow(&self.key);
         let half = self.tables.half_open(&self.key);
         if let Some(half) = half
             && half.adopted == 0
@@ -79,7 +79,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
         if decision.outcome == Outcome::ForwardSyn {
             self.remember(decision.backend, 1);
             if wanted.notes & Decision::SUCCEEDS != 0 {
-                self.expect_successor(self.tables.predecessor(&self.key));
+                self.expect_successor(self.tables.flow(&self.key));
             }
         } else if decision.outcome == Outcome::ForwardCookie {
             self.remember_cookie(decision.backend, wanted);

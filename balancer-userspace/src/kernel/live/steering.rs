@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
 use balancer_common::abi::{
-    Backend, BackendId, Draw, Endpoint, Hop, MAX_BACKENDS, PortRoles, RING_SLOTS, Ring, Score, ScoreFlags,
-    ScoreTable, ServiceFlags, ServiceId, names,
+    Backend, BackendId, Draw, Endpoint, Hop, MAX_BACKENDS, PortRoles, PortServices, RING_SLOTS, Ring, Score,
+    ScoreFlags, ScoreTable, ServiceFlags, ServiceId, names,
 };
 use balancer_control::ServiceSteering;
 
@@ -37,6 +37,13 @@ fn roles(site: &Site, port: u16) -> u8 {
     has(PortRoles::SERVICE) | has(PortRoles::BACKEND)
 }
 
+fn port_service(site: &Site, family: u32, port: u16) -> Option<ServiceId> {
+    let data = site.pin_dir.open(names::PORT_SERVICES).unwrap();
+    let map = aya::maps::Map::from_map_data(data).unwrap();
+    let services = aya::maps::Array::<_, PortServices>::try_from(map).unwrap();
+    services.get(&family, 0).unwrap().of(port.to_be_bytes())
+}
+
 fn endpoints4(site: &Site) -> Vec<Endpoint> {
     let data = site.pin_dir.open(names::ENDPOINTS4).unwrap();
     let map = aya::maps::Map::from_map_data(data).unwrap();
@@ -55,6 +62,8 @@ fn a_layout_is_written_and_taken_back() {
         assert_eq!(roles(&site, 1883), PortRoles::SERVICE | PortRoles::BACKEND);
         assert_eq!(roles(&site, 21883), PortRoles::BACKEND);
         assert_eq!(roles(&site, 80), 0);
+        assert_eq!((port_service(&site, 0, 1883), port_service(&site, 1, 1883)), (Some(ServiceId(0)), None));
+        assert_eq!((port_service(&site, 0, 8883), port_service(&site, 1, 8883)), (None, Some(ServiceId(1))));
         assert_eq!(endpoints4(&site).len(), 3);
         let service = maps.service(ServiceId(1)).unwrap();
         assert_eq!((service.draws, service.n_standby, service.standby[0]), (3, 1, BackendId(9)));
@@ -70,12 +79,35 @@ fn a_layout_is_written_and_taken_back() {
         maps.sync(&layout).unwrap();
         assert_eq!(roles(&site, 1883), PortRoles::SERVICE | PortRoles::BACKEND);
         assert_eq!((roles(&site, 21883), roles(&site, 8883)), (0, 0));
+        assert_eq!(port_service(&site, 1, 8883), None);
         assert_eq!(endpoints4(&site).len(), 2);
         assert_eq!(maps.backend(BackendId(5)).unwrap().present, 0);
 
         maps.sync(&Layout::default()).unwrap();
         assert_eq!(roles(&site, 1883), 0);
         assert!(endpoints4(&site).is_empty());
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_port_names_the_service_that_listens_there_alone() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut maps = site.open().maps.steering;
+        let mut layout = Layout::default();
+        let mut named = |services: &[(u16, &str)]| {
+            layout.services =
+                services.iter().map(|(id, vip)| (ServiceId(*id), (address(vip), steering(false)))).collect();
+            maps.sync(&layout).unwrap();
+            port_service(&site, 0, 1883)
+        };
+        assert_eq!(named(&[(0, "192.0.2.1:1883")]), Some(ServiceId(0)));
+        assert_eq!(named(&[(0, "192.0.2.1:1883"), (1, "192.0.2.2:1883")]), None);
+        assert_eq!(named(&[(1, "192.0.2.2:1883")]), Some(ServiceId(1)));
+        assert_eq!(named(&[(1, "192.0.2.3:1883")]), Some(ServiceId(1)));
+        assert_eq!(named(&[(1, "[2001:db8::1]:1883")]), None);
+        assert_eq!(port_service(&site, 1, 1883), Some(ServiceId(1)));
     });
 }
 

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use aya::Pod;
 use balancer_common::abi::{
-    BackendId, Endpoint, Endpoint4, Endpoint6, MAX_STANDBY, PortRoles, Service, ServiceFlags, ServiceId,
-    octets,
+    BackendId, Endpoint, Endpoint4, Endpoint6, MAX_STANDBY, Service, ServiceFlags, ServiceId, octets,
 };
 use balancer_control::ServiceSteering;
 
+use super::ports::PortTables;
 use super::source::NamedHash;
 use crate::kernel::Error;
 
@@ -59,29 +59,29 @@ pub(super) fn steering_of(service: &Service) -> ServiceSteering {
     }
 }
 
-/// The endpoint maps and the port table of a layout.
+/// The endpoint maps and the port tables of a layout.
 pub(super) struct Endpoints {
     pub(super) v4: Vec<(Endpoint4, Endpoint)>,
     pub(super) v6: Vec<(Endpoint6, Endpoint)>,
-    pub(super) ports: Box<PortRoles>,
+    pub(super) ports: PortTables,
 }
 
 impl Endpoints {
     pub(super) fn of(layout: &Layout) -> Result<Self, Error> {
-        let mut all = Self { v4: Vec::new(), v6: Vec::new(), ports: Box::new(PortRoles::EMPTY) };
+        let mut all = Self { v4: Vec::new(), v6: Vec::new(), ports: PortTables::empty() };
         for (&id, &(address, service)) in &layout.backends {
             // Its service must be there before anything is written.
             layout.vip(service)?;
-            all.add(address, Endpoint::backend(service, id), PortRoles::BACKEND);
+            all.add(address, Endpoint::backend(service, id));
         }
         for (&id, &(address, _)) in &layout.services {
-            all.add(address, Endpoint::service(id), PortRoles::SERVICE);
+            all.add(address, Endpoint::service(id));
         }
         Ok(all)
     }
 
-    fn add(&mut self, address: SocketAddr, endpoint: Endpoint, role: u8) {
-        self.ports.add(address.port(), role);
+    fn add(&mut self, address: SocketAddr, endpoint: Endpoint) {
+        self.ports.add(address, &endpoint);
         match address {
             SocketAddr::V4(v4) => self.v4.push((v4.into(), endpoint)),
             SocketAddr::V6(v6) => self.v6.push((v6.into(), endpoint)),

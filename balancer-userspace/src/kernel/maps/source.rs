@@ -66,6 +66,11 @@ impl<V: Pod> NamedArray<V> {
         self.map.get(&index, 0).map_err(Error::map(self.name, "read"))
     }
 
+    /// A value that is too large to be handed around on the stack.
+    pub(super) fn boxed(&self, index: u32) -> Result<Box<V>, Error> {
+        self.get(index).map(Box::new)
+    }
+
     pub(super) fn set(&mut self, index: u32, value: &V) -> Result<(), Error> {
         self.map.set(index, value, 0).map_err(Error::map(self.name, "write"))
     }

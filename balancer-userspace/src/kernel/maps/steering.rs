@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use balancer_common::abi::{
-    Backend, BackendId, BackendPace, Endpoint, Endpoint4, Endpoint6, Hop, MAX_BACKENDS, PortRoles, Ring,
-    Score, ScoreTable, Service, ServiceId, ServicePace, Settings, names,
+    Backend, BackendId, BackendPace, Endpoint, Endpoint4, Endpoint6, Hop, MAX_BACKENDS, Ring, Score,
+    ScoreTable, Service, ServiceId, ServicePace, Settings, names,
 };
 use balancer_control::ServiceSteering;
 
 use super::MapSource;
 use super::layout::{Endpoints, Layout, add_endpoints, bytes, drop_endpoints, steering_of, with_steering};
+use super::ports::PortMaps;
 use super::source::{Devices, NamedArray, NamedHash};
 use crate::kernel::{Error, sys};
 
@@ -24,7 +25,7 @@ const SETTLED: Duration = Duration::from_millis(500);
 /// One handle at a time may write.
 pub struct Steering {
     settings: NamedArray<Settings>,
-    ports: NamedArray<PortRoles>,
+    ports: PortMaps,
     endpoints4: NamedHash<Endpoint4, Endpoint>,
     endpoints6: NamedHash<Endpoint6, Endpoint>,
     services: NamedArray<Service>,
@@ -50,7 +51,7 @@ impl Steering {
     pub fn open(source: &(impl MapSource + ?Sized)) -> Result<Self, Error> {
         Ok(Self {
             settings: NamedArray::open(source, names::SETTINGS)?,
-            ports: NamedArray::open(source, names::PORTS)?,
+            ports: PortMaps::open(source)?,
             endpoints4: NamedHash::open(source, names::ENDPOINTS4)?,
             endpoints6: NamedHash::open(source, names::ENDPOINTS6)?,
             services: NamedArray::open(source, names::SERVICES)?,
@@ -125,7 +126,7 @@ impl Steering {
     pub fn ring(&self, service: ServiceId) -> Result<Box<Ring>, Error> {
         self.check_service(service)?;
         let service = u32::from(service.0);
-        self.rings.get(2 * service + self.generations.get(1 + service)? % 2).map(Box::new)
+        self.rings.boxed(2 * service + self.generations.get(1 + service)? % 2)
     }
 
     /// The scores in force.
@@ -134,7 +135,7 @@ impl Steering {
     ///
     /// When a map cannot be read.
     pub fn scores(&self) -> Result<Box<ScoreTable>, Error> {
-        self.scores.get(self.generations.get(0)? % 2).map(Box::new)
+        self.scores.boxed(self.generations.get(0)? % 2)
     }
 
     /// Changes how a service that is in the maps draws candidates.
@@ -280,23 +281,27 @@ impl Steering {
     }
 
     fn follow(&mut self, layout: &Layout, wanted: &Endpoints) -> Result<(), Error> {
-        let ports_now = self.ports.get(0)?;
-
-        let mut kept = wanted.ports.clone();
-        kept.keep(&ports_now);
-        if *kept != ports_now {
-            self.ports.set(0, &kept)?;
-        }
+        let staying = self.staying(layout)?;
+        self.ports.narrow(&wanted.ports, |id| staying.contains(&id))?;
         drop_endpoints(&mut self.endpoints4, &wanted.v4)?;
         drop_endpoints(&mut self.endpoints6, &wanted.v6)?;
         self.sync_backends(layout)?;
         self.sync_services(layout)?;
         add_endpoints(&mut self.endpoints4, &wanted.v4)?;
         add_endpoints(&mut self.endpoints6, &wanted.v6)?;
-        if kept != wanted.ports {
-            self.ports.set(0, &wanted.ports)?;
+        self.ports.put(&wanted.ports)
+    }
+
+    /// Services that listen where they are to.
+    fn staying(&self, layout: &Layout) -> Result<BTreeSet<ServiceId>, Error> {
+        let mut staying = BTreeSet::new();
+        for (&id, (address, _)) in &layout.services {
+            let now = self.service(id)?;
+            if (now.addr, now.port) == bytes(*address) {
+                staying.insert(id);
+            }
         }
-        Ok(())
+        Ok(staying)
     }
 
     /// Takes the scores of backends away that are about to go: what is steered to one that is not there is refused.
