@@ -269,15 +269,14 @@ fn classify<F: Family, P: Frame, T: FamilyTables<F>>(
     let Some(segment) = Segment::parse(frame, usize::from(ip.l4), usize::from(ip.len)) else {
         return other(Outcome::PassMalformed);
     };
-    let Some(roles) = tables.roles() else { return other(Outcome::PassNotOurs) };
     let ours = |kind, service, backend| {
         tables.park(&Packet { link, ip, segment, service, backend, ingress: frame.ingress() });
         Found { outcome: Outcome::PassNotOurs, kind }
     };
-    if let Some(service) = whose::service(tables, roles, (ip.destination, segment.destination)) {
+    if let Some(service) = whose::service(tables, (ip.destination, segment.destination)) {
         return ours(request, service, BackendId::NONE);
     }
-    if let Some(endpoint) = whose::backend(tables, roles, (ip.source, segment.source)) {
+    if let Some(endpoint) = whose::backend(tables, (ip.source, segment.source)) {
         return ours(reply, endpoint.service, endpoint.backend);
     }
     other(Outcome::PassNotOurs)

@@ -46,13 +46,12 @@ fn sort<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T, link
     if segment.is_control() {
         return OTHER;
     }
-    let Some(roles) = tables.roles() else { return OTHER };
     let ingress = frame.ingress();
-    if let Some(service) = whose::service(tables, roles, (ip.destination, segment.destination)) {
+    if let Some(service) = whose::service(tables, (ip.destination, segment.destination)) {
         let packet = Packet { link, ip, segment, service, backend: BackendId::NONE, ingress };
         return request::data(frame, tables, &packet);
     }
-    if let Some(endpoint) = whose::backend(tables, roles, (ip.source, segment.source)) {
+    if let Some(endpoint) = whose::backend(tables, (ip.source, segment.source)) {
         let (service, backend) = (endpoint.service, endpoint.backend);
         return reply::data(frame, tables, &Packet { link, ip, segment, service, backend, ingress });
     }

@@ -118,11 +118,10 @@ fn exchanged<F: Family, T: FamilyTables<F>>(
     tables: &T,
     quote: &Quote<F>,
 ) -> Option<(Side, ServiceId, BackendId)> {
-    let roles = tables.roles()?;
-    if let Some(service) = whose::service(tables, roles, quote.source) {
+    if let Some(service) = whose::service(tables, quote.source) {
         return Some((Side::Source, service, BackendId::NONE));
     }
-    let endpoint = whose::backend(tables, roles, quote.destination)?;
+    let endpoint = whose::backend(tables, quote.destination)?;
     Some((Side::Destination, endpoint.service, endpoint.backend))
 }
 

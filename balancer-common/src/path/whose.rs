@@ -10,14 +10,13 @@ use crate::{
 #[inline(always)]
 pub(super) fn service<F: Family, T: FamilyTables<F>>(
     tables: &T,
-    roles: &PortRoles,
     (addr, port): (F::Addr, [u8; 2]),
 ) -> Option<ServiceId> {
     if let Some(id) = tables.port_service(port) {
         let service = tables.service(id)?;
         return (service.port == port && F::is_in(service.addr, addr)).then_some(id);
     }
-    if !roles.has(port, PortRoles::SERVICE) {
+    if !tables.roles()?.has(port, PortRoles::SERVICE) {
         return None;
     }
     let endpoint = tables.endpoint(addr, port)?;
@@ -26,12 +25,11 @@ pub(super) fn service<F: Family, T: FamilyTables<F>>(
 
 /// The backend that sends from there, and its service.
 #[inline(always)]
-pub(super) fn backend<'a, F: Family, T: FamilyTables<F>>(
-    tables: &'a T,
-    roles: &PortRoles,
+pub(super) fn backend<F: Family, T: FamilyTables<F>>(
+    tables: &T,
     (addr, port): (F::Addr, [u8; 2]),
-) -> Option<&'a Endpoint> {
-    if !roles.has(port, PortRoles::BACKEND) {
+) -> Option<&Endpoint> {
+    if !tables.roles()?.has(port, PortRoles::BACKEND) {
         return None;
     }
     tables.endpoint(addr, port).filter(|endpoint| !endpoint.is_service())
