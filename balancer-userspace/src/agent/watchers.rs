@@ -21,8 +21,8 @@ pub(super) struct Watched {
 impl Watched {
     /// Whether its load is read, and not as it was: from another place, or by other rules.
     fn reads_otherwise(&self, before: &Self) -> bool {
-        let reads = |watched: &Self| (watched.telemetry.sources.clone(), watched.cores);
-        !self.telemetry.sources.is_empty() && reads(self) != reads(before)
+        let (now, then) = (&self.telemetry.sources, &before.telemetry.sources);
+        !now.is_empty() && (now != then || self.cores != before.cores)
     }
 }
 

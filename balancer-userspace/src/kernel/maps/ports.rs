@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use balancer_common::abi::{Endpoint, PortRoles, PortServices, Role, ServiceId, names};
+use balancer_common::abi::{Endpoint, PortRoles, PortServices, ServiceId, names};
 
 use super::MapSource;
 use super::source::NamedArray;
@@ -26,7 +26,7 @@ impl PortTables {
     pub(super) fn add(&mut self, address: SocketAddr, endpoint: &Endpoint) {
         let port = address.port();
         self.roles.add(port, endpoint.role);
-        if endpoint.role == Role::Service as u8 {
+        if endpoint.is_service() {
             self.services[PortServices::index(&address) as usize].add(port, endpoint.service);
         }
     }
