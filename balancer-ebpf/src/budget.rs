@@ -11,8 +11,8 @@ use balancer_common::{abi::Pace, tables::spend};
 
 use crate::{
     atomic,
+    clock::nanos,
     maps::{BACKEND_PACES, COUNTS, SERVICE_COUNTS, SERVICE_PACES},
-    tables::nanos,
 };
 
 /// Whether a backend's budget has a connection left; 1 is yes.

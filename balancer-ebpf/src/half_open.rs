@@ -13,8 +13,8 @@ use balancer_common::abi::{
 
 use crate::{
     atomic,
+    clock::nanos,
     maps::{HALF_OPEN_TAGS, HALF_OPEN4, HALF_OPEN6, SETTINGS},
-    tables::nanos,
 };
 
 /// No entry.

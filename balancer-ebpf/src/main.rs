@@ -6,6 +6,8 @@ mod atomic;
 #[cfg(target_arch = "bpf")]
 mod budget;
 #[cfg(target_arch = "bpf")]
+mod clock;
+#[cfg(target_arch = "bpf")]
 mod cookie;
 #[cfg(target_arch = "bpf")]
 mod flow_table;

@@ -101,6 +101,9 @@ pub(crate) static DEVICES: DevMapHash = DevMapHash::with_max_entries(64, 0);
 pub(crate) type Scratch = [u64; 24];
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+/// The time, low half, as of a number of ticks, high half. Of all CPUs: an array is read without a call on every kernel.
+#[map]
+pub(crate) static TICK: Array<u64> = Array::with_max_entries(1, 0);
 /// A flow on its way into the table.
 #[map]
 pub(crate) static ENTERING: PerCpuArray<Entering> = PerCpuArray::with_max_entries(1, 0);

@@ -11,13 +11,13 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns},
+    helpers::{bpf_get_prandom_u32, bpf_get_smp_processor_id},
     programs::XdpContext,
 };
 use balancer_common::{
     abi::{
         Backend, BackendCounts, BackendId, CpuState, FlowCell, FlowState, PortRoles, Ring, Room, ScoreTable,
-        Service, ServiceCounts, ServiceId, Settings, clock_from_nanos,
+        Service, ServiceCounts, ServiceId, Settings,
     },
     outcome::Outcome,
     steer::Steering,
@@ -27,6 +27,7 @@ use balancer_common::{
 use crate::{
     atomic,
     budget::call as budget,
+    clock,
     maps::{
         BACKENDS, BLUR, COUNTS, CPU_STATE, GENERATIONS, OUTCOMES, PORTS, REMOVED, RINGS, SCORES,
         SERVICE_COUNTS, SERVICE_PACES, SERVICES, SETTINGS, TRAFFIC,
@@ -74,7 +75,7 @@ impl Steering for Maps {
 impl Tables for Maps {
     #[inline(always)]
     fn now(&self) -> u32 {
-        clock_from_nanos(nanos())
+        clock::now()
     }
 
     #[inline(always)]
@@ -228,11 +229,4 @@ fn count_of_service(service: ServiceId, field: impl FnOnce(*const ServiceCounts)
     if let Some(counts) = SERVICE_COUNTS.get_ptr(u32::from(service.0)) {
         atomic::increment(field(counts));
     }
-}
-
-/// Nanoseconds of `CLOCK_MONOTONIC`, a scheduler tick old at most.
-#[inline(always)]
-pub(crate) fn nanos() -> u64 {
-    // SAFETY: the helper takes no argument. The coarse clock is read without touching the hardware timer.
-    unsafe { bpf_ktime_get_coarse_ns() }
 }

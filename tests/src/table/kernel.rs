@@ -105,6 +105,15 @@ impl Kernel {
         self.program().info().expect("a loaded program has information")
     }
 
+    /// When the only flow was seen last, by the clock of the data path.
+    ///
+    /// # Panics
+    /// When there are none or several.
+    #[must_use]
+    pub fn last_seen(&self) -> u32 {
+        flows::last_seen(self)
+    }
+
     /// Empties all maps.
     pub fn reset(&mut self) {
         self.clear::<Endpoint4, Endpoint>(names::ENDPOINTS4);

@@ -37,6 +37,17 @@ pub(super) fn read(kernel: &Kernel) -> (Known<FlowKey4>, Known<FlowKey6>) {
     (v4, v6)
 }
 
+/// When the only flow was seen last, by the clock of the data path.
+///
+/// # Panics
+/// When there are none or several.
+pub(super) fn last_seen(kernel: &Kernel) -> u32 {
+    let (v4, v6) = read(kernel);
+    let seen = v4.into_iter().map(|(_, flow)| flow).chain(v6.into_iter().map(|(_, flow)| flow));
+    let [seen] = seen.map(|flow| flow.last_seen).collect::<Vec<_>>()[..] else { panic!("not one flow") };
+    seen
+}
+
 /// Fills both tables, and counts that.
 pub(super) fn fill(kernel: &mut Kernel) {
     let (v4, v6) = read(kernel);
