@@ -105,6 +105,13 @@ pub enum Room {
 }
 
 impl ServicePace {
+    /// Whether there is neither a budget nor a cap.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_free(&self) -> bool {
+        self.cap == 0 && self.pace.is_free()
+    }
+
     /// Whether a connection may be admitted at `now`.
     #[inline(always)]
     #[must_use]

@@ -12,6 +12,7 @@ use balancer_common::abi::{
     flow_table::{entries, sets},
     names,
 };
+use balancer_userspace::kernel::cookies;
 
 /// The variable that names the generator's object.
 pub const GENERATOR_VARIABLE: &str = "BALANCER_GENERATOR_OBJECT";
@@ -63,7 +64,10 @@ pub(super) fn load(variable: &str, programs: &[&str]) -> Result<Ebpf> {
     let path = env::var_os(variable)
         .with_context(|| format!("{variable} names no object: run this by `cargo xtask bench`"))?;
     let bytes = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    let has_cookies = u32::from(cookies::are_there());
     let mut object = EbpfLoader::new()
+        // The generator's object has none.
+        .override_global(names::HAS_COOKIES, &has_cookies, false)
         .map_max_entries(names::FLOWS4, entries(MAX_FLOWS))
         .map_max_entries(names::FLOWS6, entries(MAX_FLOWS))
         .map_max_entries(names::FLOW_TAGS4, sets(MAX_FLOWS))

@@ -8,8 +8,8 @@ use crate::{abi::BackendId, outcome::Outcome};
 #[derive(Clone, Copy)]
 pub(in crate::path) struct Decision {
     pub(in crate::path) outcome: Outcome,
-    /// What [`super::steer`] has to know, [`Decision::SUCCEEDS`] and [`Decision::PROBES`], and whether [`super::enter`] is to
-    /// follow.
+    /// What [`super::steer`] has to know, [`Decision::SUCCEEDS`], [`Decision::PROBES`] and [`Decision::REPLACES`], and whether
+    /// [`super::enter`] is to follow.
     pub(super) notes: u8,
     /// Where it goes, if it is forwarded; [`BackendId::NONE`] until it is steered.
     pub(in crate::path) backend: BackendId,
@@ -22,6 +22,8 @@ impl Decision {
     pub(super) const SUCCEEDS: u8 = 1 << 0;
     /// The packet that carries the cookie is a probe, with the number of the SYN and not the one behind it.
     pub(super) const PROBES: u8 = 1 << 1;
+    /// There is a half-open flow on the tuple, in whose place the connection comes.
+    pub(super) const REPLACES: u8 = 1 << 3;
     /// The packet proves a flow that is not in the flow table.
     const IS_PROVEN: u8 = 1 << 2;
 

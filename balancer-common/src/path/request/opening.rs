@@ -52,7 +52,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             }
             return Decision::stop(Outcome::AnswerCookie);
         }
-        Decision::open(Outcome::ForwardSyn, 0)
+        Decision::open(Outcome::ForwardSyn, if half.is_some() { Decision::REPLACES } else { 0 })
     }
 
     /// Whether SYNs are answered with cookies. Not in a service whose flows other gateways must be able to carry on, and
@@ -83,7 +83,7 @@ impl<F: Family, T: FamilyTables<F>> Request<'_, F, T> {
             }
         } else if decision.outcome == Outcome::ForwardCookie {
             self.remember_cookie(decision.backend, wanted);
-        } else if decision.outcome == Outcome::ForwardSynStateless {
+        } else if decision.outcome == Outcome::ForwardSynStateless && wanted.notes & Decision::REPLACES != 0 {
             self.forget();
         }
         decision
