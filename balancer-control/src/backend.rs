@@ -149,7 +149,7 @@ impl Backend {
             ProbeResult::Up => self.drain.set_probe(None, now),
             ProbeResult::Draining(why) => self.drain.set_probe(Some(why), now),
             // A broker that does not answer has not taken back what it asked for.
-            ProbeResult::Down(_) => {}
+            ProbeResult::Down(_) | ProbeResult::Untried(_) => {}
             ProbeResult::Unknown(_) => self.drain.probe_unknown(fall.max(1), now),
         }
     }

@@ -89,6 +89,7 @@ impl Health {
                 self.failed(why, fall.max(1), now);
                 false
             }
+            ProbeResult::Untried(_) => false,
         }
     }
 

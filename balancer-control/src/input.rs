@@ -88,6 +88,9 @@ pub enum ProbeResult {
     /// What was asked for could not be told, but the broker's own port accepts connections: a check that this broker
     /// does not have, or a management port that is closed. The reason is for people.
     Unknown(String),
+    /// Nobody was asked: this host lacks what asking takes. Says nothing of the broker, good or bad. The reason is for
+    /// people.
+    Untried(String),
 }
 
 /// The program's counters of one backend.

@@ -21,6 +21,7 @@ mod flows;
 mod hops;
 mod interfaces;
 mod keep;
+mod lacks;
 mod names;
 mod notes;
 mod observing;

@@ -10,6 +10,7 @@
 //! - `files`: files that are read whole.
 //! - `history`: the decision log.
 //! - [`kernel`]: the program, its maps, and the network around them.
+//! - `lack`: what this host has none left of.
 //! - [`link`]: connections to brokers, plain, encrypted or in a WebSocket.
 //! - [`logging`], [`metrics`]: what the agent says of itself.
 //! - [`preset`]: what the telemetry of known brokers means.
@@ -41,6 +42,8 @@ pub mod fuzz;
 #[forbid(unsafe_code)]
 mod history;
 pub mod kernel;
+#[forbid(unsafe_code)]
+mod lack;
 #[forbid(unsafe_code)]
 pub mod link;
 #[forbid(unsafe_code)]

@@ -17,6 +17,7 @@
 //! | CONNACK or DISCONNECT 0x9C, 0x9D | draining: clients should go elsewhere |
 //! | agent-check `drain`, `maint` | draining |
 //! | HTTP 404; a port of its own for checks that does not answer | unknown while the backend's own port accepts connections |
+//! | this host has no descriptor, port or memory left to ask | untried: nothing changes |
 //! | anything else, silence, no connection | down |
 //!
 //! Beside the probe a broker may be asked whether it wants no new connections, where it says so only elsewhere: a NATS
@@ -44,6 +45,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{HealthCheck, HealthConfig};
+use crate::lack::is_lack;
 use crate::link::{Link, LinkError};
 use crate::telemetry::{OwnClients, SourceError};
 
@@ -62,8 +64,10 @@ pub struct ProbeEvent {
     pub backend: BackendId,
     /// How it ended.
     pub result: ProbeResult,
-    /// What somebody should look at although it changes no result, for people.
+    /// What somebody should look at although it changes no result, for people. Not told of a probe that was untried.
     pub note: Option<String>,
+    /// What this host lacked, so that not all could be asked; for people.
+    pub lack: Option<String>,
 }
 
 /// Running probes. Dropping it ends them; a changed configuration is a new one.
@@ -109,33 +113,66 @@ enum Answer {
 /// Why nobody could be asked, or gave a good answer.
 struct Fault {
     why: String,
-    /// Whether it is about what this host has, as a file that cannot be read: no sickness of the broker.
-    own: bool,
+    whose: Whose,
+}
+
+/// What a fault is one of.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// The broker, or the way to it.
+    Theirs,
+    /// What this host has, as a file that cannot be read: no sickness of the broker.
+    Own,
+    /// What this host has none left of, so that nobody was asked.
+    Lack,
+}
+
+impl Whose {
+    const fn of(own: bool, lack: bool) -> Self {
+        match (own, lack) {
+            (_, true) => Self::Lack,
+            (true, false) => Self::Own,
+            (false, false) => Self::Theirs,
+        }
+    }
 }
 
 impl Fault {
     /// One of the broker, or of the way to it.
     fn theirs(why: impl Display) -> Self {
-        Self { why: why.to_string(), own: false }
+        Self { why: why.to_string(), whose: Whose::Theirs }
     }
 
     /// What it says of the broker at `at`.
     fn judge(self, at: &str) -> Answer {
-        let why = format!("{at}: {}", self.why);
-        if self.own { Answer::Unknown(why) } else { Answer::Is(ProbeResult::Down(why)) }
+        Self { why: format!("{at}: {}", self.why), ..self }.into()
     }
 }
 
 impl From<LinkError> for Fault {
     fn from(error: LinkError) -> Self {
-        let own = matches!(&error, LinkError::Tls(error) if error.is_own());
-        Self { why: error.to_string(), own }
+        let whose = match &error {
+            LinkError::Io(error) => Whose::of(false, is_lack(error)),
+            LinkError::Tls(error) => Whose::of(error.is_own(), error.is_lack()),
+            LinkError::WebSocket(_) => Whose::Theirs,
+        };
+        Self { why: error.to_string(), whose }
     }
 }
 
 impl From<SourceError> for Fault {
     fn from(error: SourceError) -> Self {
-        Self { why: error.to_string(), own: error.is_own() }
+        Self { why: error.to_string(), whose: Whose::of(error.is_own(), error.is_lack()) }
+    }
+}
+
+impl From<Fault> for Answer {
+    fn from(Fault { why, whose }: Fault) -> Self {
+        match whose {
+            Whose::Theirs => Self::Is(ProbeResult::Down(why)),
+            Whose::Own => Self::Unknown(why),
+            Whose::Lack => Self::Is(ProbeResult::Untried(why)),
+        }
     }
 }
 
@@ -163,8 +200,15 @@ async fn run(backend: BackendId, config: HealthConfig, own: OwnClients, events: 
         let note = match &result {
             ProbeResult::Unknown(why) => Some(why.clone()),
             ProbeResult::Up | ProbeResult::Draining(_) | ProbeResult::Down(_) => drain.note(),
+            ProbeResult::Untried(_) => None,
         };
-        let event = ProbeEvent { backend, result: wish.over(result), note };
+        let lack = match &result {
+            ProbeResult::Untried(why) => Some(why.clone()),
+            ProbeResult::Up | ProbeResult::Draining(_) | ProbeResult::Down(_) | ProbeResult::Unknown(_) => {
+                drain.lack()
+            }
+        };
+        let event = ProbeEvent { backend, result: wish.over(result), note, lack };
         if events.send(event).await.is_err() {
             return;
         }
@@ -233,14 +277,17 @@ async fn without_answer(why: String, config: &HealthConfig) -> ProbeResult {
             ProbeResult::Unknown(format!("{why}; all that is known is that {service} accepts connections"))
         }
         ProbeResult::Down(also) => ProbeResult::Down(format!("{why}; {also}")),
-        other @ (ProbeResult::Draining(_) | ProbeResult::Unknown(_)) => other,
+        other @ (ProbeResult::Draining(_) | ProbeResult::Unknown(_) | ProbeResult::Untried(_)) => other,
     }
 }
 
 async fn tcp(address: SocketAddr, limit: Duration) -> ProbeResult {
     match timeout(limit, TcpStream::connect(address)).await {
         Ok(Ok(_)) => ProbeResult::Up,
-        Ok(Err(e)) => ProbeResult::Down(format!("tcp://{address}: connecting: {e}")),
+        Ok(Err(e)) => {
+            let why = format!("tcp://{address}: connecting: {e}");
+            if is_lack(&e) { ProbeResult::Untried(why) } else { ProbeResult::Down(why) }
+        }
         Err(_elapsed) => ProbeResult::Down(late(&format!("tcp://{address}: connecting"), limit)),
     }
 }

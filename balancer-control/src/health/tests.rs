@@ -5,13 +5,14 @@ const RISE: u32 = 2;
 const FALL: u32 = 3;
 
 /// Plays probes, one a second: `+` succeeds, `-` fails, `d` asks for no new connections, `?`
-/// tells nothing. Returns the state after each,
+/// tells nothing, `0` was not sent. Returns the state after each,
 /// as its first letter.
 fn play(health: &mut Health, probes: &str) -> String {
     let letter = |(second, probe): (usize, char)| {
         let result = match probe {
             '+' => ProbeResult::Up,
             '?' => ProbeResult::Unknown("404".to_owned()),
+            '0' => ProbeResult::Untried("too many open files".to_owned()),
             'd' => ProbeResult::Draining("maintenance".to_owned()),
             _ => ProbeResult::Down("connection refused".to_owned()),
         };
@@ -40,6 +41,10 @@ fn transitions() {
         ("??", "SU"),
         ("++-?-?-", "SUUUUUD"),
         ("---??", "SSDDU"),
+        ("+000+", "SSSSU"),
+        ("000000", "SSSSSS"),
+        ("++-0-0-0", "SUUUUUDD"),
+        ("---000+0+", "SSDDDDDDU"),
     ] {
         assert_eq!(play(&mut Health::new(true, at(0)), probes), states, "{probes}");
     }

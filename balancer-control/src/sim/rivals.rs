@@ -141,6 +141,7 @@ impl Steer for Rival {
             Input::Probe { backend, result: ProbeResult::Down(_) } => {
                 self.brokers[usize::from(backend.0)].failures += 1;
             }
+            Input::Probe { result: ProbeResult::Untried(_), .. } => {}
             Input::Probe { backend, .. } => self.brokers[usize::from(backend.0)].failures = 0,
             Input::Sample { backend, sample } => self.sampled(usize::from(backend.0), &sample),
             Input::Model(_)

@@ -179,6 +179,7 @@ fn input() -> impl Strategy<Value = Input> {
         3 => Just(ProbeResult::Down("refused".to_owned())),
         1 => Just(ProbeResult::Draining("maintenance".to_owned())),
         1 => Just(ProbeResult::Unknown("404".to_owned())),
+        1 => Just(ProbeResult::Untried("too many open files".to_owned())),
     ];
     prop_oneof![
         1 => model().prop_map(Input::Model),

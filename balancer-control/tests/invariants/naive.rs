@@ -90,6 +90,7 @@ impl Naive {
                 (backend.successes, backend.failures) = (backend.successes + 1, 0);
                 backend.up |= backend.successes >= service.rise;
             }
+            ProbeResult::Untried(_) => {}
             ProbeResult::Unknown(_) if backend.up => {}
             ProbeResult::Unknown(_) => {
                 (backend.successes, backend.failures) = (backend.successes + 1, 0);

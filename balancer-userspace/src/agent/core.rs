@@ -76,6 +76,8 @@ pub(super) struct Agent {
     pub(super) unserved: Option<watch::Receiver<Option<String>>>,
     /// What probes found besides their result, see [`ProbeEvent::note`].
     pub(super) notes: BTreeMap<BackendId, String>,
+    /// What this host lacked to ask backends, see [`ProbeEvent::lack`].
+    pub(super) lacks: BTreeMap<BackendId, String>,
     /// Backends that do not answer, as the sweeper knows them.
     pub(super) down: BTreeSet<BackendId>,
     /// Backends whose remains the sweeper was asked to remove.
@@ -266,6 +268,7 @@ impl Agent {
         }
         self.silent.retain(|id, _| goes_on.contains(id));
         self.notes.retain(|id, _| goes_on.contains(id));
+        self.forget_lacks(&goes_on);
         self.targets.send_replace(Targets { backends: addresses, devices: self.datapath.redirect_targets() });
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::{iter, mem};
 
-use balancer_control::Input;
+use balancer_control::{Input, ProbeResult};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -61,8 +61,11 @@ impl Agent {
     /// says of it then is what the maps hold. Each write of them may cost a wait for packets.
     fn probed(&mut self, first: Option<ProbeEvent>, more: &mut mpsc::Receiver<ProbeEvent>) {
         let mut changed = false;
-        for ProbeEvent { backend, result, note } in first.into_iter().chain(waiting(more)) {
-            self.note(backend, note);
+        for ProbeEvent { backend, result, note, lack } in first.into_iter().chain(waiting(more)) {
+            self.lacking(backend, lack);
+            if !matches!(result, ProbeResult::Untried(_)) {
+                self.note(backend, note);
+            }
             debug!("probe of backend {}: {result:?}", backend.0);
             let before = self.controller.state(backend);
             self.controller.handle(Input::Probe { backend, result }, clock::now());

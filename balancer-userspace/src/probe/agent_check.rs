@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use balancer_control::ProbeResult;
 
-use super::Answer;
+use super::{Answer, Fault};
 use crate::telemetry::{AgentCheckSource, AgentWord};
 
 /// The probe of one backend.
@@ -26,6 +26,7 @@ impl AgentProbe {
                 Answer::Is(ProbeResult::Draining(format!("{} says drain or maint", self.agent.name())))
             }
             Ok(AgentWord::Down) => Answer::Is(ProbeResult::Down(format!("{} says down", self.agent.name()))),
+            Err(error) if error.is_lack() => Fault::from(error).into(),
             Err(error) => Answer::Unknown(error.to_string()),
         }
     }

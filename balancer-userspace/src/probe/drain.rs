@@ -10,6 +10,7 @@ use super::Answer;
 use super::agent_check::AgentProbe;
 use super::http::Request;
 use crate::config::{DrainCheck, DrainQuestion, DrainWhen, HealthConfig};
+use crate::telemetry::SourceError;
 
 /// All questions about the drain of one backend.
 pub(super) struct DrainProbe {
@@ -27,6 +28,22 @@ struct Question {
     unanswered: u32,
     /// Why there was no answer the last time.
     why: Option<String>,
+    /// What this host lacked to ask, the last time.
+    lack: Option<String>,
+}
+
+/// Why there is no answer.
+enum Silence {
+    /// Asked in vain.
+    Unanswered(String),
+    /// This host lacks what asking takes.
+    Unasked(String),
+}
+
+impl From<SourceError> for Silence {
+    fn from(error: SourceError) -> Self {
+        if error.is_lack() { Self::Unasked(error.to_string()) } else { Self::Unanswered(error.to_string()) }
+    }
 }
 
 enum Ask {
@@ -50,7 +67,9 @@ impl Wish {
     /// The result of a probe, given what the broker wants.
     pub(super) fn over(self, result: ProbeResult) -> ProbeResult {
         match (self, result) {
-            (Self::Clients, result) | (_, result @ ProbeResult::Down(_)) => result,
+            (Self::Clients, result) | (_, result @ (ProbeResult::Down(_) | ProbeResult::Untried(_))) => {
+                result
+            }
             (Self::Nobody(why), _) => ProbeResult::Down(why),
             (Self::NoNewClients(_), result @ ProbeResult::Draining(_)) => result,
             (Self::NoNewClients(why), ProbeResult::Up | ProbeResult::Unknown(_)) => {
@@ -84,6 +103,11 @@ impl DrainProbe {
         let unanswered = self.questions.iter().filter(|question| question.configured);
         unanswered.filter_map(|question| question.why.clone()).next()
     }
+
+    /// What this host lacked to ask all questions.
+    pub(super) fn lack(&self) -> Option<String> {
+        self.questions.iter().find_map(|question| question.lack.clone())
+    }
 }
 
 impl Question {
@@ -92,14 +116,16 @@ impl Question {
             DrainQuestion::Http { url, auth, when } => Ask::Http(Box::new(Request::new(&url, auth)), when),
             DrainQuestion::AgentCheck { address, send } => Ask::Agent(AgentProbe::new(address, send)),
         };
-        Self { ask, configured: check.configured, known: Wish::Clients, unanswered: 0, why: None }
+        Self { ask, configured: check.configured, known: Wish::Clients, unanswered: 0, why: None, lack: None }
     }
 
     /// The answer, or for a while the last one.
     async fn ask(&mut self, timeout: Duration, patience: u32) -> Wish {
+        self.lack = None;
         match self.ask.answer(timeout).await {
+            Err(Silence::Unasked(why)) => self.lack = Some(why),
             Ok(wish) => (self.known, self.unanswered, self.why) = (wish, 0, None),
-            Err(why) => {
+            Err(Silence::Unanswered(why)) => {
                 self.unanswered = self.unanswered.saturating_add(1);
                 self.why = Some(why);
                 if self.unanswered >= patience {
@@ -112,17 +138,18 @@ impl Question {
 }
 
 impl Ask {
-    async fn answer(&mut self, timeout: Duration) -> Result<Wish, String> {
+    async fn answer(&mut self, timeout: Duration) -> Result<Wish, Silence> {
         match self {
             Self::Agent(agent) => match agent.probe(timeout).await {
                 Answer::Is(ProbeResult::Down(why)) => Ok(Wish::Nobody(why)),
                 Answer::Is(ProbeResult::Draining(why)) => Ok(Wish::NoNewClients(why)),
                 Answer::Is(ProbeResult::Up | ProbeResult::Unknown(_)) => Ok(Wish::Clients),
-                Answer::Unknown(why) => Err(why),
+                Answer::Is(ProbeResult::Untried(why)) => Err(Silence::Unasked(why)),
+                Answer::Unknown(why) => Err(Silence::Unanswered(why)),
             },
             Self::Http(request, when) => {
                 let wants_body = matches!(when, DrainWhen::Json(_));
-                let (status, body) = request.send(wants_body, timeout).await.map_err(|e| e.to_string())?;
+                let (status, body) = request.send(wants_body, timeout).await?;
                 let at = request.at();
                 match when {
                     DrainWhen::Status(drains)
@@ -131,9 +158,11 @@ impl Ask {
                         Ok(Wish::NoNewClients(format!("{at}: {status}")))
                     }
                     DrainWhen::Status(_) if status.is_success() => Ok(Wish::Clients),
-                    DrainWhen::Status(_) => Err(unexpected(&at, status)),
-                    DrainWhen::Json(_) if !status.is_success() => Err(unexpected(&at, status)),
-                    DrainWhen::Json(pointer) => wish(&body, pointer, &at),
+                    DrainWhen::Status(_) => Err(Silence::Unanswered(unexpected(&at, status))),
+                    DrainWhen::Json(_) if !status.is_success() => {
+                        Err(Silence::Unanswered(unexpected(&at, status)))
+                    }
+                    DrainWhen::Json(pointer) => wish(&body, pointer, &at).map_err(Silence::Unanswered),
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use balancer_control::ProbeResult;
 use hyper::{StatusCode, Uri};
 
-use super::Answer;
+use super::{Answer, Fault};
 use crate::config::HttpAuth;
 use crate::telemetry::{Get, SourceError, check_url};
 use crate::tls::TlsClient;
@@ -93,11 +93,12 @@ impl HttpProbe {
                 Answer::Is(ProbeResult::Down(format!("{at}: {status}, expected {}", expected(&self.expect))))
             }
             // The page may be switched off, or its server hang, while the broker works.
-            Err(error @ (SourceError::Io { .. } | SourceError::Timeout { .. })) if self.aside => {
+            Err(error @ (SourceError::Io { .. } | SourceError::Timeout { .. }))
+                if self.aside && !error.is_lack() =>
+            {
                 Answer::Unknown(error.to_string())
             }
-            Err(error) if error.is_own() => Answer::Unknown(error.to_string()),
-            Err(error) => Answer::Is(ProbeResult::Down(error.to_string())),
+            Err(error) => Fault::from(error).into(),
         }
     }
 }

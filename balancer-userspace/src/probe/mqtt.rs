@@ -6,7 +6,7 @@ use balancer_common::abi::BackendId;
 use balancer_control::ProbeResult;
 use tokio::time::{Instant, timeout_at};
 
-use super::Answer;
+use super::{Answer, Fault};
 use crate::config::HealthConfig;
 use crate::config::health::MqttLogin;
 use crate::link::Link;
@@ -131,8 +131,7 @@ impl MqttProbe {
                     RefusalKind::Other => ProbeResult::Down(words),
                 }
             }
-            Ok(Err(error)) if error.is_own() => return Answer::Unknown(error.to_string()),
-            Ok(Err(error)) => ProbeResult::Down(error.to_string()),
+            Ok(Err(error)) => return Fault::from(error).into(),
             Err(_elapsed) => {
                 ProbeResult::Down(super::late(&format!("{}: waiting for CONNACK", self.at()), self.timeout))
             }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::lack::is_lack;
 use crate::tls::TlsError;
 
 /// Why a source gave no reading. Every variant says where and what was seen there.
@@ -229,6 +230,12 @@ impl SourceError {
     pub(crate) const fn is_own(&self) -> bool {
         matches!(self, Self::Config { .. } | Self::File { .. })
             || matches!(self, Self::Tls { source, .. } if source.is_own())
+    }
+
+    /// Whether this host lacks what asking takes, so that the broker was not asked.
+    pub(crate) fn is_lack(&self) -> bool {
+        matches!(self, Self::Io { source, .. } | Self::File { source, .. } if is_lack(source))
+            || matches!(self, Self::Tls { source, .. } if source.is_lack())
     }
 }
 

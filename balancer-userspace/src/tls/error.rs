@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use rustls::{AlertDescription, CertificateError, Error};
 
+use crate::lack::is_lack;
+
 /// Why there is no TLS connection. Says what to write or to renew.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -73,6 +75,11 @@ impl TlsError {
             | Self::Setup(_) => true,
             Self::Handshake { .. } => false,
         }
+    }
+
+    /// Whether this host lacks what asking takes.
+    pub(crate) fn is_lack(&self) -> bool {
+        matches!(self, Self::File { source, .. } if is_lack(source))
     }
 
     /// What a failed handshake says.

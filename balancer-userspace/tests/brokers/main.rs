@@ -7,6 +7,7 @@ mod discovery;
 mod hostile;
 mod hostile_json;
 mod kept;
+mod lacking;
 mod local;
 mod mosquitto;
 mod probe;

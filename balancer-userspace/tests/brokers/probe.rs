@@ -94,7 +94,10 @@ impl Probe {
     pub(crate) async fn until_down(&mut self) -> String {
         match self.until(|result| matches!(result, ProbeResult::Down(_))).await {
             ProbeResult::Down(why) => why,
-            ProbeResult::Up | ProbeResult::Draining(_) | ProbeResult::Unknown(_) => {
+            ProbeResult::Up
+            | ProbeResult::Draining(_)
+            | ProbeResult::Unknown(_)
+            | ProbeResult::Untried(_) => {
                 unreachable!("searched for")
             }
         }

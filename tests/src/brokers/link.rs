@@ -174,9 +174,10 @@ impl Links<'_> {
             wait::until_ok(&format!("an answer through the VIP by {name}"), wait::PATIENCE, || {
                 match self.ask(link)? {
                     ProbeResult::Up => Ok(()),
-                    other @ (ProbeResult::Draining(_) | ProbeResult::Down(_) | ProbeResult::Unknown(_)) => {
-                        bail!("{other:?}")
-                    }
+                    other @ (ProbeResult::Draining(_)
+                    | ProbeResult::Down(_)
+                    | ProbeResult::Unknown(_)
+                    | ProbeResult::Untried(_)) => bail!("{other:?}"),
                 }
             })?;
         }

@@ -208,6 +208,22 @@ fn a_probe_that_cannot_tell_leaves_a_drain_for_as_long_as_one_that_fails_leaves_
 }
 
 #[test]
+fn probes_that_were_not_sent_change_nothing() {
+    let untried = || ProbeResult::Untried("too many open files".to_owned());
+    let mut bench = Bench::new(Policy::Maglev, vec![probed(0), probed(1)]);
+    for second in 1..4 {
+        bench.probe(0, ProbeResult::Draining("503".to_owned()), second);
+        bench.probe(1, ProbeResult::Up, second);
+    }
+    for second in 4..60 {
+        assert_eq!(bench.probe(0, untried(), second), "");
+        assert_eq!(bench.probe(1, untried(), second), "");
+    }
+    assert_eq!(bench.seen(0, 60).state, BackendState::Draining);
+    assert_eq!(bench.seen(1, 60).state, BackendState::Up);
+}
+
+#[test]
 fn what_is_not_probed_any_more_is_not_drained_by_its_probe() {
     let mut bench = Bench::new(Policy::Maglev, vec![probed(0), probed(1)]);
     for second in 1..3 {

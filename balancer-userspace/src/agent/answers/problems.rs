@@ -60,6 +60,7 @@ impl Agent {
         for backend in status.backends.iter().filter(|one| one.state == wire::BackendState::Ejected) {
             problems.push(format!("{}/{} is ejected: {}", backend.service, backend.name, backend.reason));
         }
+        problems.extend(self.lack());
         problems.extend(self.lost.as_ref().map(ToString::to_string));
         problems.extend(self.unpinned.clone());
         problems.extend(self.unserved.as_ref().and_then(|state| state.borrow().clone()));
