@@ -139,7 +139,8 @@ async fn poll_one(
         Err(e) => {
             polled.failures = polled.failures.saturating_add(1);
             polled.problem = Some(e.to_string());
-            if polled.source.backs_off() {
+            // What was not asked cost the broker nothing, and may be asked again at once.
+            if polled.source.backs_off() && !e.is_lack() {
                 polled.due = start + jittered(back_off(config.interval, polled.failures));
             }
             None

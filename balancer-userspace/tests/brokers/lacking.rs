@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use balancer_control::ProbeResult;
 use balancer_userspace::config::health::{
@@ -10,11 +11,15 @@ use balancer_userspace::config::health::{
 };
 use balancer_userspace::config::health::{MqttLogin, MqttVersion};
 use balancer_userspace::config::telemetry::HttpAuth;
+use balancer_userspace::config::{SourceConfig, TelemetryConfig};
 use balancer_userspace::link::Via;
+use balancer_userspace::telemetry;
 use nix::sched::{CloneFlags, unshare};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
 
 use crate::probe::{Probe, config};
+use crate::support::{clock, target};
 
 /// Runs a test on a thread with descriptors of its own, so that it can use them up.
 fn on_its_own<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
@@ -105,5 +110,27 @@ fn a_drain_that_cannot_be_asked_about_holds() {
         drop(held);
         let result = probe.until(|result| !matches!(result, ProbeResult::Untried(_))).await;
         assert!(matches!(result, ProbeResult::Draining(_)), "{result:?}");
+    });
+}
+
+#[test]
+fn a_page_that_cannot_be_asked_for_is_asked_for_again_with_the_next_interval() {
+    let address = server(b"50%\n");
+    on_its_own(move || async move {
+        let interval = Duration::from_millis(100);
+        let sources = vec![SourceConfig::AgentCheck { address, send: Some("load?\n".to_owned()) }];
+        let config = TelemetryConfig { sources, interval, timeout: interval };
+        let (events, mut results) = mpsc::channel(1);
+        let _task = telemetry::spawn(target(), config, clock, events);
+        let held = all_descriptors();
+        let begun = Instant::now();
+        for _ in 0..8 {
+            let error = results.recv().await.unwrap().result.unwrap_err();
+            assert!(error.contains("Too many open files"), "{error}");
+        }
+        // Asked half as often each time, it would have been twelve seconds.
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+        drop(held);
+        while results.recv().await.unwrap().result.is_err() {}
     });
 }

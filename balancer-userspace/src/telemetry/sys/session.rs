@@ -55,16 +55,17 @@ impl Subscriber {
     pub(super) async fn run(self) {
         let mut pause = BACK_OFF.0;
         loop {
-            let why = match self.session().await {
+            let ended = match self.session().await {
                 Ok(never) => match never {},
-                Err(e) => e.to_string(),
+                Err(e) => e,
             };
             // What the broker published before says nothing of the one that answers next.
             let heard = self.update(|state| {
-                state.status = Status::Failed(why);
+                state.status = Status::Failed(ended.to_string());
                 state.burst.take().is_some()
             });
-            if heard {
+            // A broker that was not asked has nothing to be spared.
+            if heard || ended.is_lack() {
                 pause = BACK_OFF.0;
             }
             sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
