@@ -1,14 +1,17 @@
 //! The authorities of the system, read once for all clients, and again every minute: one that is added must not need a
 //! restart, and one that is taken away is not believed for ever.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::RootCertStore;
+use rustls_native_certs::{CertificateResult, ErrorKind};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::TlsError;
+use crate::lack::is_lack;
 
 /// Time after which they are read again. Some systems keep two hundred files of them.
 const LASTS: Duration = Duration::from_secs(60);
@@ -56,6 +59,18 @@ impl System {
 async fn load() -> Result<RootCertStore, TlsError> {
     let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
     let loaded = loaded.map_err(|_ended| TlsError::NoRoots { why: "the agent is stopping".to_owned() })?;
+    store_of(loaded)
+}
+
+fn store_of(loaded: CertificateResult) -> Result<RootCertStore, TlsError> {
+    // Without a descriptor left, those that were read are any part of all.
+    for error in &loaded.errors {
+        if let ErrorKind::Io { inner, path } = &error.kind
+            && let Some(code) = inner.raw_os_error().filter(|_| is_lack(inner))
+        {
+            return Err(TlsError::File { path: path.clone(), source: io::Error::from_raw_os_error(code) });
+        }
+    }
     let mut roots = RootCertStore::empty();
     // Single certificates that cannot be read are common in system stores, and harm none of the others.
     let (added, _unreadable) = roots.add_parsable_certificates(loaded.certs);
@@ -98,5 +113,21 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &unreadable));
         tokio::time::advance(LASTS).await;
         assert_eq!(system.roots(|| async { store(&[b"a", b"b"]) }).await.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn authorities_that_were_read_in_part_are_not_all() {
+        let certificate = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert;
+        let read = |code| {
+            let inner = io::Error::from_raw_os_error(code);
+            let kind = ErrorKind::Io { inner, path: "/etc/ssl/certs/b.pem".into() };
+            let mut loaded = CertificateResult::default();
+            loaded.certs.push(certificate.der().clone());
+            loaded.errors.push(rustls_native_certs::Error { context: "failed to open file", kind });
+            store_of(loaded)
+        };
+        assert_eq!(read(libc::EACCES).unwrap().len(), 1);
+        let error = read(libc::EMFILE).unwrap_err();
+        assert!(error.is_lack() && error.to_string().contains("b.pem"), "{error}");
     }
 }
