@@ -1,7 +1,7 @@
 //! What the operator asked for at run time: drains and weights. Kept beside the socket, so that they outlive the agent
 //! as the flows do; a reboot ends both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -77,13 +77,22 @@ impl Overrides {
         self.store(entries)
     }
 
-    /// Follows backends that have other names, by their names before.
-    fn rename(&mut self, names: &BTreeMap<String, String>) -> std::io::Result<()> {
-        if !self.entries.keys().any(|name| names.contains_key(name)) {
-            return Ok(());
+    /// Follows backends that have other names, by their names before. Whoever has the name by now of one that is gone does not
+    /// get its override: that ends. Returns whose overrides ended.
+    fn rename(&mut self, names: &BTreeMap<String, String>) -> std::io::Result<Vec<String>> {
+        let given: BTreeSet<&String> = names.values().collect();
+        let (mut entries, mut ended) = (BTreeMap::new(), Vec::new());
+        for (name, entry) in &self.entries {
+            match names.get(name) {
+                Some(now) => drop(entries.insert(now.clone(), *entry)),
+                None if given.contains(name) => ended.push(name.clone()),
+                None => drop(entries.insert(name.clone(), *entry)),
+            }
         }
-        let now = |name: &String| names.get(name).unwrap_or(name).clone();
-        self.store(self.entries.iter().map(|(name, entry)| (now(name), *entry)).collect())
+        if entries != self.entries {
+            self.store(entries)?;
+        }
+        Ok(ended)
     }
 
     /// Ends the overrides of all backends but those that are known, so that one that comes back later under an old name is as the
@@ -105,12 +114,17 @@ impl Overrides {
 }
 
 impl Agent {
-    /// Has what the operator asked for of backends follow them to other names.
-    pub(super) fn rename_overrides(&mut self, names: &BTreeMap<String, String>) {
-        if let Err(error) = self.overrides.rename(names) {
-            warn!(
-                "what the operator asked for of backends that were renamed could not be written down, and ends: {error}"
-            );
+    /// Has what the operator asked for of backends follow them to other names. Says what ended because its backend is gone,
+    /// and somebody else has the name.
+    pub(super) fn rename_overrides(&mut self, names: &BTreeMap<String, String>) -> Vec<String> {
+        match self.overrides.rename(names) {
+            Ok(ended) => told(&ended),
+            Err(error) => {
+                warn!(
+                    "what the operator asked for of backends that were renamed could not be written down, and ends: {error}"
+                );
+                Vec::new()
+            }
         }
     }
 
@@ -126,18 +140,18 @@ impl Agent {
             })
         };
         match self.overrides.retain(is_known) {
-            Ok(ended) => ended
-                .iter()
-                .map(|name| {
-                    format!("the drain or weight that the operator gave {name} ended with its configuration")
-                })
-                .collect(),
+            Ok(ended) => told(&ended),
             Err(error) => {
                 warn!("what the operator asked for could not be written down: {error}");
                 Vec::new()
             }
         }
     }
+}
+
+fn told(ended: &[String]) -> Vec<String> {
+    let of = |name| format!("the drain or weight that the operator gave {name} ended with its configuration");
+    ended.iter().map(of).collect()
 }
 
 fn key(name: &BackendName) -> String {
@@ -196,11 +210,33 @@ mod tests {
         overrides.change(&name("b"), |entry| entry.weight = Some(7)).unwrap();
         // What was a is b now, and b is c.
         let names = [("a", "b"), ("b", "c")].map(|(then, now)| (key(&name(then)), key(&name(now))));
-        overrides.rename(&names.into()).unwrap();
+        assert_eq!(overrides.rename(&names.into()).unwrap(), [] as [String; 0]);
         let kept = Overrides::load(&socket).unwrap();
         assert_eq!(kept.get(&name("a")), Override::default());
         assert_eq!(kept.get(&name("b")), Override { drain: Some(true), weight: None });
         assert_eq!(kept.get(&name("c")), Override { drain: None, weight: Some(7) });
+    }
+
+    #[test]
+    fn overrides_of_who_is_gone_are_not_given_to_who_has_its_name_by_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("api.sock");
+        let name = |backend: &str| BackendName { service: "mqtt".to_owned(), backend: backend.to_owned() };
+        let mut overrides = Overrides::load(&socket).unwrap();
+        overrides.change(&name("b1"), |entry| entry.drain = Some(true)).unwrap();
+        // The first of three is removed, and the others are numbered anew.
+        let names = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(then, now)| (key(&name(then)), key(&name(now)))).collect()
+        };
+        let anew = names(&[("b2", "b1"), ("b3", "b2")]);
+        assert_eq!(overrides.rename(&anew).unwrap(), ["mqtt/b1"]);
+        assert_eq!(overrides.get(&name("b1")), Override::default());
+        // Nor does it take the place of what was asked for of them.
+        overrides.change(&name("b1"), |entry| entry.weight = Some(7)).unwrap();
+        overrides.change(&name("a"), |entry| entry.drain = Some(true)).unwrap();
+        assert_eq!(overrides.rename(&names(&[("a", "b1")])).unwrap(), ["mqtt/b1"]);
+        let kept = Overrides::load(&socket).unwrap();
+        assert_eq!(kept.get(&name("b1")), Override { drain: Some(true), weight: None });
     }
 
     #[test]

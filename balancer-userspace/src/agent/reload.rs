@@ -86,7 +86,7 @@ impl Agent {
             return Err(refused(&format!("{error:#}; nothing was changed")));
         }
         let mut changes = changes(&self.config, &config);
-        self.rename_overrides(&renamed(&self.config, &config));
+        changes.extend(self.rename_overrides(&renamed(&self.config, &config)));
         let (services, backends) = registry.added(&self.registry);
         self.registry = registry;
         self.forget_drawing();
