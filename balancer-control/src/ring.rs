@@ -94,6 +94,11 @@ impl RingKeeper {
         self.found = Some(ring);
     }
 
+    /// What an earlier agent left, until the first update.
+    pub(crate) fn found(&self) -> Option<&Ring> {
+        self.found.as_deref()
+    }
+
     /// The ring in force.
     pub(crate) fn ring(&self) -> Option<&Ring> {
         self.built.as_ref().map(|built| &*built.ring)

@@ -117,18 +117,24 @@ impl Service {
         if !self.backends.iter().any(|backend| shares.contains_key(&backend.id())) {
             return;
         }
-        if self.spec.policy == Policy::Adaptive {
-            for backend in &mut self.backends {
-                if let Some(share) = shares.get(&backend.id()) {
-                    backend.set_hint(share * shares.len() as f64 / backend.bias(), now);
-                }
+        self.ring.adopt(ring);
+    }
+
+    /// Takes capacities from a ring that was adopted: as late as this, because the operator's weights, which are in its
+    /// shares, may have been told after it.
+    fn take_hints(&mut self, now: Moment) {
+        let Some(ring) = self.ring.found().filter(|_| self.spec.policy == Policy::Adaptive) else { return };
+        let shares = ring::shares(ring);
+        for backend in &mut self.backends {
+            if let Some(share) = shares.get(&backend.id()) {
+                backend.set_hint(share * shares.len() as f64 / backend.bias(), now);
             }
         }
-        self.ring.adopt(ring);
     }
 
     /// Brings scores, ring and steering up to date. Returns whether the ring and the steering changed.
     pub(crate) fn tick(&mut self, now: Moment) -> (bool, bool) {
+        self.take_hints(now);
         for backend in &mut self.backends {
             backend.settle(&self.past, &self.spec, self.cost, now);
         }

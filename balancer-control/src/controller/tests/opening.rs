@@ -89,3 +89,26 @@ fn without_a_minimum_it_is_open_from_the_start() {
     come_up(&mut bench, 0);
     assert_eq!(open(&bench), 1);
 }
+
+#[test]
+fn an_agent_that_starts_again_counts_the_operators_weight_once() {
+    let specs = || vec![backend(0), backend(1)];
+    let heavier = || Input::Weight { backend: BackendId(0), weight: Some(200) };
+    let mut old = Bench::new(Policy::Adaptive, specs());
+    old.give(heavier(), 1);
+    let slots = old.slots();
+    assert!(slots[&0].abs_diff(2 * slots[&1]) < 20, "{slots:?}");
+
+    // The agent repeats what the operator asked for when it has told what it found.
+    let mut new = Bench::default();
+    new.controller.handle(model(service(Policy::Adaptive, specs())), at(0));
+    let rings = vec![(ServiceId(0), old.ring.clone().unwrap())];
+    new.controller.handle(Input::Adopt { scores: old.scores.clone().unwrap(), rings }, at(0));
+    new.controller.handle(heavier(), at(0));
+    new.tick(0);
+    for second in 1..70 {
+        new.tick(second);
+        assert_eq!(new.slots(), slots, "after {second} s");
+        assert!((new.seen(0, second).capacity - 1.0).abs() < 0.01, "{}", new.seen(0, second).capacity);
+    }
+}
