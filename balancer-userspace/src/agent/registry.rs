@@ -79,17 +79,22 @@ pub(super) enum RegistryError {
 }
 
 impl Registry {
-    /// The ids of maps that an earlier agent has filled.
+    /// The ids of maps that an earlier agent has filled. A backend whose service is not there is about to begin or has ended,
+    /// and its agent was killed between the two: it has no flows.
     pub(super) fn from_maps(endpoints: &[(SocketAddr, Endpoint)]) -> Self {
         let mut registry = Self::default();
-        for (address, endpoint) in endpoints {
-            if endpoint.is_service() {
-                let name = address.to_string();
-                registry.services.insert(*address, Known { id: endpoint.service, name, configured: false });
-            } else {
+        let (services, backends): (Vec<_>, Vec<_>) =
+            endpoints.iter().copied().partition(|(_, endpoint)| endpoint.is_service());
+        for (vip, endpoint) in services {
+            let name = vip.to_string();
+            registry.services.insert(vip, Known { id: endpoint.service, name, configured: false });
+        }
+        let known: BTreeSet<ServiceId> = registry.services.values().map(|known| known.id).collect();
+        for (address, endpoint) in backends {
+            registry.next = registry.next.max(endpoint.backend.0 + 1);
+            if known.contains(&endpoint.service) {
                 let entry = Entry::new(endpoint.backend, address.to_string(), true);
-                registry.backends.insert((endpoint.service, *address), entry);
-                registry.next = registry.next.max(endpoint.backend.0 + 1);
+                registry.backends.insert((endpoint.service, address), entry);
             }
         }
         registry

@@ -145,3 +145,18 @@ fn services_without_room_are_refused() {
     let error = Registry::default().follow(&config(&[(VIP, &["10.0.0.1"])]), 0, |_| false).unwrap_err();
     assert_eq!(error, RegistryError::Services { limit: 0 });
 }
+
+#[test]
+fn a_backend_without_its_service_in_the_maps_is_nobody() {
+    // An agent was killed between the two.
+    let orphan = ("10.0.0.9:1883".parse().unwrap(), Endpoint::backend(ServiceId(5), BackendId(7)));
+    let service = ("192.0.2.9:1883".parse().unwrap(), Endpoint::service(ServiceId(0)));
+    let found = Registry::from_maps(&[orphan, service]);
+    let configured = [(VIP, &["10.0.0.1"] as &[&str])];
+    let registry = follow(&found, &configured).unwrap();
+    let model = registry.model(&config(&configured));
+    assert_eq!(model.services.iter().map(|service| service.backends.len()).sum::<usize>(), 1);
+    assert_eq!(registry.service_names().map(|(_, name)| name).collect::<Vec<_>>(), ["s0"]);
+    // Its id is not used again at once all the same.
+    assert_eq!(ids(&registry), [(8, "10.0.0.1".to_owned(), false)]);
+}
