@@ -51,7 +51,7 @@ pub(super) enum RegistryError {
     /// The maps hold no more services.
     #[error(
         "there is room for {limit} services, and those that were removed keep theirs until their last flow has ended; \
-         wait for that, or set datapath.services higher, run `balancer detach`, which ends all flows, and start the agent"
+         wait for that, or set datapath.services higher and restart the agent, which carries all flows over"
     )]
     Services {
         /// How many fit.

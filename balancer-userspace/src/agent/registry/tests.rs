@@ -144,6 +144,8 @@ fn ids_come_back_from_the_maps() {
 fn services_without_room_are_refused() {
     let error = Registry::default().follow(&config(&[(VIP, &["10.0.0.1"])]), 0, |_| false).unwrap_err();
     assert_eq!(error, RegistryError::Services { limit: 0 });
+    // No flow has to end for more room.
+    assert!(error.to_string().ends_with("restart the agent, which carries all flows over"), "{error}");
 }
 
 #[test]
