@@ -112,6 +112,16 @@ impl Discoveries {
         }
     }
 
+    /// Follows a configuration that was changed, and writes down by which names and VIPs services are known from now on: the
+    /// next change may be of the other one, and the next agent has to tell who is who by what is written.
+    pub(super) fn reloaded(&mut self, config: &Config) {
+        let before = self.vips.clone();
+        self.follow(config);
+        if self.vips != before {
+            self.store();
+        }
+    }
+
     /// Whether a service has a discovery that has not answered this agent yet.
     pub(super) fn waits_for(&self, service: &str) -> bool {
         self.rosters.get(service).is_some_and(|roster| roster.last_answer().is_none())

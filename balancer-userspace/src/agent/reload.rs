@@ -95,7 +95,7 @@ impl Agent {
             warn!("what is counted of backends that are new begins with what others had: {error}");
         }
         (self.config, self.text) = (config, text);
-        self.discoveries.follow(&self.config);
+        self.discoveries.reloaded(&self.config);
         logging::set(self.config.agent.log);
         self.controller.handle(Input::Model(self.registry.model(&self.config)), clock::now());
         changes.extend(self.end_overrides());

@@ -117,3 +117,21 @@ async fn a_service_that_is_renamed_keeps_what_was_found() {
     assert_eq!(discoveries.found_for(&config)["iot"][0].0, entry("10.0.0.1:1883"));
     assert!(!discoveries.found_for(&config).contains_key("mqtt"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_service_that_is_renamed_and_then_moved_keeps_what_was_found_across_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let known = [("mqtt", entry("10.0.0.1:1883")), ("amqp", entry("10.0.0.2:5672"))];
+    let mut running = discoveries(&socket, &known);
+    running.store();
+    let renamed = FILE.replace("\"mqtt\"", "\"iot\"");
+    let moved = renamed.replacen("192.0.2.1", "192.0.2.9", 1);
+    for text in [&renamed, &moved] {
+        running.reloaded(&config::check(text).unwrap().config);
+    }
+    let mut next = Discoveries::load(&socket, mpsc::channel(1).0);
+    let checked = next.fit(config::check(&moved).unwrap());
+    next.follow(&checked.config);
+    assert_eq!(addresses(&next), ["10.0.0.2:5672", "10.0.0.1:1883"]);
+}
