@@ -140,14 +140,14 @@ impl Datapath {
                     (ebpf, true)
                 }
                 Err(Error::Mismatch(_)) if options.upgrade => {
-                    let (ebpf, begun) = begin(&pins, &Records::ours(), options, settings.services)?;
+                    let (ebpf, begun) = begin(&pins, &Records::ours(), options)?;
                     (upgrade, home) = (Some(begun), &setup);
                     (ebpf, true)
                 }
                 Err(error) => return Err(error),
             },
             Found::Other(records) if options.upgrade => {
-                let (ebpf, begun) = begin(&pins, &records, options, 0)?;
+                let (ebpf, begun) = begin(&pins, &records, options)?;
                 (upgrade, home) = (Some(begun), &setup);
                 (ebpf, true)
             }

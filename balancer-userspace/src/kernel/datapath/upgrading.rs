@@ -1,10 +1,12 @@
 //! From maps of another layout or size to ours, under live flows.
 
 use aya::Ebpf;
+use balancer_common::abi::names;
 use tracing::{info, warn};
 
 use super::load::create;
 use super::{Options, links};
+use crate::kernel::maps::MapSource as _;
 use crate::kernel::pins::{Found, Pins};
 use crate::kernel::records::Records;
 use crate::kernel::upgrade::{Plan, Upgrade, read_records};
@@ -24,12 +26,12 @@ pub fn plan(options: &Options) -> Result<Option<Plan>, Error> {
     if is_as_wanted(&pins, &found, options)? {
         return Ok(None);
     }
-    let (records, services) = match found {
+    let records = match found {
         Found::Nothing => return Ok(None),
-        Found::Ours(settings) => (Records::ours(), settings.services),
-        Found::Other(records) => (records, 0),
+        Found::Ours(_) => Records::ours(),
+        Found::Other(records) => records,
     };
-    let wanted = Wanted::all(&options.object, with_room(options.sizes, services))?;
+    let wanted = Wanted::all(&options.object, with_room(options.sizes, room_for_services(&pins)?))?;
     Plan::new(&pins, &records, &wanted).map(Some)
 }
 
@@ -68,19 +70,21 @@ pub(super) fn undo(pins: &Pins, options: &Options) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// How many services the maps have room for, of whatever version they are: one has any id below.
+fn room_for_services(pins: &Pins) -> Result<u32, Error> {
+    let info =
+        pins.dir().open(names::SERVICES)?.info().map_err(Error::map(names::SERVICES, "examination"))?;
+    Ok(info.max_entries())
+}
+
 fn with_room(sizes: Sizes, services: u32) -> Sizes {
     Sizes { services: sizes.services.max(services), ..sizes }
 }
 
 /// Makes new maps beside those that are pinned, and copies the flows. Until they take the place of the others they are where
 /// whatever is not complete is: whichever version starts next gives them back, as their flows grow old.
-pub(super) fn begin(
-    pins: &Pins,
-    theirs: &Records,
-    options: &Options,
-    services: u32,
-) -> Result<(Ebpf, Upgrade), Error> {
-    let sizes = with_room(options.sizes, services);
+pub(super) fn begin(pins: &Pins, theirs: &Records, options: &Options) -> Result<(Ebpf, Upgrade), Error> {
+    let sizes = with_room(options.sizes, room_for_services(pins)?);
     let wanted = Wanted::all(&options.object, sizes)?;
     let plan = Plan::new(pins, theirs, &wanted)?;
     if let Some(refusal) = plan.refusal() {

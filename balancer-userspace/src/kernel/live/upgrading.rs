@@ -217,6 +217,24 @@ fn flows_of_a_version_that_knows_more_are_carried_unless_they_use_it() {
     });
 }
 
+#[test]
+#[ignore = "needs root and BPF"]
+fn room_for_services_is_kept_across_versions() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut options = site.options();
+        options.sizes.services = 5;
+        drop(Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error))));
+        with_a_field_more(&site.pin_dir, ABI_VERSION + 1, &[(key(1), flow(3), 0)]);
+        // Services that are configured, or have flows, have ids up to the last.
+        options = site.options();
+        options.upgrade = true;
+        assert!(options.sizes.services < 5);
+        let opened = Datapath::open(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!(opened.maps.steering.service_limit(), 5);
+    });
+}
+
 /// Upgrades maps of another version, whose flows are these. Returns what was planned.
 fn carry_over(site: &Site, expected: &[(FlowKey4, Flow)]) -> Plan {
     let mut options = site.options();
