@@ -268,7 +268,7 @@ impl Agent {
         }
         self.silent.retain(|id, _| goes_on.contains(id));
         self.notes.retain(|id, _| goes_on.contains(id));
-        self.forget_lacks(&goes_on);
+        self.lacks.retain(|id, _| goes_on.contains(id));
         self.targets.send_replace(Targets { backends: addresses, devices: self.datapath.redirect_targets() });
     }
 

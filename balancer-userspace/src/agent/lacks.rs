@@ -1,8 +1,6 @@
 //! Backends that were not asked, because this host lacks what asking takes. Told once for all of them: what is used up is
 //! used up for all.
 
-use std::collections::BTreeSet;
-
 use balancer_common::abi::BackendId;
 use tracing::{error, info};
 
@@ -27,11 +25,6 @@ impl Agent {
                 }
             }
         }
-    }
-
-    /// Forgets those of backends that are not watched as before.
-    pub(super) fn forget_lacks(&mut self, goes_on: &BTreeSet<BackendId>) {
-        self.lacks.retain(|id, _| goes_on.contains(id));
     }
 
     /// What is lacked, for people.

@@ -83,10 +83,10 @@ impl Overrides {
         let given: BTreeSet<&String> = names.values().collect();
         let (mut entries, mut ended) = (BTreeMap::new(), Vec::new());
         for (name, entry) in &self.entries {
-            match names.get(name) {
-                Some(now) => drop(entries.insert(now.clone(), *entry)),
-                None if given.contains(name) => ended.push(name.clone()),
-                None => drop(entries.insert(name.clone(), *entry)),
+            let stays = || (!given.contains(name)).then_some(name);
+            match names.get(name).or_else(stays) {
+                Some(now) => _ = entries.insert(now.clone(), *entry),
+                None => ended.push(name.clone()),
             }
         }
         if entries != self.entries {
@@ -162,11 +162,20 @@ fn key(name: &BackendName) -> String {
 mod tests {
     use super::*;
 
+    fn name(backend: &str) -> BackendName {
+        BackendName { service: "mqtt".to_owned(), backend: backend.to_owned() }
+    }
+
+    /// Names by those before, as [`Overrides::rename`] wants them.
+    fn renamed<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+        pairs.map(|(then, now)| (key(&name(then)), key(&name(now)))).into()
+    }
+
     #[test]
     fn overrides_outlive_the_agent_until_they_are_ended() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("api.sock");
-        let name = BackendName { service: "mqtt".to_owned(), backend: "a".to_owned() };
+        let name = name("a");
         let mut first = Overrides::load(&socket).unwrap();
         first.change(&name, |entry| entry.drain = Some(true)).unwrap();
         first.change(&name, |entry| entry.weight = Some(7)).unwrap();
@@ -180,7 +189,7 @@ mod tests {
     fn what_cannot_be_written_is_not_changed() {
         let directory = tempfile::tempdir().unwrap();
         let mut overrides = Overrides::load(&directory.path().join("api.sock")).unwrap();
-        let name = BackendName { service: "mqtt".to_owned(), backend: "a".to_owned() };
+        let name = name("a");
         drop(directory);
         assert!(overrides.change(&name, |entry| entry.drain = Some(true)).is_err());
         assert_eq!(overrides.get(&name), Override::default());
@@ -192,8 +201,7 @@ mod tests {
         let socket = directory.path().join("api.sock");
         let mut overrides = Overrides::load(&socket).unwrap();
         for backend in ["a", "b"] {
-            let name = BackendName { service: "mqtt".to_owned(), backend: backend.to_owned() };
-            overrides.change(&name, |entry| entry.drain = Some(true)).unwrap();
+            overrides.change(&name(backend), |entry| entry.drain = Some(true)).unwrap();
         }
         let ended = overrides.retain(|name| name == "mqtt/b").unwrap();
         assert_eq!(ended, ["mqtt/a"]);
@@ -204,13 +212,11 @@ mod tests {
     fn overrides_follow_their_backends_to_other_names() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("api.sock");
-        let name = |backend: &str| BackendName { service: "mqtt".to_owned(), backend: backend.to_owned() };
         let mut overrides = Overrides::load(&socket).unwrap();
         overrides.change(&name("a"), |entry| entry.drain = Some(true)).unwrap();
         overrides.change(&name("b"), |entry| entry.weight = Some(7)).unwrap();
         // What was a is b now, and b is c.
-        let names = [("a", "b"), ("b", "c")].map(|(then, now)| (key(&name(then)), key(&name(now))));
-        assert_eq!(overrides.rename(&names.into()).unwrap(), [] as [String; 0]);
+        assert_eq!(overrides.rename(&renamed([("a", "b"), ("b", "c")])).unwrap(), [] as [String; 0]);
         let kept = Overrides::load(&socket).unwrap();
         assert_eq!(kept.get(&name("a")), Override::default());
         assert_eq!(kept.get(&name("b")), Override { drain: Some(true), weight: None });
@@ -221,20 +227,15 @@ mod tests {
     fn overrides_of_who_is_gone_are_not_given_to_who_has_its_name_by_now() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("api.sock");
-        let name = |backend: &str| BackendName { service: "mqtt".to_owned(), backend: backend.to_owned() };
         let mut overrides = Overrides::load(&socket).unwrap();
         overrides.change(&name("b1"), |entry| entry.drain = Some(true)).unwrap();
         // The first of three is removed, and the others are numbered anew.
-        let names = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(then, now)| (key(&name(then)), key(&name(now)))).collect()
-        };
-        let anew = names(&[("b2", "b1"), ("b3", "b2")]);
-        assert_eq!(overrides.rename(&anew).unwrap(), ["mqtt/b1"]);
+        assert_eq!(overrides.rename(&renamed([("b2", "b1"), ("b3", "b2")])).unwrap(), ["mqtt/b1"]);
         assert_eq!(overrides.get(&name("b1")), Override::default());
         // Nor does it take the place of what was asked for of them.
         overrides.change(&name("b1"), |entry| entry.weight = Some(7)).unwrap();
         overrides.change(&name("a"), |entry| entry.drain = Some(true)).unwrap();
-        assert_eq!(overrides.rename(&names(&[("a", "b1")])).unwrap(), ["mqtt/b1"]);
+        assert_eq!(overrides.rename(&renamed([("a", "b1")])).unwrap(), ["mqtt/b1"]);
         let kept = Overrides::load(&socket).unwrap();
         assert_eq!(kept.get(&name("b1")), Override { drain: Some(true), weight: None });
     }
