@@ -43,7 +43,7 @@ pub use shielded::{COOKIE_LIFE, Shielded};
 pub const ABI_VERSION: u32 = if cfg!(feature = "trial-layout") { LAYOUT | TRIAL } else { LAYOUT };
 
 /// The version without what is only tried.
-const LAYOUT: u32 = 1 << 16 | 10;
+const LAYOUT: u32 = 1 << 16 | 11;
 
 /// What the entries of a version mean.
 ///
@@ -109,6 +109,8 @@ pub mod names {
     pub const PORTS: &str = "PORTS";
     /// `Array<PortServices>`: entry 0 for IPv4, 1 for IPv6. Written by the agent.
     pub const PORT_SERVICES: &str = "PORT_SERVICES";
+    /// `Array<PortServices>`: as `PORT_SERVICES`, but whose backends send from a port. Written by the agent.
+    pub const PORT_BACKENDS: &str = "PORT_BACKENDS";
     /// `Hash<Endpoint4, Endpoint>`. Written by the agent.
     pub const ENDPOINTS4: &str = "ENDPOINTS4";
     /// `Hash<Endpoint6, Endpoint>`. Written by the agent.

@@ -144,6 +144,9 @@ pub trait FamilyTables<F: Family>: Tables {
     /// The only service that listens on a port; `None` when there are several, or none.
     fn port_service(&self, port: [u8; 2]) -> Option<ServiceId>;
 
+    /// The only service whose backends send from a port; `None` when there are several, or none.
+    fn port_backends(&self, port: [u8; 2]) -> Option<ServiceId>;
+
     /// What an address and port are to us.
     fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint>;
 

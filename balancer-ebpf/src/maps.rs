@@ -31,6 +31,8 @@ pub(crate) static PORTS: Array<PortRoles> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static PORT_SERVICES: Array<PortServices> = Array::with_max_entries(2, 0);
 #[map]
+pub(crate) static PORT_BACKENDS: Array<PortServices> = Array::with_max_entries(2, 0);
+#[map]
 pub(crate) static ENDPOINTS4: HashMap<Endpoint4, Endpoint> = HashMap::with_max_entries(ENDPOINTS_LEN, 0);
 #[map]
 pub(crate) static ENDPOINTS6: HashMap<Endpoint6, Endpoint> = HashMap::with_max_entries(ENDPOINTS_LEN, 0);

@@ -130,8 +130,9 @@ impl PortRoles {
     }
 }
 
-/// The service that listens on each TCP port of an address family, where there is one only. Whether a packet is for it
-/// is then seen in its [`super::Service`], which costs less than a look-up of the endpoint. All zero names nobody.
+/// The service that listens on each TCP port of an address family, or whose backends send from it, where there is one
+/// only. Whether a packet is for it is then seen in its [`super::Service`], and whether it is from its backend in the flow
+/// and its [`super::Backend`], which costs less than a look-up of the endpoint. All zero names nobody.
 ///
 /// Indexed as [`PortRoles`].
 #[repr(C)]
@@ -139,14 +140,14 @@ impl PortRoles {
 pub struct PortServices([u16; 65_536]);
 
 impl PortServices {
-    /// Nobody listens.
+    /// No port is named.
     pub const EMPTY: Self = Self([Self::NOBODY; 65_536]);
     /// No service, or none that is told.
     const NOBODY: u16 = 0;
-    /// Several services, with different addresses. No service has the id that would be this number.
+    /// Several services. No service has the id that would be this number.
     const SEVERAL: u16 = u16::MAX;
 
-    /// The only service that listens on a port, network order.
+    /// The only service of a port, network order.
     #[inline(always)]
     #[must_use]
     pub const fn of(&self, port: [u8; 2]) -> Option<ServiceId> {
@@ -156,10 +157,11 @@ impl PortServices {
         }
     }
 
-    /// Notes that a service listens on a port, host order.
+    /// Notes that a service has a port, host order.
     pub const fn add(&mut self, port: u16, service: ServiceId) {
         let entry = &mut self.0[u16::from_le_bytes(port.to_be_bytes()) as usize];
-        *entry = if *entry == Self::NOBODY { service.0.saturating_add(1) } else { Self::SEVERAL };
+        let number = service.0.saturating_add(1);
+        *entry = if *entry == Self::NOBODY || *entry == number { number } else { Self::SEVERAL };
     }
 
     /// Index of the map's entry for the family of an address.
@@ -198,8 +200,9 @@ mod tests {
     }
 
     #[test]
-    fn a_port_names_the_service_that_listens_there_alone() {
+    fn a_port_names_the_service_that_has_it_alone() {
         assert_eq!(services(&[]).of(PORT), None);
+        assert_eq!(services(&[7, 7]).of(PORT), Some(ServiceId(7)));
         assert_eq!(services(&[0]).of(PORT), Some(ServiceId(0)));
         assert_eq!(services(&[7]).of(PORT), Some(ServiceId(7)));
         assert_eq!(services(&[7]).of(8883_u16.to_be_bytes()), None);
@@ -209,6 +212,7 @@ mod tests {
     fn a_port_of_several_services_names_none() {
         assert_eq!(services(&[7, 8]).of(PORT), None);
         assert_eq!(services(&[7, 8, 9]).of(PORT), None);
+        assert_eq!(services(&[7, 8, 7]).of(PORT), None);
         // Its number would be that of several.
         assert_eq!(services(&[u16::MAX - 1]).of(PORT), None);
         assert_eq!(services(&[u16::MAX]).of(PORT), None);

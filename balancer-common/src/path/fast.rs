@@ -51,9 +51,9 @@ fn sort<F: Family, P: Frame, T: FamilyTables<F>>(frame: &mut P, tables: &T, link
         let packet = Packet { link, ip, segment, service, backend: BackendId::NONE, ingress };
         return request::data(frame, tables, &packet);
     }
-    if let Some(endpoint) = whose::backend(tables, (ip.source, segment.source)) {
-        let (service, backend) = (endpoint.service, endpoint.backend);
-        return reply::data(frame, tables, &Packet { link, ip, segment, service, backend, ingress });
+    if let Some(service) = whose::sender(tables, (ip.source, segment.source)) {
+        let packet = Packet { link, ip, segment, service, backend: BackendId::NONE, ingress };
+        return reply::data(frame, tables, packet);
     }
     End::of(Outcome::PassNotOurs)
 }

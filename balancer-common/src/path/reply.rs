@@ -34,25 +34,30 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
     }
 }
 
-/// Sends on a packet of an established flow that does nothing but carry data; [`Outcome::PassDirect`], and nothing done,
-/// for any other.
+/// Sends on a packet of an established flow that does nothing but carry data, by a backend of the packet's service that
+/// the flow tells; [`Outcome::PassDirect`], and nothing done, for any other.
 #[inline(always)]
 pub(super) fn data<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
     tables: &T,
-    packet: &Packet<F>,
+    mut packet: Packet<F>,
 ) -> End {
     if packet.ip.hops <= 1 || packet.segment.is_control() {
         return OTHER;
     }
-    let Some(reply) = Reply::from_its_side(tables, packet) else { return OTHER };
-    let Some(flow) = tables.likely_flow(&reply.key) else { return OTHER };
+    let key = F::key(packet.ip.destination, packet.segment.destination, packet.service);
+    let Some(flow) = tables.likely_flow(&key) else { return OTHER };
     let state = flow.state();
-    if state.is_none() || state.backend() != packet.backend || closing::concerns(state, reply.backend) {
+    if state.is_none() {
+        return OTHER;
+    }
+    packet.backend = state.backend();
+    let Some(reply) = Reply::from_its_side(tables, &packet) else { return OTHER };
+    if !reply.is_of_its_backend() || closing::concerns(state, reply.backend) {
         return OTHER;
     }
     reply.known(flow);
-    to_client(frame, tables, packet, (reply.backend, flow.hop()), Outcome::ForwardReply)
+    to_client(frame, tables, &packet, (reply.backend, flow.hop()), Outcome::ForwardReply)
 }
 
 /// What becomes of a packet that may be closed with its flow; [`Outcome::PassDirect`] when it goes on as any other.
@@ -180,6 +185,16 @@ impl<'a, F: Family, T: FamilyTables<F>> Reply<'a, F, T> {
         }
         let key = F::key(packet.ip.destination, packet.segment.destination, packet.service);
         Some(Self { tables, packet, backend, key })
+    }
+
+    /// Whether the packet's sender is its backend, which was found by the flow. The backend's id may have changed hands since
+    /// the port named the service.
+    #[inline(always)]
+    fn is_of_its_backend(&self) -> bool {
+        let Self { backend, packet, .. } = self;
+        backend.service == packet.service
+            && backend.port == packet.segment.source
+            && F::is_in(backend.addr, packet.ip.source)
     }
 
     /// Whether a flow without state to this client would be the backend's by the ring. The others are connections

@@ -23,6 +23,15 @@ pub(super) fn service<F: Family, T: FamilyTables<F>>(
     endpoint.is_service().then_some(endpoint.service)
 }
 
+/// The service whose backend it may be that sends from there. Whether it is one the flow tells, and its backend.
+#[inline(always)]
+pub(super) fn sender<F: Family, T: FamilyTables<F>>(
+    tables: &T,
+    from: (F::Addr, [u8; 2]),
+) -> Option<ServiceId> {
+    tables.port_backends(from.1).or_else(|| backend(tables, from).map(|endpoint| endpoint.service))
+}
+
 /// The backend that sends from there, and its service.
 #[inline(always)]
 pub(super) fn backend<F: Family, T: FamilyTables<F>>(

@@ -24,8 +24,8 @@ use crate::{
     flow_table::{call as flow_table, in_use},
     half_open::call as half_open,
     maps::{
-        CLOSING4, CLOSING6, DEVICES, ENDPOINTS4, ENDPOINTS6, HALF_OPEN4, HALF_OPEN6, PORT_SERVICES, SCRATCH,
-        SETTINGS, SHIELDED4, SHIELDED6, Scratch, TABLE_USE,
+        CLOSING4, CLOSING6, DEVICES, ENDPOINTS4, ENDPOINTS6, HALF_OPEN4, HALF_OPEN6, PORT_BACKENDS,
+        PORT_SERVICES, SCRATCH, SETTINGS, SHIELDED4, SHIELDED6, Scratch, TABLE_USE,
     },
 };
 
@@ -36,7 +36,7 @@ trait FamilyMaps: Family<Key: OwnerKey> {
     const HALF_OPEN: &'static Array<HalfOpenEntry<Self::Key>>;
     const CLOSING: &'static HashMap<Self::Key, u64>;
     const SHIELDED: &'static HashMap<Self::Key, Shielded>;
-    /// Index in `TABLE_USE` and `PORT_SERVICES`, and of the family's part of `HALF_OPEN_TAGS`.
+    /// Index in `TABLE_USE` and in the tables by port, and of the family's part of `HALF_OPEN_TAGS`.
     const TABLE: u32;
 
     fn endpoint_key(addr: Self::Addr, port: [u8; 2]) -> Self::EndpointKey;
@@ -142,6 +142,11 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     #[inline(always)]
     fn port_service(&self, port: [u8; 2]) -> Option<ServiceId> {
         PORT_SERVICES.get(F::TABLE)?.of(port)
+    }
+
+    #[inline(always)]
+    fn port_backends(&self, port: [u8; 2]) -> Option<ServiceId> {
+        PORT_BACKENDS.get(F::TABLE)?.of(port)
     }
 
     #[inline(always)]

@@ -254,6 +254,7 @@ pub(crate) fn names_of_maps() -> impl Iterator<Item = &'static str> {
         names::SETTINGS,
         names::PORTS,
         names::PORT_SERVICES,
+        names::PORT_BACKENDS,
         names::ENDPOINTS4,
         names::ENDPOINTS6,
         names::SERVICES,

@@ -124,11 +124,13 @@ impl Rig {
         let mut port_services = Box::new(PortServices::EMPTY);
         port_services.add(vip.port(), SERVICE);
         self.set(names::PORT_SERVICES, PortServices::index(&vip), *port_services)?;
+        let mut port_backends = Box::new(PortServices::EMPTY);
         self.endpoint(vip, Endpoint::service(SERVICE))?;
         let mut scores = Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
         for id in 0..self.backends {
             let addr = self.family.backend(id);
             roles.add(addr.port(), PortRoles::BACKEND);
+            port_backends.add(addr.port(), SERVICE);
             self.endpoint(addr, Endpoint::backend(SERVICE, BackendId(id)))?;
             self.set(names::BACKENDS, u32::from(id), Backend::new(SERVICE, vip, addr, BACKEND_HOP))?;
             // Different loads, so that candidates are compared and not found equal.
@@ -143,6 +145,7 @@ impl Rig {
         self.set(names::RINGS, 0, Ring(*ring))?;
         self.set(names::SCORES, 0, *scores)?;
         self.set(names::PORTS, 0, *roles)?;
+        self.set(names::PORT_BACKENDS, PortServices::index(&vip), *port_backends)?;
         let map = self.balancer.map_mut(names::DEVICES).context("the object has no devices")?;
         let mut devices = DevMapHash::try_from(map)?;
         for device in [CLIENTS, BACKENDS] {

@@ -55,7 +55,7 @@ where
 
 /// What differs between the families.
 trait Side: Family<Addr: Hash, Key: Eq + Hash> {
-    /// Index in `PORT_SERVICES`.
+    /// Index in the tables by port.
     const INDEX: usize;
     fn of(memory: &Memory) -> &PerFamily<Self>;
     fn socket(addr: Self::Addr, port: [u8; 2]) -> SocketAddr;
@@ -105,6 +105,10 @@ impl<F: Side> FamilyTables<F> for Memory {
 
     fn port_service(&self, port: [u8; 2]) -> Option<ServiceId> {
         self.image.port_services[F::INDEX].of(port)
+    }
+
+    fn port_backends(&self, port: [u8; 2]) -> Option<ServiceId> {
+        self.image.port_backends[F::INDEX].of(port)
     }
 
     fn endpoint(&self, addr: F::Addr, port: [u8; 2]) -> Option<&Endpoint> {

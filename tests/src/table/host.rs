@@ -98,6 +98,7 @@ impl Dataplane for Host {
     fn configure(&mut self, mut image: Image) {
         if self.way == Way::Endpoints {
             image.port_services.fill(Box::new(PortServices::EMPTY));
+            image.port_backends.fill(Box::new(PortServices::EMPTY));
         } else {
             image.spare_endpoints();
         }

@@ -17,6 +17,8 @@ pub struct Image {
     pub roles: Box<PortRoles>,
     /// `PORT_SERVICES`.
     pub port_services: [Box<PortServices>; 2],
+    /// `PORT_BACKENDS`.
+    pub port_backends: [Box<PortServices>; 2],
     /// `ENDPOINTS4` and `ENDPOINTS6`.
     pub endpoints: Endpoints,
     /// `SERVICES`.
@@ -41,12 +43,14 @@ impl Image {
     /// What the agent writes for `world`. Idle halves hold what no packet must see: empty rings, closed backends.
     #[must_use]
     pub fn new(world: &World) -> Self {
+        let no_ports = || [Box::new(PortServices::EMPTY), Box::new(PortServices::EMPTY)];
         let empty = || Box::new(Ring([BackendId::NONE; RING_SLOTS]));
         let closed = || Box::new(ScoreTable([Score::default(); MAX_BACKENDS]));
         let mut image = Self {
             settings: Settings { abi_version: ABI_VERSION, services: SERVICES, ..world.settings },
             roles: Box::new(PortRoles::EMPTY),
-            port_services: [Box::new(PortServices::EMPTY), Box::new(PortServices::EMPTY)],
+            port_services: no_ports(),
+            port_backends: no_ports(),
             endpoints: Endpoints::new(),
             services: vec![Service::default(); SERVICES as usize],
             backends: vec![Backend::default(); MAX_BACKENDS],
@@ -113,6 +117,7 @@ impl Image {
             let backend = Backend::new(service, vip, spec.addr, spec.hop);
             self.backends[index] = Backend { closing: spec.closing, ..backend };
             self.roles.add(spec.addr.port(), PortRoles::BACKEND);
+            self.port_backends[PortServices::index(&spec.addr) as usize].add(spec.addr.port(), service);
             self.endpoints.insert(spec.addr, Endpoint::backend(service, BackendId(id)));
             self.scores[half].0[index] = spec.score;
             self.removed[index] = Removed(spec.removed);

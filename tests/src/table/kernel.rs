@@ -256,8 +256,11 @@ impl Dataplane for Kernel {
         let settings = Settings { flows4_sets: sets, flows6_sets: sets, ..image.settings };
         self.set::<Settings>(names::SETTINGS, 0, settings);
         self.set::<PortRoles>(names::PORTS, 0, *image.roles);
-        for (index, port_services) in (0..).zip(image.port_services) {
-            self.set::<PortServices>(names::PORT_SERVICES, index, *port_services);
+        for (index, services) in (0..).zip(image.port_services) {
+            self.set::<PortServices>(names::PORT_SERVICES, index, *services);
+        }
+        for (index, services) in (0..).zip(image.port_backends) {
+            self.set::<PortServices>(names::PORT_BACKENDS, index, *services);
         }
         for (index, service) in (0..).zip(image.services) {
             self.set::<Service>(names::SERVICES, index, service);

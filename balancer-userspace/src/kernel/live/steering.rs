@@ -38,7 +38,15 @@ fn roles(site: &Site, port: u16) -> u8 {
 }
 
 fn port_service(site: &Site, family: u32, port: u16) -> Option<ServiceId> {
-    let data = site.pin_dir.open(names::PORT_SERVICES).unwrap();
+    named(site, names::PORT_SERVICES, family, port)
+}
+
+fn port_backends(site: &Site, family: u32, port: u16) -> Option<ServiceId> {
+    named(site, names::PORT_BACKENDS, family, port)
+}
+
+fn named(site: &Site, table: &'static str, family: u32, port: u16) -> Option<ServiceId> {
+    let data = site.pin_dir.open(table).unwrap();
     let map = aya::maps::Map::from_map_data(data).unwrap();
     let services = aya::maps::Array::<_, PortServices>::try_from(map).unwrap();
     services.get(&family, 0).unwrap().of(port.to_be_bytes())
@@ -64,6 +72,14 @@ fn a_layout_is_written_and_taken_back() {
         assert_eq!(roles(&site, 80), 0);
         assert_eq!((port_service(&site, 0, 1883), port_service(&site, 1, 1883)), (Some(ServiceId(0)), None));
         assert_eq!((port_service(&site, 0, 8883), port_service(&site, 1, 8883)), (None, Some(ServiceId(1))));
+        assert_eq!(
+            (port_backends(&site, 0, 21883), port_backends(&site, 1, 21883)),
+            (Some(ServiceId(0)), None)
+        );
+        assert_eq!(
+            (port_backends(&site, 0, 8883), port_backends(&site, 1, 8883)),
+            (None, Some(ServiceId(1)))
+        );
         assert_eq!(endpoints4(&site).len(), 3);
         let service = maps.service(ServiceId(1)).unwrap();
         assert_eq!((service.draws, service.n_standby, service.standby[0]), (3, 1, BackendId(9)));
@@ -80,6 +96,7 @@ fn a_layout_is_written_and_taken_back() {
         assert_eq!(roles(&site, 1883), PortRoles::SERVICE | PortRoles::BACKEND);
         assert_eq!((roles(&site, 21883), roles(&site, 8883)), (0, 0));
         assert_eq!(port_service(&site, 1, 8883), None);
+        assert_eq!((port_backends(&site, 0, 21883), port_backends(&site, 1, 8883)), (None, None));
         assert_eq!(endpoints4(&site).len(), 2);
         assert_eq!(maps.backend(BackendId(5)).unwrap().present, 0);
 
@@ -108,6 +125,26 @@ fn a_port_names_the_service_that_listens_there_alone() {
         assert_eq!(named(&[(1, "192.0.2.3:1883")]), Some(ServiceId(1)));
         assert_eq!(named(&[(1, "[2001:db8::1]:1883")]), None);
         assert_eq!(port_service(&site, 1, 1883), Some(ServiceId(1)));
+    });
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_port_names_the_service_whose_backends_alone_send_from_it() {
+    in_namespace(|| {
+        let site = Site::new();
+        let mut maps = site.open().maps.steering;
+        let mut layout = layout();
+        layout.services.insert(ServiceId(1), (address("192.0.2.2:1883"), steering(false)));
+        layout.backends.remove(&BackendId(6));
+        let mut named = |service: u16| {
+            layout.backends.insert(BackendId(7), (address("10.0.0.7:1883"), ServiceId(service)));
+            maps.sync(&layout).unwrap();
+            port_backends(&site, 0, 1883)
+        };
+        assert_eq!(named(0), Some(ServiceId(0)), "two backends of one service");
+        assert_eq!(named(1), None, "backends of two");
+        assert_eq!(named(0), Some(ServiceId(0)), "and of one again");
     });
 }
 

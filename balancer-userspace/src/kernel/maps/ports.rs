@@ -1,4 +1,4 @@
-//! The tables by port: which ports are ours, and who listens there.
+//! The tables by port: which ports are ours, who listens there, and whose backends send from there.
 
 use std::net::SocketAddr;
 
@@ -12,30 +12,33 @@ use crate::kernel::Error;
 #[derive(Clone)]
 pub(super) struct PortTables {
     roles: Box<PortRoles>,
-    /// IPv4's and IPv6's.
-    services: [Box<PortServices>; 2],
+    services: Families,
+    backends: Families,
 }
+
+/// IPv4's and IPv6's.
+type Families = [Box<PortServices>; 2];
 
 impl PortTables {
     pub(super) fn empty() -> Self {
-        let services = || Box::new(PortServices::EMPTY);
-        Self { roles: Box::new(PortRoles::EMPTY), services: [services(), services()] }
+        let nobody = || [Box::new(PortServices::EMPTY), Box::new(PortServices::EMPTY)];
+        Self { roles: Box::new(PortRoles::EMPTY), services: nobody(), backends: nobody() }
     }
 
     /// Adds what is at an address.
     pub(super) fn add(&mut self, address: SocketAddr, endpoint: &Endpoint) {
         let port = address.port();
         self.roles.add(port, endpoint.role);
-        if endpoint.is_service() {
-            self.services[PortServices::index(&address) as usize].add(port, endpoint.service);
-        }
+        let of = if endpoint.is_service() { &mut self.services } else { &mut self.backends };
+        of[PortServices::index(&address) as usize].add(port, endpoint.service);
     }
 }
 
-/// The maps `PORTS` and `PORT_SERVICES`.
+/// The maps `PORTS`, `PORT_SERVICES` and `PORT_BACKENDS`.
 pub(super) struct PortMaps {
     roles: NamedArray<PortRoles>,
     services: NamedArray<PortServices>,
+    backends: NamedArray<PortServices>,
 }
 
 impl PortMaps {
@@ -43,6 +46,7 @@ impl PortMaps {
         Ok(Self {
             roles: NamedArray::open(source, names::PORTS)?,
             services: NamedArray::open(source, names::PORT_SERVICES)?,
+            backends: NamedArray::open(source, names::PORT_BACKENDS)?,
         })
     }
 
@@ -54,8 +58,10 @@ impl PortMaps {
     ) -> Result<(), Error> {
         let mut kept = wanted.clone();
         kept.roles.keep(&*self.roles.boxed(0)?);
-        for (index, services) in (0..).zip(&mut kept.services) {
-            services.keep(&*self.services.boxed(index)?, &stays);
+        for (map, kept) in [(&self.services, &mut kept.services), (&self.backends, &mut kept.backends)] {
+            for (index, services) in (0..).zip(kept) {
+                services.keep(&*map.boxed(index)?, &stays);
+            }
         }
         self.put(&kept)
     }
@@ -65,9 +71,12 @@ impl PortMaps {
         if self.roles.boxed(0)? != wanted.roles {
             self.roles.set(0, &wanted.roles)?;
         }
-        for (index, services) in (0..).zip(&wanted.services) {
-            if self.services.boxed(index)? != *services {
-                self.services.set(index, services)?;
+        for (map, wanted) in [(&mut self.services, &wanted.services), (&mut self.backends, &wanted.backends)]
+        {
+            for (index, services) in (0..).zip(wanted) {
+                if map.boxed(index)? != *services {
+                    map.set(index, services)?;
+                }
             }
         }
         Ok(())

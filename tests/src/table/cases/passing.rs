@@ -6,13 +6,13 @@ use balancer_common::outcome::Outcome;
 
 use crate::{
     packet::{Ethernet, Packet, Tcp, other},
-    table::{Net, Scenario, World, client_hop, server_hop, tagged, world},
+    table::{Net, SERVERS, Scenario, ServiceSpec, Talk, World, client_hop, server_hop, tagged, world},
 };
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut scenarios = vec![others4(), others6(), odd_ethertypes()];
     for net in Net::BOTH {
-        scenarios.extend([not_ours(net), direct(net), truncated(net)]);
+        scenarios.extend([not_ours(net), direct(net), same_port(net), shared_port(net), truncated(net)]);
     }
     scenarios
 }
@@ -113,6 +113,46 @@ fn direct(net: Net) -> Scenario {
     s.flow(&talk, 0, 1001);
     s.reply(&talk, "the flow goes on", Tcp::data(5001, 1001, b"data"), Outcome::ForwardReply);
     s
+}
+
+/// A broker's port says whose reply a packet may be, and no more than that.
+fn same_port(net: Net) -> Scenario {
+    let mut world = World::new(net, 3);
+    let neighbour = SocketAddr::new(net.server(11, 0).ip(), 21883);
+    world.backend(1).addr = neighbour;
+    let talk = world.talk(40000, 0);
+    let mut s = Scenario::new(format!("{net:?}: senders from a broker's port"), world);
+    s.connect(&talk);
+    senders(&mut s, net, &talk, neighbour);
+    s
+}
+
+/// The same where backends of two services have the port, and the client a flow of each.
+fn shared_port(net: Net) -> Scenario {
+    let mut world = World::new(net, 4);
+    let neighbour = SocketAddr::new(net.server(11, 0).ip(), 21883);
+    world.backend(1).addr = neighbour;
+    let second = ServiceSpec { id: 1, vip: net.vip(2, 21883), ring: vec![3], ..world.services[0].clone() };
+    world.services.push(second);
+    world.backend(3).service = 1;
+    let (talk, other) = (world.talk(40000, 0), world.talk(40000, 3));
+    let mut s = Scenario::new(format!("{net:?}: senders from a port of two services' brokers"), world);
+    s.connect(&talk);
+    s.connect(&other);
+    senders(&mut s, net, &talk, neighbour);
+    s.reply(&other, "the other service's", Tcp::data(5001, 1001, b"data"), Outcome::ForwardReply);
+    s
+}
+
+fn senders(s: &mut Scenario, net: Net, talk: &Talk, neighbour: SocketAddr) {
+    let mut passed = |note, source, outcome| {
+        let packet = Packet { source, ..talk.reply(Tcp::data(5001, 1001, b"data")) };
+        s.passed(note, packet.bytes(), outcome).ingress = SERVERS;
+    };
+    passed("another host", net.server(19, world::BROKER_PORT), Outcome::PassNotOurs);
+    passed("another backend of the host", neighbour, Outcome::PassDirect);
+    passed("another backend of the port", net.server(13, world::BROKER_PORT), Outcome::PassDirect);
+    s.reply(talk, "the backend", Tcp::data(5001, 1001, b"data"), Outcome::ForwardReply);
 }
 
 /// Frames cut at every length.
