@@ -3,6 +3,7 @@
 use super::{
     End, OTHER, Packet, closing,
     egress::{cut_to_client, to_client},
+    whose,
 };
 use crate::{
     abi::{Backend, Entered, Flow, FlowCell, FlowState, HalfOpenCell, Hop, Service},
@@ -35,7 +36,8 @@ pub(super) fn established<F: Family, P: Frame, T: FamilyTables<F>>(
 }
 
 /// Sends on a packet of an established flow that does nothing but carry data, by a backend of the packet's service that
-/// the flow tells; [`Outcome::PassDirect`], and nothing done, for any other.
+/// the flow tells; [`Outcome::PassDirect`], and nothing done, for any other, or [`Outcome::PassNotOurs`] where no backend
+/// has sent it.
 #[inline(always)]
 pub(super) fn data<F: Family, P: Frame, T: FamilyTables<F>>(
     frame: &mut P,
@@ -46,7 +48,10 @@ pub(super) fn data<F: Family, P: Frame, T: FamilyTables<F>>(
         return OTHER;
     }
     let key = F::key(packet.ip.destination, packet.segment.destination, packet.service);
-    let Some(flow) = tables.likely_flow(&key) else { return OTHER };
+    let Some(flow) = tables.likely_flow(&key) else {
+        let sender = whose::backend(tables, (packet.ip.source, packet.segment.source));
+        return sender.map_or(End::of(Outcome::PassNotOurs), |_| OTHER);
+    };
     let state = flow.state();
     if state.is_none() {
         return OTHER;

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result};
+use procfs::{CpuInfo, Current as _};
 
 use super::{chart, report::Report};
 use crate::chart::write_image;
@@ -23,7 +24,7 @@ pub fn write(page: &Path, section: &str, report: &Report) -> Result<()> {
     replace(page, section, &content)
 }
 
-/// Replaces the text of a section between its marks in a page.
+/// Replaces the text of a section between its marks in a page. It begins with what machine the figures are of.
 ///
 /// # Errors
 /// As of [`write`].
@@ -34,8 +35,24 @@ pub fn replace(page: &Path, section: &str, content: &str) -> Result<()> {
     let (before, rest) = text.split_once(&begin).with_context(|| format!("{name} has no line `{begin}`"))?;
     let (_, after) =
         rest.split_once(END).with_context(|| format!("{name} has no line `{END}` behind `{begin}`"))?;
-    let text = format!("{before}{begin}\n\n{content}\n{END}{after}");
+    let machine = machine()?;
+    let text = format!("{before}{begin}\n\n{machine}\n\n{content}\n{END}{after}");
     fs::write(page, text).with_context(|| format!("failed to write {name}"))
+}
+
+/// The CPU, and how the kernel has it guard the return from a function: that is a part of what every packet costs.
+fn machine() -> Result<String> {
+    let cpu = CpuInfo::current().context("failed to read /proc/cpuinfo")?;
+    let model = cpu.model_name(0).unwrap_or(std::env::consts::ARCH);
+    let mut text = format!("{} CPUs, {model}.", cpu.num_cores());
+    for guard in ["spec_rstack_overflow", "retbleed"] {
+        let path = Path::new("/sys/devices/system/cpu/vulnerabilities").join(guard);
+        // Kernels that do not know of it have no such file.
+        if let Ok(state) = fs::read_to_string(path) {
+            let _ = write!(text, " `{guard}`: {}.", state.trim());
+        }
+    }
+    Ok(text)
 }
 
 fn tables(report: &Report) -> String {
